@@ -1,0 +1,365 @@
+//! The checks: each a static description and a pure function over [`Facts`], in a file of its own.
+//!
+//! To add one: a file here, its page `docs/checks/GAnnn.md`, a line in [`CHECKS`]. Numbers are public API: one that
+//! was published is never used again.
+
+mod remedy;
+
+use serde::Serialize;
+
+use crate::facts::Facts;
+use crate::need::Need;
+use crate::object::ObjectRef;
+use crate::snapshot::kinds::HasMeta;
+use crate::snapshot::{Listing, Why};
+pub use remedy::Remedy;
+
+macro_rules! checks {
+    ($($module:ident),* $(,)?) => {
+        $(mod $module;)*
+
+        /// Every check, by code.
+        pub static CHECKS: &[&Check] = &[$(&$module::CHECK),*];
+    };
+}
+
+checks![ga101, ga304];
+
+/// How much a finding matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Worth knowing.
+    Info,
+    /// Works today, and will not or should not for long.
+    Warning,
+    /// Something on the way from push to pod does not work.
+    Error,
+}
+
+/// What a check found out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// It looked at something, knew all it needed, and found nothing wrong.
+    Pass,
+    /// There is nothing of its kind to look at here.
+    Skipped,
+    /// It lacks a fact.
+    Unknown,
+    /// It found something.
+    Fail,
+}
+
+/// The part of the path that a check belongs to: the hundreds of its code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Area {
+    /// 1xx
+    Access,
+    /// 2xx
+    Flux,
+    /// 3xx
+    Agentk,
+    /// 4xx
+    Reconciliation,
+    /// 5xx
+    Tokens,
+    /// 6xx
+    Versions,
+    /// 7xx
+    Workloads,
+}
+
+impl Area {
+    /// All areas, by code.
+    pub const ALL: [Self; 7] = [
+        Self::Access,
+        Self::Flux,
+        Self::Agentk,
+        Self::Reconciliation,
+        Self::Tokens,
+        Self::Versions,
+        Self::Workloads,
+    ];
+
+    /// The heading that people read.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Access => "Access",
+            Self::Flux => "Flux",
+            Self::Agentk => "agentk",
+            Self::Reconciliation => "Reconciliation",
+            Self::Tokens => "Tokens",
+            Self::Versions => "Versions",
+            Self::Workloads => "Workloads",
+        }
+    }
+}
+
+/// A check's static description.
+#[derive(Debug)]
+pub struct Check {
+    /// Its number: `304` for `GA304`.
+    pub code: u16,
+    /// The pattern found, in words: `token-secret-unusable`.
+    pub slug: &'static str,
+    /// What should hold.
+    pub title: &'static str,
+    /// Severity of its findings unless one says otherwise.
+    pub severity: Severity,
+    /// What it reads. Held by a test: taking one away makes it unknown, taking any other away changes nothing.
+    pub needs: &'static [Need],
+    /// Its page.
+    pub page: &'static str,
+    /// Judges.
+    pub judge: Judge,
+}
+
+/// The function of a check. `Err` means that it cannot say more because it lacks a fact.
+pub type Judge = fn(&Facts<'_>, &mut Judgement) -> Result<(), Why>;
+
+impl Check {
+    /// `GA304`.
+    pub fn id(&self) -> String {
+        format!("GA{}", self.code)
+    }
+
+    /// Its area.
+    pub fn area(&self) -> Area {
+        Area::ALL[usize::from(self.code / 100).clamp(1, 7) - 1]
+    }
+
+    /// Finds a check by code (`GA304`, `304`, any case) or slug.
+    pub fn named(name: &str) -> Option<&'static Self> {
+        let digits = name.strip_prefix("GA").or_else(|| name.strip_prefix("ga")).unwrap_or(name);
+        CHECKS.iter().copied().find(|c| c.slug == name || digits.parse() == Ok(c.code))
+    }
+}
+
+/// One thing that is not as it should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// Severity, where it differs from the check's.
+    pub severity: Option<Severity>,
+    /// The object that is not as it should be. Consequences are found through it.
+    pub subject: ObjectRef,
+    /// What is, in one sentence without a full stop; the subject is named before it.
+    pub message: String,
+    /// What shows it, for example the text of a condition.
+    pub evidence: Vec<String>,
+    /// What to do.
+    pub remedy: Remedy,
+}
+
+impl Finding {
+    /// A finding on `subject`.
+    pub fn new(subject: ObjectRef, message: impl Into<String>, remedy: Remedy) -> Self {
+        Self { severity: None, subject, message: message.into(), evidence: Vec::new(), remedy }
+    }
+
+    /// Adds what shows it; empty text adds nothing.
+    #[must_use]
+    pub fn because(mut self, evidence: impl Into<String>) -> Self {
+        let evidence = evidence.into();
+        if !evidence.trim().is_empty() {
+            self.evidence.push(evidence);
+        }
+        self
+    }
+
+    /// Gives it a severity other than the check's.
+    #[must_use]
+    pub fn severity(mut self, severity: Severity) -> Self {
+        self.severity = Some(severity);
+        self
+    }
+}
+
+/// What a check writes while it judges.
+#[derive(Debug, Default)]
+pub struct Judgement {
+    /// What it found.
+    pub findings: Vec<Finding>,
+    /// What it would need to know more.
+    pub unknown: Vec<Why>,
+    /// How many things it looked at. A check that looked at nothing has not passed: it is skipped.
+    pub examined: usize,
+    /// Why there was nothing to look at.
+    pub skipped: Option<&'static str>,
+}
+
+impl Judgement {
+    /// The items of a listing; that more may exist is noted.
+    pub fn each<'s, T: HasMeta>(&mut self, listing: &'s Listing<T>) -> &'s [T] {
+        for why in &listing.gaps {
+            self.lacks(why.clone());
+        }
+        &listing.items
+    }
+
+    /// Notes that a fact is lacking.
+    pub fn lacks(&mut self, why: Why) {
+        if !self.unknown.contains(&why) {
+            self.unknown.push(why);
+        }
+    }
+
+    /// The value, or nothing and a note that it is lacking.
+    pub fn known<T>(&mut self, fact: Result<T, Why>) -> Option<T> {
+        fact.map_err(|why| self.lacks(why)).ok()
+    }
+
+    /// Notes that one more thing was looked at.
+    pub fn examine(&mut self) {
+        self.examined += 1;
+    }
+
+    /// Adds a finding.
+    pub fn find(&mut self, finding: Finding) {
+        self.findings.push(finding);
+    }
+
+    /// Says why there is nothing to look at.
+    pub fn skip(&mut self, reason: &'static str) {
+        self.skipped = Some(reason);
+    }
+
+    /// The verdict.
+    pub fn verdict(&self) -> Verdict {
+        if !self.findings.is_empty() {
+            Verdict::Fail
+        } else if !self.unknown.is_empty() {
+            Verdict::Unknown
+        } else if self.examined == 0 {
+            Verdict::Skipped
+        } else {
+            Verdict::Pass
+        }
+    }
+}
+
+/// A check with what it found out.
+#[derive(Debug)]
+pub struct Assessment {
+    /// The check.
+    pub check: &'static Check,
+    /// What it wrote.
+    pub judgement: Judgement,
+}
+
+/// Runs checks.
+pub fn assess(facts: &Facts<'_>, checks: impl IntoIterator<Item = &'static Check>) -> Vec<Assessment> {
+    let run = |check: &'static Check| {
+        let mut judgement = Judgement::default();
+        if let Err(why) = (check.judge)(facts, &mut judgement) {
+            judgement.lacks(why);
+        }
+        Assessment { check, judgement }
+    };
+    checks.into_iter().map(run).collect()
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    //! Tests are tables through one helper: start healthy, change one thing, expect one outcome.
+
+    use super::{Check, Finding, Judgement, Verdict};
+    use crate::facts::Facts;
+    use crate::fixture;
+    use crate::snapshot::Snapshot;
+
+    /// Judges the healthy snapshot after one change.
+    pub(crate) fn after(check: &'static Check, change: impl FnOnce(&mut Snapshot)) -> Judgement {
+        let mut snapshot = fixture::healthy();
+        change(&mut snapshot);
+        let facts = Facts::derive(&snapshot);
+        super::assess(&facts, [check]).remove(0).judgement
+    }
+
+    /// The only finding after one change.
+    #[track_caller]
+    pub(crate) fn finding(check: &'static Check, change: impl FnOnce(&mut Snapshot)) -> Finding {
+        let mut judgement = after(check, change);
+        assert_eq!(judgement.findings.len(), 1, "one finding: {judgement:#?}");
+        judgement.findings.remove(0)
+    }
+
+    /// Asserts that a change leaves the check passing.
+    #[track_caller]
+    pub(crate) fn passes(check: &'static Check, change: impl FnOnce(&mut Snapshot)) {
+        let judgement = after(check, change);
+        assert_eq!(judgement.verdict(), Verdict::Pass, "{judgement:#?}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture;
+    use crate::need::TABLE;
+
+    #[test]
+    fn codes_and_slugs_are_sorted_and_unique() {
+        assert!(CHECKS.is_sorted_by(|a, b| a.code < b.code));
+        for check in CHECKS {
+            assert_eq!(CHECKS.iter().filter(|c| c.slug == check.slug).count(), 1, "{}", check.slug);
+            assert!(std::ptr::eq(Check::named(&check.id()).expect("found"), *check));
+            assert!(std::ptr::eq(Check::named(check.slug).expect("found"), *check));
+        }
+    }
+
+    #[test]
+    fn every_check_passes_on_a_healthy_cluster() {
+        let snapshot = fixture::healthy();
+        for assessment in assess(&Facts::derive(&snapshot), CHECKS.iter().copied()) {
+            let id = assessment.check.id();
+            assert_eq!(assessment.judgement.verdict(), Verdict::Pass, "{id}: {:#?}", assessment.judgement);
+        }
+    }
+
+    /// Declared needs are the ones that are read: without any of them the check is unknown, and it does not
+    /// change without the others.
+    #[test]
+    fn a_check_without_a_fact_is_unknown_and_others_do_not_change() {
+        for row in TABLE {
+            let mut snapshot = fixture::healthy();
+            fixture::take_away(&mut snapshot, row.need);
+            for assessment in assess(&Facts::derive(&snapshot), CHECKS.iter().copied()) {
+                let (check, verdict) = (assessment.check, assessment.judgement.verdict());
+                let expected = if check.code == 102 && !row.verb.is_empty() {
+                    Verdict::Fail
+                } else if check.needs.contains(&row.need) {
+                    Verdict::Unknown
+                } else {
+                    Verdict::Pass
+                };
+                assert_eq!(
+                    verdict,
+                    expected,
+                    "{} without {:?}: {:#?}",
+                    check.id(),
+                    row.need,
+                    assessment.judgement
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn every_page_has_its_headings() {
+        for check in CHECKS {
+            let page = check.page;
+            assert!(
+                page.starts_with(&format!("# {} — {}\n", check.id(), check.slug)),
+                "{}: first line",
+                check.id()
+            );
+            for heading in
+                ["## What it looks at", "## Why it matters", "## How to mend it", "## When to skip it"]
+            {
+                assert!(page.contains(heading), "{}: {heading}", check.id());
+            }
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! agentk installations, each joined with its release, token Secret, pods, Lease and log.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::log::{Effect, Level, LogLine, Rule};
+use super::workload::selects;
+use super::{Facts, HasMeta, secret};
+use crate::object::ObjectRef;
+use crate::snapshot::kinds::{HelmRelease, Lease, Pod, Workload};
+use crate::snapshot::{Listing, Observed, SecretShape, Snapshot, Why, WhyKind};
+
+/// How far back an error in the log still counts as present: twice agentk's longest back-off of five minutes.
+const LOG_IS_PRESENT: SignedDuration = SignedDuration::from_mins(10);
+
+/// How long a pod may run before a missing Lease means something: registration and first configuration take
+/// seconds, the Lease's own duration is 15 s, a takeover was seen to take 18 s.
+const LEASE_IS_DUE: SignedDuration = SignedDuration::from_secs(60);
+
+/// One installation of agentk.
+pub struct Agent<'s> {
+    /// Its Deployment.
+    pub deployment: &'s Workload,
+    /// The HelmRelease that installed it, where one did.
+    pub release: Option<&'s HelmRelease>,
+    /// Name of the Secret that its pods mount as the token, where one is mounted.
+    pub secret_name: Option<&'s str>,
+    /// That Secret; `Ok(None)` means that it does not exist.
+    pub secret: Result<Option<&'s SecretShape>, Why>,
+    /// Its pods, newest first.
+    pub pods: Result<Vec<&'s Pod>, Why>,
+    /// The Lease of its leader; `Ok(None)` means that there is none.
+    pub lease: Result<Option<&'s Lease>, Why>,
+    /// Number of the agent in GitLab, from the Lease's name.
+    pub id: Option<u64>,
+    /// Lines of its pods' logs with the pod's name, oldest first within a pod.
+    pub lines: Result<Vec<(&'s str, LogLine)>, Why>,
+}
+
+/// Whether agentk is connected to GitLab, by what the cluster shows.
+pub enum Connection {
+    /// It is; the text says by what.
+    Connected(String),
+    /// It is not. A known fault of the log, with its line, or what is missing.
+    Disconnected(Option<(&'static Rule, String)>, String),
+    /// The cluster does not show it.
+    Unknown(Why),
+}
+
+impl<'s> Agent<'s> {
+    /// Its Deployment's name as an object.
+    pub fn object(&self) -> ObjectRef {
+        self.deployment.metadata.object("Deployment")
+    }
+
+    /// Namespace.
+    pub fn namespace(&self) -> &'s str {
+        &self.deployment.metadata.namespace
+    }
+
+    /// The Secret it reads its token from, as an object.
+    pub fn secret_object(&self) -> Option<ObjectRef> {
+        self.secret_name.map(|name| ObjectRef::new("Secret", self.namespace(), name))
+    }
+
+    /// The version that runs: the image's tag, without `v`. `None` for images by digest alone.
+    pub fn version(&self) -> Option<&'s str> {
+        let image = &self.container()?.image;
+        let name = image.split('@').next()?;
+        let (_, tag) = name.rsplit_once('/').map_or(name, |(_, last)| last).split_once(':')?;
+        Some(tag.trim_start_matches('v'))
+    }
+
+    /// Where it connects to.
+    pub fn kas_address(&self) -> Option<&'s str> {
+        self.container()?.args.iter().find_map(|a| a.strip_prefix("--kas-address="))
+    }
+
+    fn container(&self) -> Option<&'s crate::snapshot::kinds::Container> {
+        let containers = &self.deployment.spec.template.spec.containers;
+        containers.iter().find(|c| is_agentk(&c.image, &c.args)).or_else(|| containers.first())
+    }
+
+    /// Pods that run and are not being deleted.
+    pub fn living(&self) -> Result<Vec<&'s Pod>, Why> {
+        let pods = self.pods.clone()?;
+        Ok(pods
+            .into_iter()
+            .filter(|p| p.status.phase == "Running" && p.metadata.deletion_timestamp.is_none())
+            .collect())
+    }
+
+    /// When a pod's agentk process read its token: the start of its container, else of the pod.
+    pub fn token_read_at(pod: &Pod) -> Option<Timestamp> {
+        let started = |c: &crate::snapshot::kinds::ContainerStatus| c.state.running.as_ref()?.started_at;
+        pod.status.container_statuses.iter().find_map(started).or(pod.status.start_time)
+    }
+
+    /// The Lease's holder, where a living pod holds it and renewed it in time.
+    pub fn leader(&self, now: Timestamp) -> Result<Option<&'s Pod>, Why> {
+        let Some(lease) = self.lease.clone()? else { return Ok(None) };
+        if lease.is_expired(now) {
+            return Ok(None);
+        }
+        Ok(self.living()?.into_iter().find(|p| lease.is_held_by(&p.metadata.name)))
+    }
+
+    /// Faults in the log that count as present, newest first, each rule once.
+    pub fn present_faults(&self, now: Timestamp) -> Result<Vec<(&'static Rule, &LogLine)>, Why> {
+        let lines = self.lines.as_ref().map_err(Clone::clone)?;
+        let mut found: Vec<(&'static Rule, &LogLine)> = Vec::new();
+        for (_, line) in lines.iter().rev() {
+            let present = line.at.is_none_or(|at| now.duration_since(at) <= LOG_IS_PRESENT);
+            let Some(rule) = line.fault().filter(|_| present && line.level >= Level::Info) else { continue };
+            if !found.iter().any(|(known, _)| std::ptr::eq(*known, rule)) {
+                found.push((rule, line));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Whether it is connected. A pod that is Ready proves nothing: agentk's probes do not look at the connection.
+    pub fn connection(&self, now: Timestamp) -> Connection {
+        match self.judge_connection(now) {
+            Ok(connection) => connection,
+            Err(why) => Connection::Unknown(why),
+        }
+    }
+
+    fn judge_connection(&self, now: Timestamp) -> Result<Connection, Why> {
+        let living = self.living()?;
+        if living.is_empty() {
+            return Ok(Connection::Disconnected(None, "no pod of agentk runs".to_owned()));
+        }
+        let faults = self.present_faults(now)?;
+        let fault =
+            faults.iter().find(|(r, _)| matches!(r.effect, Effect::TokenRefused | Effect::Disconnected));
+        let leader = self.leader(now)?;
+        if let Some((rule, line)) = fault {
+            return Ok(Connection::Disconnected(Some((*rule, line.text())), rule.cause.to_owned()));
+        }
+        if let Some(leader) = leader {
+            let name = &leader.metadata.name;
+            return Ok(Connection::Connected(format!("{name} holds the Lease, and the log shows no fault")));
+        }
+        let oldest = living.iter().filter_map(|p| Self::token_read_at(p)).min();
+        if oldest.is_some_and(|at| now.duration_since(at) < LEASE_IS_DUE) {
+            let asked = format!("Lease of agentk in namespace {}", self.namespace());
+            return Ok(Connection::Unknown(Why::new(
+                WhyKind::NotAsked,
+                asked,
+                "agentk started less than a minute ago",
+            )));
+        }
+        Ok(Connection::Disconnected(
+            None,
+            "no living pod holds the agent's Lease: agentk takes it once it has its configuration from GitLab".to_owned(),
+        ))
+    }
+}
+
+impl Lease {
+    /// Whether it is released or was not renewed within twice its duration.
+    pub fn is_expired(&self, now: Timestamp) -> bool {
+        let patience = SignedDuration::from_secs(self.spec.lease_duration_seconds.clamp(1, 3600) * 2);
+        self.spec.holder_identity.is_empty()
+            || self.spec.renew_time.is_none_or(|renewed| now.duration_since(renewed) > patience)
+    }
+
+    /// Whether the holder is this pod; client-go may add a suffix behind `_`.
+    pub fn is_held_by(&self, pod: &str) -> bool {
+        self.spec.holder_identity.split('_').next() == Some(pod)
+    }
+
+    fn agent_id(&self) -> Option<u64> {
+        self.metadata.name.strip_prefix("agent-")?.strip_suffix("-lock")?.parse().ok()
+    }
+}
+
+/// Finds the agentk Deployments: by image or arguments, because names and labels differ between chart versions.
+pub(super) fn find(s: &Snapshot) -> Vec<Agent<'_>> {
+    let is_agent = |d: &&Workload| {
+        let spec = &d.spec.template.spec;
+        spec.containers.iter().any(|c| is_agentk(&c.image, &c.args))
+    };
+    s.deployments.items.iter().filter(is_agent).map(|d| join(s, d)).collect()
+}
+
+fn is_agentk(image: &str, args: &[String]) -> bool {
+    let name = image.split('@').next().unwrap_or_default();
+    let last = name.rsplit('/').next().unwrap_or_default();
+    last.split(':').next() == Some("agentk") || args.iter().any(|a| a.starts_with("--kas-address="))
+}
+
+fn join<'s>(s: &'s Snapshot, deployment: &'s Workload) -> Agent<'s> {
+    let namespace = deployment.metadata.namespace.as_str();
+    let secret_name = token_secret(deployment);
+    let secret = match secret_name {
+        Some(name) => secret(s, namespace, name),
+        None => Ok(None),
+    };
+    let pods = deployment.pods(&s.pods);
+    let lease = lease(&s.leases, namespace, pods.as_deref().unwrap_or_default());
+    let id = lease.as_ref().ok().and_then(|l| (*l)?.agent_id());
+    let lines = lines(s, deployment);
+    Agent { deployment, release: release(s, deployment), secret_name, secret, pods, lease, id, lines }
+}
+
+/// The Secret mounted at the directory of `--token-file`; the chart calls the volume `secret-volume`.
+fn token_secret(deployment: &Workload) -> Option<&str> {
+    let volumes = &deployment.spec.template.spec.volumes;
+    let named = volumes.iter().find(|v| v.name == "secret-volume" && v.secret.is_some());
+    let volume = named.or_else(|| volumes.iter().find(|v| v.secret.is_some()))?;
+    volume.secret.as_ref().map(|secret| secret.secret_name.as_str())
+}
+
+fn release<'s>(s: &'s Snapshot, deployment: &Workload) -> Option<&'s HelmRelease> {
+    let label = |key| deployment.metadata.label(key);
+    let by_label = label("helm.toolkit.fluxcd.io/name").zip(label("helm.toolkit.fluxcd.io/namespace"));
+    let find = |(name, namespace): (&str, &str)| {
+        s.helm_releases.items.iter().find(|r| r.metadata.name == name && r.metadata.namespace == namespace)
+    };
+    by_label.and_then(find)
+}
+
+/// The agent's Lease: the one a pod of it holds, else the only one of that form in the namespace.
+fn lease<'s>(leases: &'s Listing<Lease>, namespace: &str, pods: &[&Pod]) -> Result<Option<&'s Lease>, Why> {
+    let mut found = leases.in_namespace(namespace)?;
+    found.retain(|l| l.agent_id().is_some());
+    let held = found.iter().find(|l| pods.iter().any(|p| l.is_held_by(&p.meta().name)));
+    Ok(held.copied().or_else(|| (found.len() == 1).then(|| found[0])))
+}
+
+fn lines<'s>(s: &'s Snapshot, deployment: &Workload) -> Result<Vec<(&'s str, LogLine)>, Why> {
+    let namespace = &deployment.metadata.namespace;
+    let own = |pod: &str| {
+        let found =
+            s.pods.items.iter().find(|p| p.metadata.name == pod && p.metadata.namespace == *namespace);
+        found.is_some_and(|p| selects(&deployment.spec.selector.match_labels, &p.metadata.labels))
+    };
+    let mut lines = Vec::new();
+    let mut unknown = None;
+    for log in s.logs.iter().filter(|l| l.namespace == *namespace && own(&l.pod)) {
+        match &log.lines {
+            Observed::Known(known) => {
+                lines.extend(known.iter().map(|l| (log.pod.as_str(), LogLine::parse(l))))
+            }
+            Observed::Unknown(why) => unknown = Some(why.clone()),
+        }
+    }
+    match unknown {
+        Some(why) if lines.is_empty() => Err(why),
+        _ => Ok(lines),
+    }
+}
+
+impl<'s> Facts<'s> {
+    /// HelmReleases of the `gitlab-agent` chart, whether or not a Deployment came of them.
+    pub fn agent_releases(&self) -> impl Iterator<Item = &'s HelmRelease> {
+        let is_agent =
+            |r: &&HelmRelease| r.spec.chart.as_ref().is_some_and(|c| c.spec.chart == "gitlab-agent");
+        self.snapshot.helm_releases.items.iter().filter(is_agent)
+    }
+
+    /// Why more agents may exist than were seen.
+    pub fn agent_gaps(&self) -> &'s [Why] {
+        &self.snapshot.deployments.gaps
+    }
+}

@@ -1,0 +1,177 @@
+//! What depends on what: so that a report can show a consequence under its cause.
+//!
+//! An edge means "does not work unless that works". Deliberately no edge: from an object to the Kustomization or
+//! HelmRelease that applied it, because a failing one leaves what runs running.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::agent::Agent;
+use super::flux::{CONTROLLERS, controller, controller_of};
+use super::{Facts, InventoryEntry};
+use crate::object::ObjectRef;
+use crate::snapshot::Snapshot;
+use crate::snapshot::kinds::{Inventory, Source};
+
+/// The objects that each object needs.
+#[derive(Debug, Default)]
+pub struct Graph {
+    needs: BTreeMap<ObjectRef, BTreeSet<ObjectRef>>,
+}
+
+impl Graph {
+    /// Builds the graph of a snapshot.
+    pub(super) fn build(s: &Snapshot, agents: &[Agent<'_>]) -> Self {
+        let mut graph = Self::default();
+        graph.add_sources(s);
+        graph.add_appliers(s);
+        graph.add_receivers(s, agents);
+        for agent in agents {
+            graph.add_agent(agent);
+        }
+        graph
+    }
+
+    /// Everything that `object` needs, directly or not, nearest first.
+    pub fn needs(&self, object: &ObjectRef) -> Vec<ObjectRef> {
+        let mut found = Vec::new();
+        let mut queue = vec![object];
+        let mut at = 0;
+        while let Some(next) = queue.get(at).copied() {
+            at += 1;
+            for need in self.needs.get(next).into_iter().flatten() {
+                if need != object && !found.contains(need) {
+                    found.push(need.clone());
+                    queue.push(need);
+                }
+            }
+        }
+        found
+    }
+
+    fn add(&mut self, object: &ObjectRef, need: ObjectRef) {
+        self.needs.entry(object.clone()).or_default().insert(need);
+    }
+
+    fn add_controller(&mut self, s: &Snapshot, object: &ObjectRef) {
+        let Some(name) = controller_of(&object.kind) else { return };
+        let found = controller(&s.deployments, &s.flux_namespace, name).ok().flatten();
+        let namespace = found.map_or(s.flux_namespace.as_str(), |d| &d.metadata.namespace);
+        self.add(object, ObjectRef::new("Deployment", namespace, name));
+    }
+
+    fn add_sources(&mut self, s: &Snapshot) {
+        let kinds: [(&str, &[Source]); 5] = [
+            ("GitRepository", &s.git_repositories.items),
+            ("OCIRepository", &s.oci_repositories.items),
+            ("Bucket", &s.buckets.items),
+            ("HelmRepository", &s.helm_repositories.items),
+            ("HelmChart", &s.helm_charts.items),
+        ];
+        for (kind, source) in kinds.into_iter().flat_map(|(kind, items)| items.iter().map(move |i| (kind, i)))
+        {
+            let object = source.metadata.object(kind);
+            self.add_controller(s, &object);
+            if let Some(secret) = &source.spec.secret_ref {
+                self.add(&object, ObjectRef::new("Secret", &object.namespace, &secret.name));
+            }
+            if let Some(from) = &source.spec.source_ref {
+                self.add(&object, Facts::resolve(from, &object.namespace));
+            }
+        }
+    }
+
+    fn add_appliers(&mut self, s: &Snapshot) {
+        for k in &s.kustomizations.items {
+            let object = k.metadata.object("Kustomization");
+            self.add_controller(s, &object);
+            self.add(&object, Facts::resolve(&k.spec.source_ref, &object.namespace));
+            for on in &k.spec.depends_on {
+                let mut need = Facts::resolve(on, &object.namespace);
+                need.kind = "Kustomization".to_owned();
+                self.add(&object, need);
+            }
+            self.add_inventory(&object, &k.status.inventory);
+        }
+        for r in &s.helm_releases.items {
+            let object = r.metadata.object("HelmRelease");
+            self.add_controller(s, &object);
+            if let Some((namespace, name)) = r.status.helm_chart.split_once('/') {
+                self.add(&object, ObjectRef::new("HelmChart", namespace, name));
+            }
+            if let Some(chart) = &r.spec.chart {
+                self.add(&object, Facts::resolve(&chart.spec.source_ref, &object.namespace));
+            }
+            if let Some(chart) = &r.spec.chart_ref {
+                self.add(&object, Facts::resolve(chart, &object.namespace));
+            }
+            for on in &r.spec.depends_on {
+                let mut need = Facts::resolve(on, &object.namespace);
+                need.kind = "HelmRelease".to_owned();
+                self.add(&object, need);
+            }
+            self.add_inventory(&object, &r.status.inventory);
+        }
+    }
+
+    /// An applier's health checks wait for its workloads.
+    fn add_inventory(&mut self, owner: &ObjectRef, inventory: &Inventory) {
+        let workloads = inventory.entries.iter().filter_map(InventoryEntry::object);
+        for object in
+            workloads.filter(|o| matches!(o.kind.as_str(), "Deployment" | "StatefulSet" | "DaemonSet"))
+        {
+            self.add(owner, object);
+        }
+    }
+
+    fn add_receivers(&mut self, s: &Snapshot, agents: &[Agent<'_>]) {
+        for receiver in &s.receivers.items {
+            let object = receiver.metadata.object("Receiver");
+            self.add_controller(s, &object);
+            self.add(&object, ObjectRef::new("Secret", &object.namespace, &receiver.spec.secret_ref.name));
+        }
+        for repository in &s.git_repositories.items {
+            let object = expected_receiver(&repository.metadata.namespace, &repository.metadata.name);
+            for agent in agents {
+                self.add(&object, agent.object());
+            }
+            for (name, _) in CONTROLLERS.iter().filter(|(name, _)| *name == "notification-controller") {
+                self.add(&object, ObjectRef::new("Deployment", &s.flux_namespace, name));
+            }
+        }
+    }
+
+    fn add_agent(&mut self, agent: &Agent<'_>) {
+        let object = agent.object();
+        if let Some(secret) = agent.secret_object() {
+            self.add(&object, secret);
+        }
+        if let Some(lease) = agent.lease.as_ref().ok().copied().flatten() {
+            self.add(&lease.metadata.object("Lease"), object);
+        }
+    }
+}
+
+/// The Receiver that agentk makes for a GitRepository: `gitlab-<name>`, cut to 63 characters.
+pub fn expected_receiver(namespace: &str, repository: &str) -> ObjectRef {
+    let mut name: String = format!("gitlab-{repository}").chars().take(63).collect();
+    if !name.ends_with(|c: char| c.is_ascii_alphanumeric()) {
+        name.truncate(name.len().saturating_sub(2));
+        name.push_str("-x");
+    }
+    ObjectRef::new("Receiver", namespace, &name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn needs_are_found_through_others_and_cycles_end() {
+        let [a, b, c] = ["a", "b", "c"].map(|n| ObjectRef::new("Kustomization", "x", n));
+        let mut graph = Graph::default();
+        graph.add(&a, b.clone());
+        graph.add(&b, c.clone());
+        graph.add(&c, a.clone());
+        assert_eq!(graph.needs(&a), [b, c]);
+    }
+}

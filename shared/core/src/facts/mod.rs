@@ -1,0 +1,140 @@
+//! A snapshot joined into what the checks ask about. Nothing here judges.
+
+pub mod agent;
+pub mod failure;
+pub mod flux;
+pub mod graph;
+pub mod log;
+pub mod readiness;
+pub mod workload;
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use crate::object::ObjectRef;
+pub use crate::snapshot::kinds::*;
+pub use crate::snapshot::secret::{Fault, KeyShape, ValueKind};
+pub use crate::snapshot::{Listing, Observed, Permission, PodLog, SecretShape, Snapshot, Why, WhyKind};
+use agent::Agent;
+use graph::Graph;
+
+/// Everything the checks read.
+pub struct Facts<'s> {
+    /// What was observed. Checks read listings through [`crate::assess::Judgement::each`], which notes their gaps.
+    pub snapshot: &'s Snapshot,
+    /// "Now": when the snapshot was taken.
+    pub now: Timestamp,
+    /// The agentk installations that were seen.
+    pub agents: Vec<Agent<'s>>,
+    /// What depends on what.
+    pub graph: Graph,
+}
+
+impl<'s> Facts<'s> {
+    /// Joins a snapshot.
+    pub fn derive(snapshot: &'s Snapshot) -> Self {
+        let agents = agent::find(snapshot);
+        let graph = Graph::build(snapshot, &agents);
+        Self { snapshot, now: snapshot.taken_at, agents, graph }
+    }
+
+    /// A Secret; `Ok(None)` means that it does not exist.
+    ///
+    /// # Errors
+    /// It could not be read.
+    pub fn secret(&self, namespace: &str, name: &str) -> Result<Option<&'s SecretShape>, Why> {
+        secret(self.snapshot, namespace, name)
+    }
+
+    /// The listing of a source kind.
+    pub fn sources(&self, kind: &str) -> Option<&'s Listing<Source>> {
+        sources(self.snapshot, kind)
+    }
+
+    /// The five source kinds with their listings.
+    pub fn source_kinds(&self) -> [(&'static str, &'s Listing<Source>); 5] {
+        let s = self.snapshot;
+        [
+            ("GitRepository", &s.git_repositories),
+            ("OCIRepository", &s.oci_repositories),
+            ("Bucket", &s.buckets),
+            ("HelmRepository", &s.helm_repositories),
+            ("HelmChart", &s.helm_charts),
+        ]
+    }
+
+    /// The object that a reference names, in the referrer's namespace where it names none.
+    pub fn resolve(reference: &CrossRef, own_namespace: &str) -> ObjectRef {
+        let namespace = if reference.namespace.is_empty() { own_namespace } else { &reference.namespace };
+        ObjectRef::new(&reference.kind, namespace, &reference.name)
+    }
+
+    /// Who applied each object: from the inventories of Kustomizations and HelmReleases.
+    pub fn owners(&self) -> BTreeMap<ObjectRef, ObjectRef> {
+        let s = self.snapshot;
+        let kustomizations =
+            s.kustomizations.items.iter().map(|k| (k.metadata.object("Kustomization"), &k.status.inventory));
+        let releases =
+            s.helm_releases.items.iter().map(|r| (r.metadata.object("HelmRelease"), &r.status.inventory));
+        kustomizations
+            .chain(releases)
+            .flat_map(|(owner, inventory)| {
+                inventory.entries.iter().filter_map(InventoryEntry::object).map(move |o| (o, owner.clone()))
+            })
+            .collect()
+    }
+}
+
+impl InventoryEntry {
+    /// The object that the entry's id names: `<namespace>_<name>_<group>_<kind>`, with `__` for `:` in RBAC names.
+    pub fn object(&self) -> Option<ObjectRef> {
+        let (rest, kind) = self.id.rsplit_once('_')?;
+        let (rest, _group) = rest.rsplit_once('_')?;
+        let (namespace, name) = rest.split_once('_')?;
+        Some(ObjectRef::new(kind, namespace, &name.replace("__", ":")))
+    }
+}
+
+pub(crate) fn secret<'s>(
+    s: &'s Snapshot,
+    namespace: &str,
+    name: &str,
+) -> Result<Option<&'s SecretShape>, Why> {
+    match s.secrets.iter().find(|e| e.namespace == namespace && e.name == name) {
+        Some(entry) => entry.shape.get().map(Option::as_ref),
+        None => Err(Why::new(
+            WhyKind::NotAsked,
+            format!("get secret {namespace}/{name}"),
+            "nothing that was seen refers to this Secret",
+        )),
+    }
+}
+
+pub(crate) fn sources<'s>(s: &'s Snapshot, kind: &str) -> Option<&'s Listing<Source>> {
+    Some(match kind {
+        "GitRepository" => &s.git_repositories,
+        "OCIRepository" => &s.oci_repositories,
+        "Bucket" => &s.buckets,
+        "HelmRepository" => &s.helm_repositories,
+        "HelmChart" => &s.helm_charts,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn inventory_ids_name_objects() {
+        let entry = |id: &str| InventoryEntry { id: id.to_owned(), v: "v1".to_owned() }.object();
+        assert_eq!(entry("shop_web_apps_Deployment"), Some(ObjectRef::new("Deployment", "shop", "web")));
+        assert_eq!(entry("_shop__Namespace"), Some(ObjectRef::new("Namespace", "", "shop")));
+        assert_eq!(
+            entry("_a__b_rbac.authorization.k8s.io_ClusterRole"),
+            Some(ObjectRef::new("ClusterRole", "", "a:b"))
+        );
+        assert_eq!(entry("junk"), None);
+    }
+}

@@ -1,0 +1,170 @@
+//! What is wrong with a Deployment, StatefulSet or DaemonSet, from its status and its pods.
+
+use crate::object::ObjectRef;
+use crate::snapshot::kinds::{ContainerStatus, Pod, StringMap, Workload, condition};
+use crate::snapshot::{Listing, Why};
+
+/// Why a workload does not run as wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// One word of Kubernetes where it has one, for example `ImagePullBackOff`.
+    pub reason: String,
+    /// What Kubernetes says about it.
+    pub message: String,
+    /// The first pod that shows it.
+    pub pod: Option<ObjectRef>,
+}
+
+impl Workload {
+    /// Pods wanted and pods ready.
+    pub fn readiness(&self, kind: &str) -> (i64, i64) {
+        match kind {
+            "DaemonSet" => (self.status.desired_number_scheduled, self.status.number_ready),
+            _ => (self.spec.replicas.unwrap_or(1), self.status.ready_replicas),
+        }
+    }
+
+    /// True when as many pods are ready as are wanted and its controller has seen the present spec.
+    pub fn is_well(&self, kind: &str) -> bool {
+        let (wanted, ready) = self.readiness(kind);
+        let rolled = kind == "DaemonSet" || self.status.updated_replicas >= wanted;
+        ready >= wanted && rolled && self.status.observed_generation >= self.metadata.generation
+    }
+
+    /// Its pods, newest first.
+    ///
+    /// # Errors
+    /// The pods of its namespace were not, or could not be, listed.
+    pub fn pods<'s>(&self, pods: &'s Listing<Pod>) -> Result<Vec<&'s Pod>, Why> {
+        let mut own = pods.in_namespace(&self.metadata.namespace)?;
+        own.retain(|p| selects(&self.spec.selector.match_labels, &p.metadata.labels));
+        own.sort_by(|a, b| b.metadata.creation_timestamp.cmp(&a.metadata.creation_timestamp));
+        Ok(own)
+    }
+
+    /// What keeps it from running as wanted; `None` when nothing does.
+    pub fn trouble(&self, kind: &str, pods: &Listing<Pod>) -> Option<Trouble> {
+        if self.is_well(kind) {
+            return None;
+        }
+        let from_pods = self.pods(pods).ok().and_then(|own| own.into_iter().find_map(pod_trouble));
+        from_pods.or_else(|| self.condition_trouble()).or_else(|| {
+            let (wanted, ready) = self.readiness(kind);
+            Some(Trouble {
+                reason: "NotReady".to_owned(),
+                message: format!("{ready} of {wanted} pods are ready"),
+                pod: None,
+            })
+        })
+    }
+
+    fn condition_trouble(&self) -> Option<Trouble> {
+        let failed = condition(&self.status.conditions, "ReplicaFailure").filter(|c| c.status == "True");
+        let late = condition(&self.status.conditions, "Progressing").filter(|c| c.status == "False");
+        let found = failed.or(late)?;
+        let reason = match found.message.as_str() {
+            m if m.contains("violates PodSecurity") => "PodSecurity",
+            m if m.contains("exceeded quota") => "QuotaExceeded",
+            _ => &found.reason,
+        };
+        Some(Trouble { reason: reason.to_owned(), message: found.message.clone(), pod: None })
+    }
+}
+
+/// Whether a selector's labels are all among an object's labels. An empty selector selects nothing here.
+pub fn selects(selector: &StringMap, labels: &StringMap) -> bool {
+    !selector.is_empty() && selector.iter().all(|(key, value)| labels.get(key) == Some(value))
+}
+
+/// What keeps one pod from being ready; `None` when it is, or has done its work.
+pub fn pod_trouble(pod: &Pod) -> Option<Trouble> {
+    let status = &pod.status;
+    let ready = condition(&status.conditions, "Ready").is_some_and(|c| c.status == "True");
+    if ready || status.phase == "Succeeded" || pod.metadata.deletion_timestamp.is_some() {
+        return None;
+    }
+    let containers = || status.init_container_statuses.iter().chain(&status.container_statuses);
+    let (reason, message) = containers()
+        .find_map(container_trouble)
+        .or_else(|| (!status.reason.is_empty()).then(|| (status.reason.clone(), status.message.clone())))
+        .or_else(|| {
+            let unscheduled =
+                condition(&status.conditions, "PodScheduled").filter(|c| c.status == "False")?;
+            Some((unscheduled.reason.clone(), unscheduled.message.clone()))
+        })
+        .or_else(|| containers().find_map(waiting))
+        .unwrap_or_else(|| ("NotReady".to_owned(), format!("phase {}", status.phase)));
+    Some(Trouble { reason, message, pod: Some(pod.metadata.object("Pod")) })
+}
+
+/// A container that cannot start or does not stay up.
+fn container_trouble(container: &ContainerStatus) -> Option<(String, String)> {
+    let last = container.state.terminated.as_ref().or(container.last_state.terminated.as_ref());
+    if let Some(end) = last.filter(|end| end.reason == "OOMKilled") {
+        return Some((end.reason.clone(), format!("container {} ran out of memory", container.name)));
+    }
+    let waiting = container
+        .state
+        .waiting
+        .as_ref()
+        .filter(|w| !matches!(w.reason.as_str(), "" | "ContainerCreating" | "PodInitializing"));
+    if let Some(waiting) = waiting {
+        let said = last.map(|end| end.message.trim()).filter(|m| !m.is_empty()).unwrap_or(&waiting.message);
+        let code = last.map(|end| format!(" (exit code {})", end.exit_code)).unwrap_or_default();
+        return Some((waiting.reason.clone(), format!("container {}{code}: {said}", container.name)));
+    }
+    let end = container.state.terminated.as_ref().filter(|end| end.exit_code != 0)?;
+    Some((
+        end.reason.clone(),
+        format!("container {} (exit code {}): {}", container.name, end.exit_code, end.message),
+    ))
+}
+
+fn waiting(container: &ContainerStatus) -> Option<(String, String)> {
+    let waiting = container.state.waiting.as_ref()?;
+    Some((waiting.reason.clone(), format!("container {}: {}", container.name, waiting.message)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pod(status: &str) -> Pod {
+        serde_json::from_str(&format!(r#"{{"metadata":{{"name":"p","namespace":"n"}},"status":{status}}}"#))
+            .expect("a pod")
+    }
+
+    #[test]
+    fn the_reason_of_a_pod_is_the_most_telling_one() {
+        for (status, reason) in [
+            (
+                r#"{"containerStatuses":[{"name":"c","state":{"waiting":{"reason":"ImagePullBackOff"}}}]}"#,
+                "ImagePullBackOff",
+            ),
+            (
+                r#"{"containerStatuses":[{"name":"c","state":{"waiting":{"reason":"CrashLoopBackOff"}},
+                "lastState":{"terminated":{"reason":"OOMKilled","exitCode":137}}}]}"#,
+                "OOMKilled",
+            ),
+            (
+                r#"{"containerStatuses":[{"name":"c","state":{"waiting":{"reason":"CrashLoopBackOff"}},
+                "lastState":{"terminated":{"reason":"Error","exitCode":1,"message":"Program aborted"}}}]}"#,
+                "CrashLoopBackOff",
+            ),
+            (r#"{"phase":"Failed","reason":"Evicted"}"#, "Evicted"),
+            (
+                r#"{"phase":"Pending","conditions":[{"type":"PodScheduled","status":"False","reason":"Unschedulable"}]}"#,
+                "Unschedulable",
+            ),
+            (
+                r#"{"containerStatuses":[{"name":"c","state":{"waiting":{"reason":"ContainerCreating"}}}]}"#,
+                "ContainerCreating",
+            ),
+            (r#"{"phase":"Running"}"#, "NotReady"),
+        ] {
+            assert_eq!(pod_trouble(&pod(status)).expect("trouble").reason, reason, "{status}");
+        }
+        assert_eq!(pod_trouble(&pod(r#"{"conditions":[{"type":"Ready","status":"True"}]}"#)), None);
+        assert_eq!(pod_trouble(&pod(r#"{"phase":"Succeeded"}"#)), None);
+    }
+}

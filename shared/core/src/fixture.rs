@@ -1,0 +1,342 @@
+//! A healthy snapshot made by hand, for tests: start healthy, change one thing, expect one outcome.
+
+use serde_json::{Value, json};
+
+use crate::need::Need;
+use crate::object::ObjectRef;
+use crate::snapshot::kinds::{Condition, Source, Workload};
+use crate::snapshot::secret::KeyShape;
+use crate::snapshot::{
+    Listing, Observed, Permission, PodLog, SecretEntry, SecretShape, Snapshot, Trial, Why, WhyKind,
+};
+
+/// When the healthy snapshot was taken.
+pub const NOW: &str = "2026-11-02T10:00:00Z";
+/// When its objects were made.
+const MADE: &str = "2026-11-01T08:00:00Z";
+/// When its pods started.
+const STARTED: &str = "2026-11-01T09:00:00Z";
+/// The commit that its sources hold.
+pub const REVISION: &str = "main@sha1:1111111111111111111111111111111111111111";
+
+/// A cluster with Flux, one agent, two projects, and nothing wrong.
+///
+/// # Panics
+/// When the fixture is not a snapshot: a defect of this file.
+pub fn healthy() -> Snapshot {
+    let snapshot = json!({
+        "format": 1, "tool": "0.0.0", "takenAt": NOW, "fluxNamespace": "flux-system",
+        "origin": {"context": "fixture", "server": "https://127.0.0.1:6443"},
+        "server": {"known": {"gitVersion": "v1.36.3"}},
+        "groups": {"known": groups()},
+        "crds": listing(crds()),
+        "gitRepositories": listing(vec![git("flux-system"), git("example-nginx-app")]),
+        "ociRepositories": listing(vec![]), "buckets": listing(vec![]),
+        "helmRepositories": listing(vec![source("gitlab", "gitlab-agent", "https://charts.example.com", "sha256:22")]),
+        "helmCharts": listing(vec![chart()]),
+        "kustomizations": listing(vec![
+            kustomization("flux-system", &["gitlab_gitlab-agent_helm.toolkit.fluxcd.io_HelmRelease"]),
+            kustomization("example-nginx-app", &["_example-nginx__Namespace", "example-nginx_nginx_apps_Deployment"]),
+        ]),
+        "helmReleases": listing(vec![release()]),
+        "receivers": listing(vec![receiver("flux-system"), receiver("example-nginx-app")]),
+        "deployments": listing(deployments()),
+        "statefulSets": listing(vec![]), "daemonSets": listing(vec![]),
+        "pods": listing(vec![agent_pod("gitlab-agent-v2-1"), agent_pod("gitlab-agent-v2-2")]),
+        "leases": listing(vec![json!({
+            "metadata": meta("gitlab", "agent-7-lock"),
+            "spec": {"holderIdentity": "gitlab-agent-v2-1", "leaseDurationSeconds": 15, "renewTime": "2026-11-02T09:59:58Z"}})]),
+        "services": listing(vec![json!({
+            "metadata": meta("flux-system", "webhook-receiver"), "spec": {"selector": {"app": "notification-controller"}}})]),
+        "endpointSlices": listing(vec![json!({
+            "metadata": with(meta("flux-system", "webhook-receiver-1"), "labels", json!({"kubernetes.io/service-name": "webhook-receiver"})),
+            "endpoints": [{"conditions": {"ready": true}}]})]),
+        "secrets": [], "logs": [], "access": [],
+    });
+    let mut snapshot: Snapshot = serde_json::from_value(snapshot).expect("the fixture is a snapshot");
+    snapshot.secrets = secrets();
+    snapshot.logs = ["gitlab-agent-v2-1", "gitlab-agent-v2-2"].into_iter().map(log).collect();
+    snapshot.access = access();
+    snapshot
+}
+
+fn with(mut object: Value, key: &str, value: Value) -> Value {
+    object[key] = value;
+    object
+}
+
+fn listing(items: Vec<Value>) -> Value {
+    json!({ "items": items })
+}
+
+fn meta(namespace: &str, name: &str) -> Value {
+    json!({"name": name, "namespace": namespace, "generation": 1, "creationTimestamp": MADE})
+}
+
+fn ready(reason: &str, message: &str) -> Value {
+    json!([{"type": "Ready", "status": "True", "reason": reason, "message": message, "lastTransitionTime": MADE}])
+}
+
+fn groups() -> Value {
+    let group = |name: &str, version: &str| json!({"name": name, "versions": [version]});
+    json!([
+        group("apps", "v1"),
+        group("source.toolkit.fluxcd.io", "v1"),
+        group("kustomize.toolkit.fluxcd.io", "v1"),
+        group("helm.toolkit.fluxcd.io", "v2"),
+        json!({"name": "notification.toolkit.fluxcd.io", "versions": ["v1", "v1beta3"]}),
+    ])
+}
+
+fn crds() -> Vec<Value> {
+    let crd = |(_, plural, group, _): &(&str, &str, &str, &str)| json!({"metadata": {"name": format!("{plural}.{group}"), "creationTimestamp": MADE}});
+    crate::facts::flux::KINDS.iter().map(crd).collect()
+}
+
+fn source(namespace: &str, name: &str, url: &str, revision: &str) -> Value {
+    json!({
+        "metadata": meta(namespace, name), "spec": {"url": url, "interval": "1m0s"},
+        "status": {"observedGeneration": 1, "conditions": ready("Succeeded", "stored artifact"),
+            "artifact": {"revision": revision, "lastUpdateTime": MADE}}})
+}
+
+fn git(name: &str) -> Value {
+    let mut git =
+        source("flux-system", name, &format!("https://gitlab.example.com/platform/{name}.git"), REVISION);
+    git["spec"]["ref"] = json!({"branch": "main"});
+    git["spec"]["secretRef"] = json!({"name": name});
+    git
+}
+
+fn chart() -> Value {
+    let mut chart = source("gitlab", "gitlab-gitlab-agent", "", "2.29.1");
+    chart["spec"] = json!({"chart": "gitlab-agent", "version": "~2.29.0", "interval": "1h0m0s",
+        "sourceRef": {"kind": "HelmRepository", "name": "gitlab-agent"}});
+    chart
+}
+
+fn kustomization(name: &str, inventory: &[&str]) -> Value {
+    let entries: Vec<Value> = inventory.iter().map(|id| json!({"id": id, "v": "v1"})).collect();
+    json!({
+        "metadata": meta("flux-system", name),
+        "spec": {"path": "./", "interval": "10m0s", "sourceRef": {"kind": "GitRepository", "name": name}},
+        "status": {"observedGeneration": 1, "conditions": ready("ReconciliationSucceeded", "Applied revision"),
+            "lastAppliedRevision": REVISION, "lastAttemptedRevision": REVISION, "inventory": {"entries": entries}}})
+}
+
+fn release() -> Value {
+    json!({
+        "metadata": meta("gitlab", "gitlab-agent"),
+        "spec": {"interval": "1h0m0s",
+            "chart": {"spec": {"chart": "gitlab-agent", "version": "~2.29.0",
+                "sourceRef": {"kind": "HelmRepository", "name": "gitlab-agent", "namespace": "gitlab"}}},
+            "values": {"config": {"kasAddress": "wss://kas.example.com", "secretName": "gitlab-agent-token"}}},
+        "status": {"observedGeneration": 1, "conditions": ready("InstallSucceeded", "Helm install succeeded"),
+            "helmChart": "gitlab/gitlab-gitlab-agent", "lastAttemptedRevision": "2.29.1",
+            "inventory": {"entries": [{"id": "gitlab_gitlab-agent-v2_apps_Deployment", "v": "v1"}]},
+            "history": [{"name": "gitlab-agent", "namespace": "gitlab", "chartVersion": "2.29.1", "appVersion": "v19.2.2", "status": "deployed"}]}})
+}
+
+fn receiver(name: &str) -> Value {
+    let mut metadata = meta("flux-system", &format!("gitlab-{name}"));
+    metadata["annotations"] = json!({"app.kubernetes.io/managed-by": "gitlab", "agent.gitlab.com/id": "7",
+        "agent.gitlab.com/project": format!("platform/{name}")});
+    json!({
+        "metadata": metadata,
+        "spec": {"type": "generic-hmac", "secretRef": {"name": format!("gitlab-receiver-{name}")},
+            "resources": [{"kind": "GitRepository", "name": name, "namespace": "flux-system"}]},
+        "status": {"observedGeneration": 1, "conditions": ready("Succeeded", "Receiver initialized"), "webhookPath": "/hook/0"}})
+}
+
+fn deployment(namespace: &str, name: &str, replicas: i64, image: &str) -> Value {
+    json!({
+        "metadata": meta(namespace, name),
+        "spec": {"replicas": replicas, "selector": {"matchLabels": {"app": name}},
+            "template": {"metadata": {"labels": {"app": name}}, "spec": {"containers": [{"name": "main", "image": image}]}}},
+        "status": {"observedGeneration": 1, "replicas": replicas, "readyReplicas": replicas,
+            "updatedReplicas": replicas, "availableReplicas": replicas}})
+}
+
+fn deployments() -> Vec<Value> {
+    let controller = |name: &str, tag: &str| {
+        let image = format!("ghcr.io/fluxcd/{name}:{tag}");
+        let mut made = deployment("flux-system", name, 1, &image);
+        made["metadata"]["labels"] = json!({"app.kubernetes.io/part-of": "flux",
+            "app.kubernetes.io/version": "v2.9.2", "app.kubernetes.io/instance": "flux-system"});
+        made
+    };
+    let mut agent =
+        deployment("gitlab", "gitlab-agent-v2", 2, "registry.gitlab.com/gitlab-org/agentk:v19.2.2");
+    agent["metadata"]["labels"] = json!({"app.kubernetes.io/name": "gitlab-agent",
+        "helm.toolkit.fluxcd.io/name": "gitlab-agent", "helm.toolkit.fluxcd.io/namespace": "gitlab"});
+    let pod = &mut agent["spec"]["template"]["spec"];
+    pod["volumes"] = json!([{"name": "secret-volume", "secret": {"secretName": "gitlab-agent-token"}}]);
+    pod["containers"][0]["args"] =
+        json!(["--token-file=/etc/agentk/secrets/token", "--kas-address=wss://kas.example.com"]);
+    vec![
+        controller("source-controller", "v1.9.1"),
+        controller("kustomize-controller", "v1.9.4"),
+        controller("helm-controller", "v1.6.3"),
+        controller("notification-controller", "v1.9.1"),
+        agent,
+        deployment("example-nginx", "nginx", 2, "nginx:1.27"),
+    ]
+}
+
+fn agent_pod(name: &str) -> Value {
+    json!({
+        "metadata": {"name": name, "namespace": "gitlab", "creationTimestamp": STARTED, "labels": {"app": "gitlab-agent-v2"}},
+        "spec": {"containers": [{"name": "main", "image": "registry.gitlab.com/gitlab-org/agentk:v19.2.2"}]},
+        "status": {"phase": "Running", "startTime": STARTED, "conditions": [{"type": "Ready", "status": "True"}],
+            "containerStatuses": [{"name": "main", "ready": true, "state": {"running": {"startedAt": STARTED}}}]}})
+}
+
+fn secrets() -> Vec<SecretEntry> {
+    let token = format!("glagent-{}", "x".repeat(50));
+    let password = format!("glpat-{}", "y".repeat(20));
+    let entry = |namespace: &str, name: &str, keys: &[(&str, &str)]| {
+        let keys = keys.iter().map(|(key, value)| {
+            let mut shape = KeyShape::of(value.as_bytes(), b"fixture");
+            shape.changed_at = MADE.parse().ok();
+            ((*key).to_owned(), shape)
+        });
+        let mut shape =
+            SecretShape { kind: "Opaque".to_owned(), keys: keys.collect(), ..SecretShape::default() };
+        shape.metadata.name = name.to_owned();
+        shape.metadata.namespace = namespace.to_owned();
+        SecretEntry {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            shape: Observed::Known(Some(shape)),
+        }
+    };
+    let git: [(&str, &str); 2] = [("username", "flux"), ("password", &password)];
+    vec![
+        entry("gitlab", "gitlab-agent-token", &[("token", &token)]),
+        entry("flux-system", "flux-system", &git),
+        entry("flux-system", "example-nginx-app", &git),
+        entry("flux-system", "gitlab-receiver-flux-system", &[("token", "0123456789abcdef")]),
+        entry("flux-system", "gitlab-receiver-example-nginx-app", &[("token", "0123456789abcdef")]),
+    ]
+}
+
+fn log(pod: &str) -> PodLog {
+    let line =
+        r#"{"time":"2026-11-01T09:00:05Z","level":"INFO","msg":"Starting","mod_name":"agent_registrar"}"#;
+    PodLog {
+        namespace: "gitlab".to_owned(),
+        pod: pod.to_owned(),
+        lines: Observed::Known(vec![line.to_owned()]),
+    }
+}
+
+fn permission(need: Need) -> Permission {
+    let row = need.row();
+    Permission {
+        verb: row.verb.to_owned(),
+        group: row.group.to_owned(),
+        resource: row.resource.to_owned(),
+        namespace: None,
+    }
+}
+
+fn access() -> Vec<Trial> {
+    let granted = |row: &crate::need::Row| Trial { permission: permission(row.need), allowed: true };
+    crate::need::TABLE.iter().filter(|row| !row.verb.is_empty()).map(granted).collect()
+}
+
+/// Takes one thing away, as a refusal by the API server does.
+pub fn take_away(s: &mut Snapshot, need: Need) {
+    let mut why = Why::new(WhyKind::Forbidden, permission(need).to_string(), "forbidden");
+    if !need.row().verb.is_empty() {
+        why.permission = Some(permission(need));
+        for trial in s.access.iter_mut().filter(|t| t.permission == permission(need)) {
+            trial.allowed = false;
+        }
+    }
+    match need {
+        Need::Version => s.server = Observed::Unknown(why),
+        Need::Groups => s.groups = Observed::Unknown(why),
+        Need::Crds => s.crds = Listing::unknown(why),
+        Need::GitRepositories => s.git_repositories = Listing::unknown(why),
+        Need::OciRepositories => s.oci_repositories = Listing::unknown(why),
+        Need::Buckets => s.buckets = Listing::unknown(why),
+        Need::HelmRepositories => s.helm_repositories = Listing::unknown(why),
+        Need::HelmCharts => s.helm_charts = Listing::unknown(why),
+        Need::Kustomizations => s.kustomizations = Listing::unknown(why),
+        Need::HelmReleases => s.helm_releases = Listing::unknown(why),
+        Need::Receivers => s.receivers = Listing::unknown(why),
+        Need::Deployments => s.deployments = Listing::unknown(why),
+        Need::StatefulSets => s.stateful_sets = Listing::unknown(why),
+        Need::DaemonSets => s.daemon_sets = Listing::unknown(why),
+        Need::Pods => s.pods = Listing::unknown(why),
+        Need::Leases => s.leases = Listing::unknown(why),
+        Need::Services => s.services = Listing::unknown(why),
+        Need::EndpointSlices => s.endpoint_slices = Listing::unknown(why),
+        Need::PodLogs => s.logs.iter_mut().for_each(|l| l.lines = Observed::Unknown(why.clone())),
+        Need::Secrets => s.secrets.iter_mut().for_each(|e| e.shape = Observed::Unknown(why.clone())),
+    }
+}
+
+/// A Secret of the snapshot, to change it.
+///
+/// # Panics
+/// When there is none of that name.
+pub fn secret_entry<'s>(s: &'s mut Snapshot, namespace: &str, name: &str) -> &'s mut SecretEntry {
+    let found = s.secrets.iter_mut().find(|e| e.namespace == namespace && e.name == name);
+    found.expect("the fixture has this Secret")
+}
+
+/// The shape of a Secret of the snapshot, to change it.
+///
+/// # Panics
+/// When there is none of that name.
+pub fn secret<'s>(s: &'s mut Snapshot, namespace: &str, name: &str) -> &'s mut SecretShape {
+    match &mut secret_entry(s, namespace, name).shape {
+        Observed::Known(Some(shape)) => shape,
+        _ => panic!("the fixture's Secret is known"),
+    }
+}
+
+/// A Deployment of the snapshot, to change it.
+///
+/// # Panics
+/// When there is none of that name.
+pub fn deployment_mut<'s>(s: &'s mut Snapshot, name: &str) -> &'s mut Workload {
+    s.deployments.items.iter_mut().find(|d| d.metadata.name == name).expect("the fixture has this Deployment")
+}
+
+/// A GitRepository of the snapshot, to change it.
+///
+/// # Panics
+/// When there is none of that name.
+pub fn git_mut<'s>(s: &'s mut Snapshot, name: &str) -> &'s mut Source {
+    s.git_repositories
+        .items
+        .iter_mut()
+        .find(|g| g.metadata.name == name)
+        .expect("the fixture has this GitRepository")
+}
+
+/// The conditions of a source that was not fetched.
+pub fn fetch_failed(reason: &str, message: &str) -> Vec<Condition> {
+    let condition = |kind: &str, status: &str| Condition {
+        kind: kind.to_owned(),
+        status: status.to_owned(),
+        reason: reason.to_owned(),
+        message: message.to_owned(),
+        last_transition_time: "2026-11-02T09:50:00Z".parse().ok(),
+        ..Condition::default()
+    };
+    vec![condition("FetchFailed", "True"), condition("Ready", "False")]
+}
+
+/// A condition `Ready=False`.
+pub fn not_ready(reason: &str, message: &str) -> Vec<Condition> {
+    fetch_failed(reason, message).split_off(1)
+}
+
+/// Names an object.
+pub fn object(kind: &str, namespace: &str, name: &str) -> ObjectRef {
+    ObjectRef::new(kind, namespace, name)
+}

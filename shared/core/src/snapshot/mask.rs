@@ -1,0 +1,136 @@
+//! Masks in text what looks like a credential: a second line of defence behind the shapes that never hold one.
+
+/// What stands in place of a credential.
+pub const MASK: &str = "***";
+
+/// The kinds of GitLab token by the letters after `gl` (GitLab, "Token overview": token prefixes).
+const TOKEN_KINDS: &[&str] =
+    &["pat", "dt", "agent", "rtr", "rt", "cbt", "ptt", "ft", "imt", "oas", "soat", "ffct", "wt"];
+
+/// Removes user-info, query and fragment from a URL. Text that is no URL is masked like free text.
+pub fn url(text: &str) -> String {
+    let Some((scheme, rest)) = text.split_once("://") else { return free_text(text) };
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(end);
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let user = authority.rsplit_once('@').filter(|(user, _)| *user == "git").map_or("", |_| "git@");
+    let path = path.split(['?', '#']).next().unwrap_or_default();
+    free_text(&format!("{scheme}://{user}{host}{path}"))
+}
+
+/// Masks GitLab tokens, URL user-info and authorization headers in free text.
+pub fn free_text(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(c) = rest.chars().next() {
+        let boundary = out.chars().next_back().is_none_or(|p| !(p.is_ascii_alphanumeric()));
+        if let Some(len) = boundary.then(|| gitlab_token(rest)).flatten() {
+            out.push_str(MASK);
+            rest = &rest[len..];
+        } else if let Some(len) = user_info(rest) {
+            out.push_str("://");
+            out.push_str(MASK);
+            out.push('@');
+            rest = &rest[len..];
+        } else if let Some((kept, len)) = header_value(rest) {
+            out.push_str(&rest[..kept]);
+            out.push_str(MASK);
+            rest = &rest[len..];
+        } else {
+            out.push(c);
+            rest = &rest[c.len_utf8()..];
+        }
+    }
+    out
+}
+
+/// Length of a GitLab token that `text` begins with.
+fn gitlab_token(text: &str) -> Option<usize> {
+    let after = text.strip_prefix("gl")?;
+    let kind =
+        TOKEN_KINDS.iter().find(|kind| after.strip_prefix(**kind).is_some_and(|r| r.starts_with('-')))?;
+    let body = &after[kind.len() + 1..];
+    let len = body.find(|c: char| !(c.is_ascii_alphanumeric() || "_-.".contains(c))).unwrap_or(body.len());
+    (len >= 8).then_some(2 + kind.len() + 1 + len)
+}
+
+/// Length of `://user:password@` that `text` begins with.
+fn user_info(text: &str) -> Option<usize> {
+    let after = text.strip_prefix("://")?;
+    let end = after.find(|c: char| c.is_whitespace() || "/?#\"'".contains(c)).unwrap_or(after.len());
+    let at = after[..end].rfind('@')?;
+    (at > 0 && &after[..at] != "git").then_some(3 + at + 1)
+}
+
+/// Where the value of an `Authorization: Bearer …` or `PRIVATE-TOKEN: …` that `text` begins with starts and ends.
+fn header_value(text: &str) -> Option<(usize, usize)> {
+    let prefix = ["bearer ", "basic ", "private-token: ", "job-token: ", "deploy-token: ", "cookie: "]
+        .into_iter()
+        .find(|prefix| text.get(..prefix.len()).is_some_and(|head| head.eq_ignore_ascii_case(prefix)))?;
+    let value = &text[prefix.len()..];
+    let len = value.find(|c: char| c.is_whitespace() || "\"',".contains(c)).unwrap_or(value.len());
+    (len >= 16).then_some((prefix.len(), prefix.len() + len))
+}
+
+/// Flags whose value is kept: those of agentk and of the Flux controllers that a check reads, none a secret.
+const KEPT_FLAGS: &[&str] = &[
+    "--token-file",
+    "--kas-address",
+    "--kas-ca-cert-file",
+    "--ca-cert-file",
+    "--kas-tls-server-name",
+    "--kas-insecure-skip-tls-verify",
+    "--watch-all-namespaces",
+    "--no-cross-namespace-refs",
+    "--concurrent",
+    "--log-level",
+    "--feature-gates",
+];
+
+/// Masks the value of every argument that is not on the list of harmless ones.
+pub fn arguments(args: Vec<String>) -> Vec<String> {
+    let mask = |arg: String| match arg.split_once('=') {
+        Some((flag, value)) if KEPT_FLAGS.contains(&flag) => format!("{flag}={}", url(value)),
+        Some((flag, _)) if flag.starts_with('-') => format!("{flag}={MASK}"),
+        None if arg.starts_with('-') => arg,
+        _ => MASK.to_owned(),
+    };
+    args.into_iter().map(mask).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_user_info_and_headers_are_masked() {
+        for (raw, masked) in [
+            ("token glpat-abcdefgh12345678 refused", "token *** refused"),
+            ("acme-glagent-abcdefgh_1234.01.abc", "acme-***"),
+            ("unable to clone 'https://u:p4ss@h/x.git': no", "unable to clone 'https://***@h/x.git': no"),
+            ("ssh://git@h:22/x", "ssh://git@h:22/x"),
+            ("Authorization: Bearer abcdefghijklmnopqrst", "Authorization: Bearer ***"),
+            ("basic understanding of things", "basic understanding of things"),
+            ("a glance", "a glance"),
+        ] {
+            assert_eq!(free_text(raw), masked);
+        }
+    }
+
+    #[test]
+    fn urls_lose_what_may_be_secret() {
+        assert_eq!(url("https://oauth2:secret@h:8443/a/b.git?private_token=x#f"), "https://h:8443/a/b.git");
+        assert_eq!(url("ssh://git@gitlab.example.com/a.git"), "ssh://git@gitlab.example.com/a.git");
+        assert_eq!(url("wss://kas.gitlab.com"), "wss://kas.gitlab.com");
+    }
+
+    #[test]
+    fn only_harmless_arguments_keep_their_value() {
+        let args =
+            ["--kas-address=wss://kas", "--secret=s3cr3t", "--kas-header", "Cookie: s3cr3t", "--verbose"];
+        assert_eq!(
+            arguments(args.map(str::to_owned).to_vec()),
+            ["--kas-address=wss://kas", "--secret=***", "--kas-header", "***", "--verbose"]
+        );
+    }
+}

@@ -1,0 +1,392 @@
+//! What was observed of a cluster at one instant, with no secret in it; also the recording's file format.
+//!
+//! The shapes follow the Kubernetes API's own field names and hold only what the checks read (docs/snapshot.md).
+//! What could not be observed is recorded as such, with the reason: not knowing is a value.
+
+pub mod kinds;
+pub mod mask;
+pub mod secret;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use kinds::*;
+pub use secret::SecretShape;
+
+/// The version of the recording's format that this crate reads and writes. It is raised when an old reader would
+/// misread a new recording; a new optional field does not raise it.
+pub const FORMAT: u32 = 1;
+
+/// Everything observed in one run.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Snapshot {
+    /// Format version, see [`FORMAT`].
+    pub format: u32,
+    /// Version of the program that observed.
+    pub tool: String,
+    /// The instant that counts as "now" for every check.
+    pub taken_at: Timestamp,
+    /// Where it was observed.
+    pub origin: Origin,
+    /// Namespaces the person asked for; empty means all.
+    #[serde(default)]
+    pub namespaces: Vec<String>,
+    /// Namespace of the Flux controllers (`flux-system` unless told otherwise).
+    pub flux_namespace: String,
+    /// Version of the API server, as `GET /version` gives it.
+    pub server: Observed<ServerVersion>,
+    /// API groups served, as `GET /apis` gives them.
+    pub groups: Observed<Vec<ApiGroup>>,
+    /// Metadata of every CustomResourceDefinition.
+    pub crds: Listing<Crd>,
+    /// Source kinds: one listing per kind.
+    pub git_repositories: Listing<Source>,
+    /// OCIRepository objects.
+    pub oci_repositories: Listing<Source>,
+    /// Bucket objects.
+    pub buckets: Listing<Source>,
+    /// HelmRepository objects.
+    pub helm_repositories: Listing<Source>,
+    /// HelmChart objects.
+    pub helm_charts: Listing<Source>,
+    /// Flux Kustomizations.
+    pub kustomizations: Listing<Kustomization>,
+    /// HelmReleases.
+    pub helm_releases: Listing<HelmRelease>,
+    /// Receivers.
+    pub receivers: Listing<Receiver>,
+    /// Deployments.
+    pub deployments: Listing<Workload>,
+    /// StatefulSets.
+    pub stateful_sets: Listing<Workload>,
+    /// DaemonSets.
+    pub daemon_sets: Listing<Workload>,
+    /// Pods of the namespaces in which a check asks for pods (docs/snapshot.md).
+    pub pods: Listing<Pod>,
+    /// Leases of the namespaces in which agentk runs.
+    pub leases: Listing<Lease>,
+    /// Services of the Flux namespace.
+    pub services: Listing<Service>,
+    /// EndpointSlices of the Flux namespace.
+    pub endpoint_slices: Listing<EndpointSlice>,
+    /// Every Secret that something observed refers to.
+    pub secrets: Vec<SecretEntry>,
+    /// The newest lines of the logs of agentk's pods.
+    pub logs: Vec<PodLog>,
+    /// What was asked of the API server with which permission, and whether it was granted.
+    pub access: Vec<Trial>,
+}
+
+/// Where a snapshot was observed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Origin {
+    /// Name of the kubeconfig context, where there was one.
+    pub context: Option<String>,
+    /// URL of the API server.
+    pub server: String,
+}
+
+/// A fact, or the reason why it is not known.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Observed<T> {
+    /// It was observed.
+    Known(T),
+    /// It was not, for this reason.
+    Unknown(Why),
+}
+
+impl<T> Observed<T> {
+    /// The fact, or the reason, in the form that `?` takes.
+    pub fn get(&self) -> Result<&T, Why> {
+        match self {
+            Self::Known(value) => Ok(value),
+            Self::Unknown(why) => Err(why.clone()),
+        }
+    }
+}
+
+/// Why something is not known.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Why {
+    /// The class of the reason; decides the exit code.
+    pub kind: WhyKind,
+    /// What was asked for, for example `list receivers.notification.toolkit.fluxcd.io in all namespaces`.
+    pub asked: String,
+    /// What came back, masked.
+    pub message: String,
+    /// The permission that would make it known, where one is missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub permission: Option<Permission>,
+}
+
+impl Why {
+    /// A reason without a permission.
+    pub fn new(kind: WhyKind, asked: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { kind, asked: asked.into(), message: message.into(), permission: None }
+    }
+}
+
+/// Classes of reasons for not knowing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum WhyKind {
+    /// Nobody answered: refused, no route, no such host, TLS.
+    Unreachable,
+    /// The credential was refused (401).
+    SignIn,
+    /// The permission is missing (403).
+    Forbidden,
+    /// No answer within the deadline.
+    TimedOut,
+    /// The API server does not serve this kind (404).
+    NotServed,
+    /// An answer came that could not be read, or was too large.
+    Unreadable,
+    /// It needs GitLab, and no access to GitLab was given.
+    NoGitLab,
+    /// It was not asked for, or what it hangs on is itself not known.
+    NotAsked,
+}
+
+/// One permission in the terms of Kubernetes RBAC.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Permission {
+    /// `get`, `list`, …
+    pub verb: String,
+    /// API group; empty for the core group.
+    pub group: String,
+    /// Resource, with its subresource behind a slash.
+    pub resource: String,
+    /// Namespace, or none for all of them or for cluster-scoped resources.
+    pub namespace: Option<String>,
+}
+
+impl std::fmt::Display for Permission {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.verb, self.resource)?;
+        if !self.group.is_empty() {
+            write!(f, ".{}", self.group)?;
+        }
+        match &self.namespace {
+            Some(namespace) => write!(f, " in namespace {namespace}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A permission that the run used, and whether it was granted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Trial {
+    /// What was needed.
+    pub permission: Permission,
+    /// Whether the API server allowed it.
+    pub allowed: bool,
+}
+
+/// The objects of one kind that were seen, and what could not be seen of it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Listing<T> {
+    /// What was seen.
+    pub items: Vec<T>,
+    /// Why more may exist than was seen; empty when all that was asked for was seen.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gaps: Vec<Why>,
+    /// The namespaces that were listed; none means all of them at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespaces: Option<Vec<String>>,
+}
+
+impl<T> Default for Listing<T> {
+    fn default() -> Self {
+        Self { items: Vec::new(), gaps: Vec::new(), namespaces: None }
+    }
+}
+
+impl<T> Listing<T> {
+    /// A listing of which nothing could be seen.
+    pub fn unknown(why: Why) -> Self {
+        Self { items: Vec::new(), gaps: vec![why], namespaces: Some(Vec::new()) }
+    }
+}
+
+impl<T: HasMeta> Listing<T> {
+    /// The objects of one namespace (empty for cluster-scoped kinds).
+    ///
+    /// # Errors
+    /// That namespace was not, or could not be, listed.
+    pub fn in_namespace(&self, namespace: &str) -> Result<Vec<&T>, Why> {
+        match &self.namespaces {
+            Some(listed) if !listed.iter().any(|n| n == namespace) => {
+                let outside = || {
+                    let asked = format!("objects of namespace {namespace}");
+                    Why::new(WhyKind::NotAsked, asked, "the run was limited to other namespaces with -n")
+                };
+                Err(self.gaps.first().cloned().unwrap_or_else(outside))
+            }
+            _ => Ok(self.items.iter().filter(|i| i.meta().namespace == namespace).collect()),
+        }
+    }
+
+    /// One object by name; `Ok(None)` means that it does not exist.
+    ///
+    /// # Errors
+    /// Its namespace was not, or could not be, listed.
+    pub fn find(&self, namespace: &str, name: &str) -> Result<Option<&T>, Why> {
+        match self.items.iter().find(|i| i.meta().namespace == namespace && i.meta().name == name) {
+            Some(found) => Ok(Some(found)),
+            None => self.in_namespace(namespace).map(|_| None),
+        }
+    }
+}
+
+/// A Secret that something refers to: its shape, its absence, or why neither is known.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretEntry {
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// `Known(None)` means that it does not exist.
+    pub shape: Observed<Option<SecretShape>>,
+}
+
+/// The newest log lines of one container.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PodLog {
+    /// Namespace of the pod.
+    pub namespace: String,
+    /// Name of the pod.
+    pub pod: String,
+    /// Lines, oldest first, masked.
+    pub lines: Observed<Vec<String>>,
+}
+
+/// A recording that cannot be read.
+#[derive(Debug, PartialEq, Eq)]
+pub enum FormatError {
+    /// It is not JSON, or not a recording; the text says where.
+    NotARecording(String),
+    /// It has another format version.
+    Version(u64),
+}
+
+impl std::fmt::Display for FormatError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::NotARecording(detail) => write!(
+                f,
+                "this is not a recording ({detail}); make one with `kubectl gitlab-agent snapshot -o FILE`"
+            ),
+            Self::Version(found) if *found > u64::from(FORMAT) => write!(
+                f,
+                "the recording has format {found}, this program reads format {FORMAT}: use a newer kubectl gitlab-agent"
+            ),
+            Self::Version(found) => write!(
+                f,
+                "the recording has format {found}, this program reads format {FORMAT}: record again with this version, \
+                 or read it with the version that wrote it"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for FormatError {}
+
+impl Snapshot {
+    /// Reads a recording.
+    ///
+    /// # Errors
+    /// Text that is not a recording, and recordings of another format version.
+    pub fn parse(json: &[u8]) -> Result<Self, FormatError> {
+        #[derive(Deserialize)]
+        struct Head {
+            format: Option<u64>,
+        }
+        let broken = |e: serde_json::Error| FormatError::NotARecording(e.to_string());
+        let head: Head = serde_json::from_slice(json).map_err(broken)?;
+        match head.format {
+            None => Err(FormatError::NotARecording("it has no `format`".to_owned())),
+            Some(format) if format != u64::from(FORMAT) => Err(FormatError::Version(format)),
+            Some(_) => serde_json::from_slice(json).map_err(broken),
+        }
+    }
+
+    /// The recording's text: JSON with two spaces of indentation, so that a person can read and compare it.
+    ///
+    /// # Errors
+    /// None in practice: every field has a JSON form.
+    pub fn to_json(&self) -> Result<String, serde_json::Error> {
+        let mut json = serde_json::to_string_pretty(self)?;
+        json.push('\n');
+        Ok(json)
+    }
+
+    /// Passes every text that a controller or a program wrote freely (condition messages, logs, pod messages)
+    /// through `edit`. The observer masks with it what it knows to be secret.
+    pub fn edit_free_text(&mut self, edit: &dyn Fn(&mut String)) {
+        fn conditions(conditions: &mut [Condition], edit: &dyn Fn(&mut String)) {
+            conditions.iter_mut().for_each(|c| edit(&mut c.message));
+        }
+        let sources = [
+            &mut self.git_repositories,
+            &mut self.oci_repositories,
+            &mut self.buckets,
+            &mut self.helm_repositories,
+            &mut self.helm_charts,
+        ];
+        for source in sources.into_iter().flat_map(|l| &mut l.items) {
+            conditions(&mut source.status.conditions, edit);
+            edit(&mut source.spec.url);
+        }
+        self.kustomizations.items.iter_mut().for_each(|k| conditions(&mut k.status.conditions, edit));
+        self.helm_releases.items.iter_mut().for_each(|r| conditions(&mut r.status.conditions, edit));
+        self.receivers.items.iter_mut().for_each(|r| conditions(&mut r.status.conditions, edit));
+        for listing in [&mut self.deployments, &mut self.stateful_sets, &mut self.daemon_sets] {
+            for workload in &mut listing.items {
+                conditions(&mut workload.status.conditions, edit);
+                for container in &mut workload.spec.template.spec.containers {
+                    container.args.iter_mut().for_each(edit);
+                }
+            }
+        }
+        for pod in &mut self.pods.items {
+            conditions(&mut pod.status.conditions, edit);
+            pod.free_text().for_each(edit);
+        }
+        for log in &mut self.logs {
+            if let Observed::Known(lines) = &mut log.lines {
+                lines.iter_mut().for_each(edit);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_format_is_refused_with_what_to_do() {
+        let error = Snapshot::parse(br#"{"format": 7}"#).expect_err("format 7");
+        assert_eq!(error, FormatError::Version(7));
+        assert!(error.to_string().contains("use a newer"), "{error}");
+        let error = Snapshot::parse(br#"{"format": 0}"#).expect_err("format 0");
+        assert!(error.to_string().contains("record again"), "{error}");
+    }
+
+    #[test]
+    fn what_is_no_recording_is_refused() {
+        for text in ["", "{}", "[]", "kind: List", r#"{"format":1}"#] {
+            let error = Snapshot::parse(text.as_bytes()).expect_err(text);
+            assert!(matches!(error, FormatError::NotARecording(_)), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! Text that comes from a cluster or goes to a shell: made visible, masked, quoted, shortened.
+//!
+//! Cluster data is hostile: whoever may write an object may put terminal escapes, bidirectional overrides or
+//! shell syntax into a name or a message.
+
+use jiff::{SignedDuration, Timestamp};
+
+/// Makes control, bidirectional, zero-width and other invisible code points visible as `\u{…}`.
+/// Line feeds and tabs become a single space: what is printed of a cluster stays on its line.
+pub fn visible(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\n' | '\t' => out.push(' '),
+            c if is_hidden(c) => out.extend(c.escape_unicode()),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// True for code points that a terminal would act on or not show.
+pub fn is_hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
+            | '\u{e0000}'..='\u{e0fff}')
+}
+
+/// Quotes one word for a POSIX shell; a word of plain characters stays as it is.
+pub fn quote(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@,+~".contains(c);
+    if !word.is_empty() && word.chars().all(plain) && !word.starts_with(['~', '=']) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+/// How long ago, in the two coarsest units at most: `4s`, `3m`, `2h5m`, `9d`. A time in the future is said so.
+pub fn age(now: Timestamp, then: Timestamp) -> String {
+    let elapsed = now.duration_since(then);
+    if elapsed < SignedDuration::from_secs(-5) {
+        return format!("{} in the future", span(elapsed.abs()));
+    }
+    span(elapsed.max(SignedDuration::ZERO))
+}
+
+/// A length of time in kubectl's short form.
+pub fn span(duration: SignedDuration) -> String {
+    let s = duration.as_secs();
+    let (d, h, m) = (s / 86_400, s / 3_600 % 24, s / 60 % 60);
+    match (d, h, m) {
+        (0, 0, 0) => format!("{s}s"),
+        (0, 0, m) if m < 10 && s % 60 != 0 => format!("{m}m{}s", s % 60),
+        (0, 0, m) => format!("{m}m"),
+        (0, h, 0) => format!("{h}h"),
+        (0, h, m) if h < 8 => format!("{h}h{m}m"),
+        (0, h, _) => format!("{h}h"),
+        (d, 0, _) => format!("{d}d"),
+        (d, h, _) if d < 3 => format!("{d}d{h}h"),
+        (d, _, _) => format!("{d}d"),
+    }
+}
+
+/// A Flux revision for people: `main@sha1:1234abcd…` becomes `main@1234abcd`, a digest its first eight digits.
+pub fn revision(revision: &str) -> String {
+    let Some((reference, digest)) = revision.split_once("@sha1:").or_else(|| revision.split_once("@sha256:"))
+    else {
+        return match revision.split_once(':') {
+            Some(("sha1" | "sha256", digest)) => digest.chars().take(8).collect(),
+            _ => revision.to_owned(),
+        };
+    };
+    let short: String = digest.chars().take(8).collect();
+    if reference.is_empty() { short } else { format!("{reference}@{short}") }
+}
+
+/// The commit of a Flux revision, where it has one.
+pub fn commit(revision: &str) -> Option<&str> {
+    let digest = revision.rsplit_once("sha1:")?.1;
+    (digest.len() >= 7 && digest.chars().all(|c| c.is_ascii_hexdigit())).then_some(digest)
+}
+
+/// At most `max` characters, with `…` in place of what was cut.
+pub fn shorten(text: &str, max: usize) -> String {
+    if text.chars().count() <= max {
+        return text.to_owned();
+    }
+    let mut short: String = text.chars().take(max.saturating_sub(1)).collect();
+    short.push('…');
+    short
+}
+
+/// `1 agent`, `3 agents`.
+pub fn count(n: usize, noun: &str) -> String {
+    match noun {
+        noun if n == 1 => format!("1 {noun}"),
+        noun if noun.ends_with('y') => format!("{n} {}ies", &noun[..noun.len() - 1]),
+        noun => format!("{n} {noun}s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_terminal_would_act_on_is_shown() {
+        for (raw, shown) in [
+            ("plain", "plain"),
+            ("\u{1b}[31mred", r"\u{1b}[31mred"),
+            ("a\r\nb", r"a\u{d} b"),
+            ("\u{202e}gnp", r"\u{202e}gnp"),
+            ("zero\u{200b}width", r"zero\u{200b}width"),
+            ("\u{9b}0m", r"\u{9b}0m"),
+            ("grüße ✓", "grüße ✓"),
+        ] {
+            assert_eq!(visible(raw), shown);
+        }
+    }
+
+    #[test]
+    fn words_are_quoted_for_a_shell() {
+        assert_eq!(quote("flux-system"), "flux-system");
+        assert_eq!(quote("a b"), "'a b'");
+        assert_eq!(quote("$(reboot)"), "'$(reboot)'");
+        assert_eq!(quote("it's"), r"'it'\''s'");
+        assert_eq!(quote(""), "''");
+    }
+
+    #[test]
+    fn ages_read_like_kubectl() {
+        let span = |s| span(SignedDuration::from_secs(s));
+        assert_eq!(
+            [4, 61, 180, 600, 3_600, 7_500, 40_000, 90_000, 900_000].map(span),
+            ["4s", "1m1s", "3m", "10m", "1h", "2h5m", "11h", "1d1h", "10d"]
+        );
+    }
+
+    #[test]
+    fn revisions_are_shortened() {
+        assert_eq!(revision("main@sha1:0123456789abcdef"), "main@01234567");
+        assert_eq!(revision("sha256:0123456789abcdef"), "01234567");
+        assert_eq!(revision("2.29.1"), "2.29.1");
+        assert_eq!(commit("main@sha1:0123456789abcdef"), Some("0123456789abcdef"));
+        assert_eq!(commit("2.29.1"), None);
+    }
+}
