@@ -1,1 +1,314 @@
-//! todo
+//! Findings in the order in which to mend them: each cause with what follows from it, the verdict, the exit code.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use crate::assess::{Assessment, Check, Finding, Severity, Verdict};
+use crate::facts::Facts;
+use crate::object::ObjectRef;
+use crate::snapshot::{Origin, Why, WhyKind};
+
+/// How a run ends: the process's exit code, and the same in the machine output (docs/exit-codes.md).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// Nothing at or above the threshold.
+    Fine,
+    /// Problems at or above the threshold.
+    Problems,
+    /// The arguments made no sense.
+    Usage,
+    /// It could not find out: permissions missing, or part of the answer.
+    Unknown,
+    /// The cluster or GitLab could not be reached, or refused the credential.
+    Unreachable,
+    /// A defect of this program.
+    Bug,
+    /// The run's deadline passed.
+    TimedOut,
+    /// Ctrl-C.
+    Interrupted,
+}
+
+impl Exit {
+    /// The number.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Fine => 0,
+            Self::Problems => 1,
+            Self::Usage => 2,
+            Self::Unknown => 3,
+            Self::Unreachable => 4,
+            Self::Bug => 70,
+            Self::TimedOut => 124,
+            Self::Interrupted => 130,
+        }
+    }
+}
+
+/// What a run is told about severities.
+#[derive(Clone, Debug)]
+pub struct Thresholds {
+    /// Findings of this severity and above are problems.
+    pub fail_on: Severity,
+    /// Severities that the person gave to codes.
+    pub overrides: BTreeMap<u16, Severity>,
+}
+
+impl Default for Thresholds {
+    fn default() -> Self {
+        Self { fail_on: Severity::Error, overrides: BTreeMap::new() }
+    }
+}
+
+/// One finding in its place.
+#[derive(Debug)]
+pub struct Problem {
+    /// The check that found it.
+    pub check: &'static Check,
+    /// Its severity, after overrides.
+    pub severity: Severity,
+    /// What was found.
+    pub finding: Finding,
+    /// What follows from it, by code and object.
+    pub consequences: Vec<Problem>,
+}
+
+impl Problem {
+    /// Itself and all that follows from it.
+    pub fn flatten(&self) -> Vec<&Self> {
+        std::iter::once(self).chain(self.consequences.iter().flat_map(Self::flatten)).collect()
+    }
+}
+
+/// One check in the report.
+#[derive(Debug)]
+pub struct CheckLine {
+    /// The check.
+    pub check: &'static Check,
+    /// What it found out.
+    pub verdict: Verdict,
+    /// How many things it looked at.
+    pub examined: usize,
+    /// How many findings it made.
+    pub findings: usize,
+    /// What it would need to know (more).
+    pub unknown: Vec<Why>,
+    /// Why it had nothing to look at.
+    pub skipped: Option<&'static str>,
+}
+
+/// The result of `verify`.
+#[derive(Debug)]
+pub struct Report {
+    /// Where the facts come from.
+    pub origin: Origin,
+    /// The recording that was read, where one was.
+    pub recording: Option<String>,
+    /// When the facts were observed.
+    pub observed_at: Timestamp,
+    /// Version of the API server, where known.
+    pub kubernetes: Option<String>,
+    /// Flux release, where known.
+    pub flux: Option<String>,
+    /// Versions of agentk, without repetition.
+    pub agentk: Vec<String>,
+    /// What was found: causes first, most urgent first.
+    pub problems: Vec<Problem>,
+    /// Every check that ran, by code.
+    pub checks: Vec<CheckLine>,
+    /// How it ends.
+    pub exit: Exit,
+}
+
+impl Report {
+    /// Builds the report.
+    pub fn build(facts: &Facts<'_>, assessments: Vec<Assessment>, thresholds: &Thresholds) -> Self {
+        let mut checks = Vec::new();
+        let mut found = Vec::new();
+        for Assessment { check, judgement } in assessments {
+            checks.push(CheckLine {
+                check,
+                verdict: judgement.verdict(),
+                examined: judgement.examined,
+                findings: judgement.findings.len(),
+                unknown: judgement.unknown,
+                skipped: judgement.skipped,
+            });
+            found.extend(judgement.findings.into_iter().map(|finding| Problem {
+                check,
+                severity: severity(check, &finding, thresholds),
+                finding,
+                consequences: Vec::new(),
+            }));
+        }
+        let exit = exit(&found, &checks, facts, thresholds.fail_on);
+        let snapshot = facts.snapshot;
+        let mut agentk: Vec<String> = facts.agents.iter().filter_map(|a| a.version().map(str::to_owned)).collect();
+        agentk.sort();
+        agentk.dedup();
+        Self {
+            origin: snapshot.origin.clone(),
+            recording: None,
+            observed_at: facts.now,
+            kubernetes: snapshot.server.get().ok().map(|v| v.git_version.clone()),
+            flux: facts.flux_release().map(str::to_owned),
+            agentk,
+            problems: arrange(found, facts),
+            checks,
+            exit,
+        }
+    }
+
+    /// Number of findings of a severity.
+    pub fn count(&self, severity: Severity) -> usize {
+        self.problems.iter().flat_map(Problem::flatten).filter(|p| p.severity == severity).count()
+    }
+
+    /// Number of checks with a verdict.
+    pub fn verdicts(&self, verdict: Verdict) -> usize {
+        self.checks.iter().filter(|c| c.verdict == verdict).count()
+    }
+
+    /// One word for the whole: `healthy`, `problems`, `unknown` or `unreachable`.
+    pub fn verdict(&self) -> &'static str {
+        match self.exit {
+            Exit::Fine => "healthy",
+            Exit::Unknown => "unknown",
+            Exit::Unreachable => "unreachable",
+            _ => "problems",
+        }
+    }
+}
+
+fn severity(check: &Check, finding: &Finding, thresholds: &Thresholds) -> Severity {
+    thresholds.overrides.get(&check.code).copied().unwrap_or(finding.severity.unwrap_or(check.severity))
+}
+
+/// Missing permissions (GA102) do not count as problems of the cluster: they are why something is not known.
+fn exit(found: &[Problem], checks: &[CheckLine], facts: &Facts<'_>, fail_on: Severity) -> Exit {
+    let no_answer = |why: &Why| matches!(why.kind, WhyKind::Unreachable | WhyKind::SignIn | WhyKind::TimedOut);
+    if facts.snapshot.server.get().is_err_and(|why| no_answer(&why)) {
+        return Exit::Unreachable;
+    }
+    let denied = |p: &Problem| p.check.code == 102;
+    if found.iter().any(|p| !denied(p) && p.severity >= fail_on) {
+        return Exit::Problems;
+    }
+    let lacking = || checks.iter().flat_map(|c| &c.unknown);
+    if lacking().any(no_answer) {
+        return Exit::Unreachable;
+    }
+    let could_not = lacking().any(|why| why.kind != WhyKind::NoGitLab);
+    if could_not || found.iter().any(denied) { Exit::Unknown } else { Exit::Fine }
+}
+
+/// Puts each finding under the nearest cause, and the causes into the order in which to mend them.
+///
+/// A finding explains another when the other's object needs its object ([`crate::facts::graph::Graph`]), or when
+/// both are on one object and its code is the lower one of the same area or of an earlier part of the path.
+fn arrange(mut found: Vec<Problem>, facts: &Facts<'_>) -> Vec<Problem> {
+    found.sort_by(|a, b| (a.check.code, &a.finding.subject).cmp(&(b.check.code, &b.finding.subject)));
+    let causes: Vec<Option<usize>> = (0..found.len()).map(|i| cause_of(i, &found, facts)).collect();
+    let roots: Vec<usize> = (0..found.len()).map(|i| root_of(i, &causes)).collect();
+    let mut places: Vec<Option<Problem>> = found.into_iter().map(Some).collect();
+    let mut problems: Vec<Problem> = Vec::new();
+    for root in 0..places.len() {
+        if roots[root] != root {
+            continue;
+        }
+        let Some(mut cause) = places[root].take() else { continue };
+        cause.consequences = (0..places.len())
+            .filter(|i| *i != root && roots[*i] == root)
+            .filter_map(|i| places[i].take())
+            .collect();
+        problems.push(cause);
+    }
+    let urgency = |p: &Problem| {
+        let worst = p.flatten().iter().map(|q| q.severity).max();
+        (std::cmp::Reverse(worst.max(Some(p.severity))), std::cmp::Reverse(p.severity), p.check.code)
+    };
+    problems.sort_by_key(urgency);
+    problems
+}
+
+/// The finding that most directly explains finding `i`.
+fn cause_of(i: usize, found: &[Problem], facts: &Facts<'_>) -> Option<usize> {
+    let this = &found[i];
+    let explains = |j: &usize| *j != i && found[*j].severity >= Severity::Error.min(this.severity) && breaks(&found[*j]);
+    let on = |object: &ObjectRef| (0..found.len()).filter(|j| found[*j].finding.subject == *object).find(explains);
+    if this.check.code == 102 || this.finding.subject == ObjectRef::cluster() {
+        return None;
+    }
+    let same = on(&this.finding.subject).filter(|j| *j < i);
+    same.or_else(|| facts.graph.needs(&this.finding.subject).iter().find_map(on))
+}
+
+/// Whether what was found keeps its object from working, so that others may fail because of it.
+fn breaks(problem: &Problem) -> bool {
+    problem.check.code != 102 && (problem.severity == Severity::Error || problem.check.slug == "suspended")
+}
+
+/// Follows causes to the first one. A cycle ends at its lowest index.
+fn root_of(start: usize, causes: &[Option<usize>]) -> usize {
+    let mut seen = vec![start];
+    let mut at = start;
+    while let Some(next) = causes[at] {
+        if seen.contains(&next) {
+            let cycle = seen.iter().position(|s| *s == next).unwrap_or_default();
+            return seen[cycle..].iter().copied().min().unwrap_or(next);
+        }
+        seen.push(next);
+        at = next;
+    }
+    at
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::assess::{CHECKS, assess};
+    use crate::fixture;
+    use crate::snapshot::{Observed, Snapshot};
+
+    fn report(change: impl FnOnce(&mut Snapshot)) -> Report {
+        let mut snapshot = fixture::healthy();
+        change(&mut snapshot);
+        let facts = Facts::derive(&snapshot);
+        Report::build(&facts, assess(&facts, CHECKS.iter().copied()), &Thresholds::default())
+    }
+
+    #[test]
+    fn a_healthy_cluster_is_fine() {
+        let report = report(|_| {});
+        assert_eq!((report.exit, report.verdict(), report.problems.len()), (Exit::Fine, "healthy", 0));
+    }
+
+    #[test]
+    fn an_unreachable_cluster_is_one_problem() {
+        let report = report(|s| {
+            let why = Why::new(WhyKind::Unreachable, "everything", "connection refused");
+            s.server = Observed::Unknown(why.clone());
+            s.deployments = crate::snapshot::Listing::unknown(why);
+        });
+        assert_eq!((report.exit, report.problems.len()), (Exit::Unreachable, 1));
+        assert_eq!(report.problems[0].check.code, 101);
+    }
+
+    #[test]
+    fn a_missing_permission_is_unknown_and_a_problem_is_stronger() {
+        let denied = report(|s| fixture::take_away(s, crate::need::Need::Secrets));
+        assert_eq!(denied.exit, Exit::Unknown);
+        let both = report(|s| {
+            fixture::take_away(s, crate::need::Need::Leases);
+            fixture::secret(s, "gitlab", "gitlab-agent-token").keys.clear();
+        });
+        assert_eq!(both.exit, Exit::Problems);
+    }
+
+    #[test]
+    fn a_cycle_of_causes_has_one_root() {
+        assert_eq!((0..3).map(|i| root_of(i, &[Some(1), Some(2), Some(0)])).collect::<Vec<_>>(), [0, 0, 0]);
+        assert_eq!((0..3).map(|i| root_of(i, &[None, Some(0), Some(1)])).collect::<Vec<_>>(), [0, 0, 0]);
+    }
+}

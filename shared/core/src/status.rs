@@ -1,1 +1,339 @@
-//! todo
+//! What runs here, is it healthy, and which revision is where: the data of one screen.
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::facts::agent::{Agent, Connection};
+use crate::facts::flux::CONTROLLERS;
+use crate::facts::readiness::{Readiness, readiness};
+use crate::facts::{Facts, HelmRelease, Kustomization, Source, Why};
+use crate::object::ObjectRef;
+use crate::render::API_VERSION;
+use crate::report::{Problem, Report};
+
+/// Everything that `status` shows.
+#[derive(Debug)]
+pub struct Status {
+    /// The verdict and what is not well, as `verify` sees it.
+    pub report: Report,
+    /// The Flux controllers.
+    pub controllers: Vec<ControllerRow>,
+    /// agentk installations.
+    pub agents: Vec<AgentRow>,
+    /// Sources with what they feed.
+    pub sources: Vec<SourceRow>,
+    /// What could not be seen.
+    pub gaps: Vec<Why>,
+}
+
+/// One Flux controller.
+#[derive(Debug, Serialize)]
+pub struct ControllerRow {
+    /// For example `source-controller`.
+    pub name: String,
+    /// Tag of its image, where it is installed.
+    pub version: Option<String>,
+    /// Pods ready and wanted; `null` where it is not installed or not known.
+    pub ready: Option<i64>,
+    /// Pods wanted.
+    pub wanted: Option<i64>,
+}
+
+/// One agentk installation.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AgentRow {
+    /// Namespace.
+    pub namespace: String,
+    /// Name of the Deployment.
+    pub name: String,
+    /// Number of the agent in GitLab, where known.
+    pub id: Option<u64>,
+    /// Version of agentk, where known.
+    pub version: Option<String>,
+    /// Where it connects to.
+    pub kas_address: Option<String>,
+    /// Pods ready.
+    pub ready: i64,
+    /// Pods wanted.
+    pub wanted: i64,
+    /// `true`, `false`, or `null` where the cluster does not show it.
+    pub connected: Option<bool>,
+    /// What shows that.
+    pub evidence: String,
+    /// The pod that holds the Lease.
+    pub leader: Option<String>,
+    /// Its pods.
+    pub pods: Vec<PodRow>,
+}
+
+/// One pod of agentk.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PodRow {
+    /// Name.
+    pub name: String,
+    /// Phase.
+    pub phase: String,
+    /// When its agentk process started.
+    pub started_at: Option<Timestamp>,
+    /// Restarts of its containers.
+    pub restarts: i64,
+}
+
+/// One source.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SourceRow {
+    /// The object.
+    pub object: ObjectRef,
+    /// Where it stands: `ready`, `failed`, `waiting`, `progressing`, `suspended`, `not observed` or `static`.
+    pub state: &'static str,
+    /// What is not right, in the controller's words.
+    pub message: Option<String>,
+    /// What was fetched last.
+    pub revision: Option<String>,
+    /// When that was stored.
+    pub revision_at: Option<Timestamp>,
+    /// Where from.
+    pub url: Option<String>,
+    /// The Receiver through which a push triggers it: `ready`, `not ready` or `none`; `null` where none is expected
+    /// or it is not known.
+    pub receiver: Option<&'static str>,
+    /// What it feeds.
+    pub feeds: Vec<ApplierRow>,
+}
+
+/// A Kustomization or HelmRelease.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ApplierRow {
+    /// The object.
+    pub object: ObjectRef,
+    /// Where it stands, see [`SourceRow::state`].
+    pub state: &'static str,
+    /// What is not right, in the controller's words.
+    pub message: Option<String>,
+    /// What it applied last.
+    pub revision: Option<String>,
+    /// When its state last changed.
+    pub since: Option<Timestamp>,
+}
+
+impl Status {
+    /// Builds the status from facts and the report on them.
+    pub fn build(facts: &Facts<'_>, report: Report) -> Self {
+        let mut gaps = Vec::new();
+        let listings = facts.source_kinds().map(|(_, listing)| &listing.gaps);
+        let others = [&facts.snapshot.kustomizations.gaps, &facts.snapshot.helm_releases.gaps];
+        let deployments = [&facts.snapshot.deployments.gaps, &facts.snapshot.receivers.gaps];
+        for why in listings.into_iter().chain(others).chain(deployments).flatten() {
+            if !gaps.contains(why) {
+                gaps.push(why.clone());
+            }
+        }
+        Self {
+            report,
+            controllers: CONTROLLERS.iter().map(|(name, _)| controller(facts, name)).collect(),
+            agents: facts.agents.iter().map(|a| agent(facts, a)).collect(),
+            sources: sources(facts),
+            gaps,
+        }
+    }
+
+    /// The published shape (docs/formats.md).
+    pub(crate) fn document(&self) -> impl Serialize + '_ {
+        #[derive(Serialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Document<'s> {
+            api_version: &'static str,
+            kind: &'static str,
+            context: Option<&'s str>,
+            recording: Option<&'s str>,
+            server: &'s str,
+            observed_at: String,
+            verdict: &'static str,
+            exit_code: u8,
+            kubernetes: Option<&'s str>,
+            flux: Flux<'s>,
+            agents: &'s [AgentRow],
+            sources: &'s [SourceRow],
+            problems: Vec<Line<'s>>,
+            unknown: &'s [Why],
+        }
+        #[derive(Serialize)]
+        struct Flux<'s> {
+            release: Option<&'s str>,
+            controllers: &'s [ControllerRow],
+        }
+        #[derive(Serialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Line<'s> {
+            code: String,
+            severity: crate::assess::Severity,
+            subject: &'s ObjectRef,
+            message: &'s str,
+            follows_from: Option<String>,
+        }
+        let report = &self.report;
+        let line = |p: &'_ Problem, cause: Option<&Problem>| (p.check.id(), p.severity, cause.map(|c| c.check.id()));
+        let problems = report.problems.iter().flat_map(|root| {
+            let rest = root.consequences.iter().flat_map(Problem::flatten);
+            std::iter::once((root, None)).chain(rest.map(move |p| (p, Some(root))))
+        });
+        Document {
+            api_version: API_VERSION,
+            kind: "Status",
+            context: report.origin.context.as_deref(),
+            recording: report.recording.as_deref(),
+            server: &report.origin.server,
+            observed_at: report.observed_at.to_string(),
+            verdict: report.verdict(),
+            exit_code: report.exit.code(),
+            kubernetes: report.kubernetes.as_deref(),
+            flux: Flux { release: report.flux.as_deref(), controllers: &self.controllers },
+            agents: &self.agents,
+            sources: &self.sources,
+            problems: problems
+                .map(|(p, cause)| {
+                    let (code, severity, follows_from) = line(p, cause);
+                    Line { code, severity, subject: &p.finding.subject, message: &p.finding.message, follows_from }
+                })
+                .collect(),
+            unknown: &self.gaps,
+        }
+    }
+}
+
+fn controller(facts: &Facts<'_>, name: &str) -> ControllerRow {
+    let found = facts.controller(name).ok().flatten();
+    let image = found.and_then(|d| d.spec.template.spec.containers.first()).map(|c| c.image.as_str());
+    let tag = image.and_then(|i| i.split('@').next()?.rsplit('/').next()?.split_once(':'));
+    let (wanted, ready) = found.map(|d| d.readiness("Deployment")).unzip();
+    ControllerRow { name: name.to_owned(), version: tag.map(|(_, tag)| tag.to_owned()), ready, wanted }
+}
+
+fn agent(facts: &Facts<'_>, agent: &Agent<'_>) -> AgentRow {
+    let (connected, evidence) = match agent.connection(facts.now) {
+        Connection::Connected(evidence) => (Some(true), evidence),
+        Connection::Disconnected(_, evidence) => (Some(false), evidence),
+        Connection::Unknown(why) => (None, why.message),
+    };
+    let (wanted, ready) = agent.deployment.readiness("Deployment");
+    let leader = agent.leader(facts.now).ok().flatten().map(|p| p.metadata.name.clone());
+    let pods = agent.pods.as_deref().unwrap_or_default().iter().map(|pod| PodRow {
+        name: pod.metadata.name.clone(),
+        phase: pod.status.phase.clone(),
+        started_at: Agent::token_read_at(pod),
+        restarts: pod.status.container_statuses.iter().map(|c| c.restart_count).sum(),
+    });
+    AgentRow {
+        namespace: agent.namespace().to_owned(),
+        name: agent.deployment.metadata.name.clone(),
+        id: agent.id,
+        version: agent.version().map(str::to_owned),
+        kas_address: agent.kas_address().map(str::to_owned),
+        ready,
+        wanted,
+        connected,
+        evidence,
+        leader,
+        pods: pods.collect(),
+    }
+}
+
+/// GitRepository, OCIRepository, Bucket and HelmRepository, each with what it feeds. HelmCharts are part of the way
+/// from a HelmRepository to its HelmRelease and have no row of their own.
+fn sources(facts: &Facts<'_>) -> Vec<SourceRow> {
+    let mut rows = Vec::new();
+    for (kind, listing) in facts.source_kinds().into_iter().filter(|(kind, _)| *kind != "HelmChart") {
+        for source in &listing.items {
+            rows.push(source_row(facts, kind, source));
+        }
+    }
+    rows.sort_by(|a, b| a.object.cmp(&b.object));
+    rows
+}
+
+fn source_row(facts: &Facts<'_>, kind: &str, source: &Source) -> SourceRow {
+    let object = source.metadata.object(kind);
+    let status = &source.status;
+    let (state, message) = if source.spec.kind == "oci" && kind == "HelmRepository" {
+        ("static", None)
+    } else {
+        word(readiness(&status.conditions, source.metadata.generation, status.observed_generation, source.spec.suspend))
+    };
+    let artifact = status.artifact.as_ref();
+    SourceRow {
+        state,
+        message,
+        revision: artifact.map(|a| a.revision.clone()),
+        revision_at: artifact.and_then(|a| a.last_update_time),
+        url: (!source.spec.url.is_empty()).then(|| source.spec.url.to_string()),
+        receiver: (kind == "GitRepository").then(|| receiver(facts, &object)).flatten(),
+        feeds: feeds(facts, &object),
+        object,
+    }
+}
+
+fn word(state: Readiness<'_>) -> (&'static str, Option<String>) {
+    match state {
+        Readiness::Suspended => ("suspended", None),
+        Readiness::Ready => ("ready", None),
+        Readiness::Failed(c) => ("failed", Some(c.message.clone())),
+        Readiness::Waiting(c) => ("waiting", Some(c.message.clone())),
+        Readiness::Progressing(c) => ("progressing", Some(c.message.clone())),
+        Readiness::NotObserved => ("not observed", None),
+    }
+}
+
+fn receiver(facts: &Facts<'_>, repository: &ObjectRef) -> Option<&'static str> {
+    let receivers = &facts.snapshot.receivers;
+    let triggers = |r: &&crate::facts::Receiver| {
+        r.spec.resources.iter().any(|to| Facts::resolve(to, &r.metadata.namespace) == *repository)
+    };
+    let mut own = receivers.items.iter().filter(triggers).peekable();
+    if own.peek().is_none() {
+        return receivers.gaps.is_empty().then_some("none");
+    }
+    let ready = own.any(|r| {
+        let s = &r.status;
+        readiness(&s.conditions, r.metadata.generation, s.observed_generation, r.spec.suspend) == Readiness::Ready
+    });
+    Some(if ready { "ready" } else { "not ready" })
+}
+
+fn feeds(facts: &Facts<'_>, source: &ObjectRef) -> Vec<ApplierRow> {
+    let s = facts.snapshot;
+    let kustomizations =
+        s.kustomizations.items.iter().filter(|k| Facts::resolve(&k.spec.source_ref, &k.metadata.namespace) == *source);
+    let from = |r: &&HelmRelease| {
+        let chart = r.spec.chart.as_ref().map(|c| &c.spec.source_ref).or(r.spec.chart_ref.as_ref());
+        chart.is_some_and(|reference| Facts::resolve(reference, &r.metadata.namespace) == *source)
+    };
+    let releases = s.helm_releases.items.iter().filter(from);
+    let mut rows: Vec<ApplierRow> = kustomizations.map(kustomization).chain(releases.map(release)).collect();
+    rows.sort_by(|a, b| a.object.cmp(&b.object));
+    rows
+}
+
+fn kustomization(k: &Kustomization) -> ApplierRow {
+    let status = &k.status;
+    let (state, message) =
+        word(readiness(&status.conditions, k.metadata.generation, status.observed_generation, k.spec.suspend));
+    let revision = (!status.last_applied_revision.is_empty()).then(|| status.last_applied_revision.clone());
+    let object = k.metadata.object("Kustomization");
+    ApplierRow { object, state, message, revision, since: since(&status.conditions) }
+}
+
+fn release(r: &HelmRelease) -> ApplierRow {
+    let status = &r.status;
+    let (state, message) =
+        word(readiness(&status.conditions, r.metadata.generation, status.observed_generation, r.spec.suspend));
+    let revision = status.history.first().map(|h| h.chart_version.clone());
+    ApplierRow { object: r.metadata.object("HelmRelease"), state, message, revision, since: since(&status.conditions) }
+}
+
+fn since(conditions: &[crate::facts::Condition]) -> Option<Timestamp> {
+    crate::facts::condition(conditions, "Ready").and_then(|c| c.last_transition_time)
+}

@@ -1,1 +1,95 @@
-//! todo
+//! From a report or a status to bytes: one file per format. How it looks is an argument, never a global.
+
+mod style;
+mod verify_json;
+mod verify_table;
+pub mod status_table;
+
+pub use style::Style;
+
+use crate::report::Report;
+use crate::status::Status;
+
+/// The name and version that machine output carries.
+pub const API_VERSION: &str = "cli.gitlab-agent.dev/v1alpha1";
+
+/// Formats of `verify`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VerifyFormat {
+    /// For people.
+    Table,
+    /// For people with a wide screen: every finding with its evidence and every check.
+    Wide,
+    /// For programs.
+    Json,
+    /// The same for programs that prefer YAML.
+    Yaml,
+}
+
+/// Formats of `status`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StatusFormat {
+    /// For people, at 80 columns.
+    Table,
+    /// For people with a wide screen.
+    Wide,
+    /// For programs.
+    Json,
+    /// The same as YAML.
+    Yaml,
+}
+
+/// Renders the result of `verify`.
+pub fn verify(report: &Report, format: VerifyFormat, style: &Style) -> String {
+    match format {
+        VerifyFormat::Table => verify_table::render(report, style, false),
+        VerifyFormat::Wide => verify_table::render(report, style, true),
+        VerifyFormat::Json => json(&verify_json::Document::of(report)),
+        VerifyFormat::Yaml => yaml(&verify_json::Document::of(report)),
+    }
+}
+
+/// Renders the result of `status`.
+pub fn status(status: &Status, format: StatusFormat, style: &Style) -> String {
+    match format {
+        StatusFormat::Table => status_table::render(status, style, false),
+        StatusFormat::Wide => status_table::render(status, style, true),
+        StatusFormat::Json => json(&status.document()),
+        StatusFormat::Yaml => yaml(&status.document()),
+    }
+}
+
+/// JSON with hidden code points written as escapes: serde writes C1, bidirectional and zero-width ones as they are.
+fn json(document: &impl serde::Serialize) -> String {
+    let text = serde_json::to_string_pretty(document).unwrap_or_default();
+    let mut out = String::with_capacity(text.len() + 1);
+    for c in text.chars() {
+        if c != '\n' && crate::text::is_hidden(c) {
+            let mut units = [0; 2];
+            for unit in c.encode_utf16(&mut units) {
+                out.push_str(&format!("\\u{unit:04x}"));
+            }
+        } else {
+            out.push(c);
+        }
+    }
+    out.push('\n');
+    out
+}
+
+/// YAML of the same document. Hidden code points are made visible before, because not every YAML reader takes
+/// escapes for them.
+fn yaml(document: &impl serde::Serialize) -> String {
+    let mut value = serde_json::to_value(document).unwrap_or_default();
+    show_hidden(&mut value);
+    serde_saphyr::to_string(&value).unwrap_or_default()
+}
+
+fn show_hidden(value: &mut serde_json::Value) {
+    match value {
+        serde_json::Value::String(text) => *text = crate::text::visible(text),
+        serde_json::Value::Array(items) => items.iter_mut().for_each(show_hidden),
+        serde_json::Value::Object(map) => map.values_mut().for_each(show_hidden),
+        _ => {}
+    }
+}

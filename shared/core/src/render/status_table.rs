@@ -1,0 +1,253 @@
+//! `status` for people: the verdict, Flux, agents, sources with what they feed, and what is not well.
+
+use comfy_table::{ContentArrangement, Table};
+use jiff::Timestamp;
+
+use super::style::Style;
+use crate::assess::{Severity, Verdict};
+use crate::report::{Exit, Problem};
+use crate::status::{AgentRow, ApplierRow, SourceRow, Status};
+use crate::text::{age, count, revision, shorten, visible};
+
+/// At 80 columns; `wide` adds columns and cuts nothing.
+pub(super) fn render(status: &Status, style: &Style, wide: bool) -> String {
+    let mut out = vec![header(status, style), verdict(status, style), String::new()];
+    out.push(flux(status, style));
+    out.push(agents(status, style, wide));
+    out.push(sources(status, style, wide));
+    out.push(not_well(status, style, wide));
+    out.retain(|part| !part.is_empty());
+    let mut text = out.join("\n");
+    text.push('\n');
+    text
+}
+
+fn header(status: &Status, style: &Style) -> String {
+    let report = &status.report;
+    let place = match (&report.recording, &report.origin.context) {
+        (Some(file), _) => format!("recording {file} of {}", report.observed_at.strftime("%Y-%m-%d %H:%M UTC")),
+        (None, Some(context)) => format!("context {context}"),
+        (None, None) => report.origin.server.clone(),
+    };
+    let kubernetes = report.kubernetes.as_ref().map(|v| format!(" · Kubernetes {v}")).unwrap_or_default();
+    style.faint(&visible(&format!("{place}{kubernetes}")))
+}
+
+fn verdict(status: &Status, style: &Style) -> String {
+    let report = &status.report;
+    let errors = report.problems.iter().filter(|p| p.severity == Severity::Error).count();
+    let warnings = report.count(Severity::Warning);
+    let how = style.faint(&style.complete("kubectl gitlab-agent verify"));
+    match report.exit {
+        Exit::Unreachable => style.severity(Severity::Error, "✗ The cluster cannot be reached, or refused the credential"),
+        Exit::Problems if errors > 0 => {
+            format!("{}   mend with {how}", style.severity(Severity::Error, &format!("✗ {}", count(errors, "problem"))))
+        }
+        Exit::Unknown => {
+            let unknown = count(report.verdicts(Verdict::Unknown), "check");
+            style.severity(Severity::Warning, &format!("? Not everything could be seen ({unknown} unknown)"))
+        }
+        _ if warnings > 0 => {
+            let text = format!("! No problem, {}", count(warnings, "warning"));
+            format!("{}   see {how}", style.severity(Severity::Warning, &text))
+        }
+        _ => style.good("✓ All is well"),
+    }
+}
+
+fn flux(status: &Status, style: &Style) -> String {
+    let release = status.report.flux.as_deref().unwrap_or("release unknown");
+    let rows = status.controllers.iter().map(|c| {
+        let short = c.name.trim_end_matches("-controller");
+        match (c.ready, c.wanted) {
+            (Some(ready), Some(wanted)) if wanted > 0 && ready >= wanted => format!("✓ {short} {ready}/{wanted}"),
+            (Some(ready), Some(wanted)) => format!("✗ {short} {ready}/{wanted}"),
+            _ => format!("? {short}"),
+        }
+    });
+    let line = rows.collect::<Vec<_>>().join("   ");
+    format!("{}\n  {}\n", style.strong(&format!("Flux {}", visible(release))), signs(style, &line))
+}
+
+fn agents(status: &Status, style: &Style, wide: bool) -> String {
+    let title = style.strong("Agents");
+    if status.agents.is_empty() {
+        return format!("{title}\n  none seen\n");
+    }
+    let mut table = table(style, wide);
+    for agent in &status.agents {
+        table.add_row(agent_cells(agent, status.report.observed_at, wide));
+    }
+    format!("{title}\n{}\n", signs(style, &indent(&table)))
+}
+
+fn agent_cells(agent: &AgentRow, now: Timestamp, wide: bool) -> Vec<String> {
+    let well = agent.ready >= agent.wanted && agent.wanted > 0;
+    let sign = match agent.connected {
+        Some(true) if well => "✓",
+        None => "?",
+        _ => "✗",
+    };
+    let connected = match (agent.connected, &agent.leader) {
+        (Some(true), Some(leader)) if wide => format!("connected, leader {leader}"),
+        (Some(true), _) => "connected".to_owned(),
+        (Some(false), _) if wide => format!("not connected: {}", agent.evidence),
+        (Some(false), _) => "not connected".to_owned(),
+        (None, _) => "connection unknown".to_owned(),
+    };
+    let youngest = agent.pods.iter().filter_map(|p| p.started_at).max();
+    let up = youngest.map(|at| format!("up {}", age(now, at))).unwrap_or_default();
+    let restarts: i64 = agent.pods.iter().map(|p| p.restarts).sum();
+    let mut cells = vec![
+        format!("{sign} {}/{}", agent.namespace, agent.name),
+        agent.version.as_ref().map_or("version unknown".to_owned(), |v| format!("v{v}")),
+        format!("{}/{} pods", agent.ready, agent.wanted),
+        if restarts > 0 { format!("{up}, {}", count(usize::try_from(restarts).unwrap_or_default(), "restart")) } else { up },
+        connected,
+    ];
+    let kas = agent.kas_address.clone().unwrap_or_default();
+    cells.push(if wide { kas } else { kas.trim_start_matches("wss://").trim_end_matches("/-/kubernetes-agent/").to_owned() });
+    if wide {
+        cells.push(agent.id.map(|id| format!("agent {id}")).unwrap_or_default());
+    }
+    cells.iter().map(|c| visible(c)).collect()
+}
+
+fn sources(status: &Status, style: &Style, wide: bool) -> String {
+    let title = style.strong("Sources and what they feed");
+    if status.sources.is_empty() {
+        return format!("{title}\n  none seen\n");
+    }
+    let now = status.report.observed_at;
+    let mut table = table(style, wide);
+    for source in &status.sources {
+        table.add_row(source_cells(source, now, wide));
+        for fed in &source.feeds {
+            table.add_row(applier_cells(fed, now, wide));
+        }
+    }
+    format!("{title}\n{}\n", signs(style, &indent(&table)))
+}
+
+fn source_cells(source: &SourceRow, now: Timestamp, wide: bool) -> Vec<String> {
+    let push = match source.receiver {
+        Some("ready") => "push",
+        Some("not ready") => "push ✗",
+        Some(_) => "no push",
+        None => "",
+    };
+    let mut cells = vec![
+        format!("{} {} {}/{}", sign(source.state), kind(&source.object.kind), source.object.namespace, source.object.name),
+        source.revision.as_deref().map(shown_revision).unwrap_or_default(),
+        source.revision_at.map(|at| age(now, at)).unwrap_or_default(),
+        join(shown_state(source.state), push),
+    ];
+    if wide {
+        cells.push(source.url.clone().unwrap_or_default());
+        cells.push(source.message.clone().unwrap_or_default());
+    }
+    cells.iter().map(|c| visible(c)).collect()
+}
+
+fn applier_cells(fed: &ApplierRow, now: Timestamp, wide: bool) -> Vec<String> {
+    let mut cells = vec![
+        format!("  {} {} {}/{}", sign(fed.state), kind(&fed.object.kind), fed.object.namespace, fed.object.name),
+        fed.revision.as_deref().map(shown_revision).unwrap_or_default(),
+        fed.since.map(|at| age(now, at)).unwrap_or_default(),
+        shown_state(fed.state).to_owned(),
+    ];
+    if wide {
+        cells.push(String::new());
+        cells.push(fed.message.clone().unwrap_or_default());
+    }
+    cells.iter().map(|c| visible(c)).collect()
+}
+
+/// Each problem in one line; what follows from another stands behind it.
+fn not_well(status: &Status, style: &Style, wide: bool) -> String {
+    let mut lines = Vec::new();
+    for problem in &status.report.problems {
+        lines.push(problem_line(problem, style, wide, 0));
+        lines.extend(problem.consequences.iter().map(|p| problem_line(p, style, wide, 2)));
+    }
+    for why in &status.gaps {
+        let text = format!("{}: {}", why.asked, why.message);
+        lines.push(format!("  ? {}", cut(&visible(&text), style.width.saturating_sub(4), wide)));
+    }
+    if lines.is_empty() {
+        return String::new();
+    }
+    format!("{}\n{}", style.strong("Not well"), lines.join("\n"))
+}
+
+fn problem_line(problem: &Problem, style: &Style, wide: bool, depth: usize) -> String {
+    let lead = format!("{}{} {}", " ".repeat(2 + depth), Style::sign(problem.severity), problem.check.id());
+    let text = visible(&format!("{} {}", problem.finding.subject, problem.finding.message));
+    let room = style.width.saturating_sub(lead.chars().count() + 1);
+    let lead = style.severity(problem.severity, &lead);
+    format!("{lead} {}", cut(&text, room.max(20), wide))
+}
+
+fn cut(text: &str, width: usize, wide: bool) -> String {
+    if wide { text.to_owned() } else { shorten(text, width) }
+}
+
+fn shown_revision(full: &str) -> String {
+    shorten(&revision(full), 24)
+}
+
+fn join(a: &str, b: &str) -> String {
+    if a.is_empty() || b.is_empty() { format!("{a}{b}") } else { format!("{a}, {b}") }
+}
+
+fn sign(state: &str) -> &'static str {
+    match state {
+        "ready" | "static" => "✓",
+        "failed" => "✗",
+        "suspended" => "!",
+        _ => "…",
+    }
+}
+
+/// A state that the sign does not say already.
+fn shown_state(state: &str) -> &str {
+    if state == "ready" { "" } else { state }
+}
+
+/// kubectl's and Flux's short names: 80 columns are few.
+fn kind(kind: &str) -> &str {
+    match kind {
+        "GitRepository" => "git",
+        "OCIRepository" => "oci",
+        "HelmRepository" => "helm",
+        "Bucket" => "bucket",
+        "Kustomization" => "ks",
+        "HelmRelease" => "hr",
+        other => other,
+    }
+}
+
+fn table(style: &Style, wide: bool) -> Table {
+    let mut table = Table::new();
+    table.load_style(comfy_table::presets::NOTHING);
+    if wide {
+        table.set_content_arrangement(ContentArrangement::Disabled);
+    } else {
+        let width = u16::try_from(style.width).unwrap_or(80);
+        table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
+    }
+    table
+}
+
+fn indent(table: &Table) -> String {
+    // comfy-table pads each cell with one space on both sides; the first is the margin.
+    table.lines().map(|line| format!(" {}", line.trim_end())).collect::<Vec<_>>().join("\n")
+}
+
+fn signs(style: &Style, text: &str) -> String {
+    if !style.colour {
+        return text.to_owned();
+    }
+    let bad = style.severity(Severity::Error, "✗");
+    text.replace('✓', &style.good("✓")).replace('✗', &bad)
+}

@@ -1,0 +1,242 @@
+//! `verify` for people: the verdict, what to mend first with what follows from it, every area in one line, and what
+//! is not known with what would make it known.
+
+use std::collections::BTreeMap;
+
+use super::style::{Style, wrap};
+use crate::assess::{Area, Severity, Verdict};
+use crate::report::{CheckLine, Exit, Problem, Report};
+use crate::snapshot::{Why, WhyKind};
+use crate::text::{count, shorten, visible};
+
+/// At most this many consequences are shown under one cause, and as many findings of one check.
+const MOST: usize = 8;
+
+/// Renders for people; `wide` adds every check and all the evidence.
+pub(super) fn render(report: &Report, style: &Style, wide: bool) -> String {
+    let mut out = Page { style, wide, text: String::new() };
+    out.header(report);
+    for problem in &report.problems {
+        out.problem(problem);
+    }
+    out.areas(report);
+    out.unknowns(report);
+    out.text
+}
+
+struct Page<'r> {
+    style: &'r Style,
+    wide: bool,
+    text: String,
+}
+
+impl Page<'_> {
+    fn line(&mut self, text: &str) {
+        self.text.push_str(text.trim_end());
+        self.text.push('\n');
+    }
+
+    /// Wrapped text behind a margin.
+    fn block(&mut self, first: &str, margin: usize, text: &str, paint: impl Fn(&str) -> String) {
+        let width = self.style.width.clamp(40, 140).saturating_sub(margin);
+        for (i, line) in wrap(&visible(text), width).iter().enumerate() {
+            let lead = if i == 0 { format!("{first:margin$}") } else { " ".repeat(margin) };
+            let painted = paint(line);
+            self.line(&format!("{lead}{painted}"));
+        }
+    }
+
+    fn header(&mut self, report: &Report) {
+        let mut place = Vec::new();
+        place.push(match (&report.recording, &report.origin.context) {
+            (Some(file), _) => format!("recording {file} of {}", report.observed_at.strftime("%Y-%m-%d %H:%M UTC")),
+            (None, Some(context)) => format!("context {context}"),
+            (None, None) => report.origin.server.clone(),
+        });
+        place.extend(report.kubernetes.as_ref().map(|v| format!("Kubernetes {v}")));
+        place.extend(report.flux.as_ref().map(|v| format!("Flux {v}")));
+        if !report.agentk.is_empty() {
+            place.push(format!("agentk {}", report.agentk.join(", ")));
+        }
+        let style = self.style.clone();
+        self.block("", 0, &place.join(" · "), |l| style.faint(l));
+        let verdict = self.verdict(report);
+        self.line(&verdict);
+    }
+
+    fn verdict(&self, report: &Report) -> String {
+        let (errors, warnings) = (report.count(Severity::Error), report.count(Severity::Warning));
+        let unknown = report.verdicts(Verdict::Unknown);
+        let passed = report.verdicts(Verdict::Pass);
+        let causes = report.problems.iter().filter(|p| p.severity == Severity::Error).count();
+        match report.exit {
+            Exit::Unreachable => self.style.severity(Severity::Error, "✗ The cluster cannot be judged"),
+            Exit::Unknown if errors <= 1 => {
+                let text = format!("? Not everything could be seen: {} unknown, {passed} passed", count(unknown, "check"));
+                self.style.severity(Severity::Warning, &text)
+            }
+            _ if errors > 0 => {
+                let rest = errors.saturating_sub(causes);
+                let follow = if rest > 0 { format!(", {rest} more follow from {}", if causes == 1 { "it" } else { "them" }) } else { String::new() };
+                let warn = if warnings > 0 { format!(", {}", count(warnings, "warning")) } else { String::new() };
+                let text = format!("✗ {}{follow}{warn} — mend from the top", count(causes, "problem"));
+                self.style.severity(Severity::Error, &text)
+            }
+            _ if warnings > 0 => {
+                let text = format!("! No problem, {} ({} passed)", count(warnings, "warning"), count(passed, "check"));
+                self.style.severity(Severity::Warning, &text)
+            }
+            _ => self.style.good(&format!("✓ All is well: {} passed", count(passed, "check"))),
+        }
+    }
+
+    fn problem(&mut self, problem: &Problem) {
+        self.line("");
+        let head = format!("{} {}", Style::sign(problem.severity), problem.check.id());
+        let finding = &problem.finding;
+        let style = self.style.clone();
+        let severity = problem.severity;
+        let width = self.style.width.clamp(40, 140) - 8;
+        for (i, line) in wrap(&visible(&format!("{} {}", finding.subject, finding.message)), width).iter().enumerate() {
+            let lead = if i == 0 { style.severity(severity, &head) } else { " ".repeat(7) };
+            self.line(&format!("{lead} {}", style.strong(line)));
+        }
+        let most = if self.wide { usize::MAX } else { 3 };
+        for evidence in finding.evidence.iter().take(most) {
+            let text = if self.wide { evidence.clone() } else { shorten(evidence, 400) };
+            self.block("", 8, &text, |l| style.faint(l));
+        }
+        self.remedy(problem);
+        self.consequences(&problem.consequences);
+    }
+
+    fn remedy(&mut self, problem: &Problem) {
+        let remedy = &problem.finding.remedy;
+        let style = self.style.clone();
+        if !remedy.text.is_empty() {
+            self.block("   mend ", 8, &remedy.text, str::to_owned);
+        }
+        for command in &remedy.commands {
+            for line in style.complete(command).split('\n') {
+                self.line(&format!("        {}", style.command(line)));
+            }
+        }
+        let explain = style.complete(&format!("kubectl gitlab-agent verify --explain {}", problem.check.id()));
+        self.line(&format!("    why {}", style.faint(&explain)));
+    }
+
+    fn consequences(&mut self, consequences: &[Problem]) {
+        if consequences.is_empty() {
+            return;
+        }
+        self.line("   so   these follow from it and should go with it:");
+        let most = if self.wide { usize::MAX } else { MOST };
+        for problem in consequences.iter().take(most) {
+            let finding = &problem.finding;
+            let style = self.style.clone();
+            let text = format!("{} {} {}", problem.check.id(), finding.subject, finding.message);
+            self.block(&format!("        {} ", Style::sign(problem.severity)), 10, &text, |l| style.faint(l));
+        }
+        if consequences.len() > most {
+            self.line(&format!("          … and {} more; -o wide shows all", consequences.len() - most));
+        }
+    }
+
+    fn areas(&mut self, report: &Report) {
+        self.line("");
+        for area in Area::ALL {
+            let checks: Vec<&CheckLine> = report.checks.iter().filter(|c| c.check.area() == area).collect();
+            if checks.is_empty() {
+                continue;
+            }
+            if self.wide {
+                self.line(&self.style.strong(area.title()));
+                for check in checks {
+                    let line = self.check(check);
+                    self.line(&line);
+                }
+            } else {
+                let line = self.area(area, &checks);
+                self.line(&line);
+            }
+        }
+    }
+
+    /// `✓ Flux            5 passed · ✗ GA205`
+    fn area(&self, area: Area, checks: &[&CheckLine]) -> String {
+        let of = |verdict| checks.iter().filter(move |c| c.verdict == verdict);
+        let ids = |verdict| of(verdict).map(|c| c.check.id()).collect::<Vec<_>>().join(" ");
+        let (sign, paint): (&str, &dyn Fn(&str) -> String) = if of(Verdict::Fail).next().is_some() {
+            ("✗", &|t| self.style.severity(Severity::Error, t))
+        } else if of(Verdict::Unknown).next().is_some() {
+            ("?", &|t| self.style.severity(Severity::Warning, t))
+        } else {
+            ("✓", &|t| self.style.good(t))
+        };
+        let mut parts = Vec::new();
+        let passed = of(Verdict::Pass).count();
+        if passed > 0 {
+            parts.push(format!("{passed} passed"));
+        }
+        for (verdict, word) in [(Verdict::Fail, "found"), (Verdict::Unknown, "unknown"), (Verdict::Skipped, "nothing to check")] {
+            let ids = ids(verdict);
+            if !ids.is_empty() {
+                parts.push(format!("{word}: {ids}"));
+            }
+        }
+        format!("{} {:<15} {}", paint(sign), area.title(), parts.join(" · "))
+    }
+
+    fn check(&self, line: &CheckLine) -> String {
+        let title = format!("{} {}", line.check.id(), line.check.title);
+        match line.verdict {
+            Verdict::Pass => format!("  {} {title}", self.style.good("✓")),
+            Verdict::Fail => format!("  {} {title}", self.style.severity(line.check.severity, Style::sign(line.check.severity))),
+            Verdict::Unknown => format!("  {} {title}", self.style.severity(Severity::Warning, "?")),
+            Verdict::Skipped => format!("  - {title} ({})", line.skipped.unwrap_or("nothing to check")),
+        }
+    }
+
+    /// One reason is said once, with every check that lacks it.
+    fn unknowns(&mut self, report: &Report) {
+        let mut reasons: BTreeMap<&Why, Vec<String>> = BTreeMap::new();
+        for check in &report.checks {
+            for why in &check.unknown {
+                reasons.entry(why).or_default().push(check.check.id());
+            }
+        }
+        if reasons.is_empty() {
+            return;
+        }
+        self.line("");
+        self.line("? not known:");
+        let same_cause = |w: &Why| (w.kind, w.message.clone());
+        let mut grouped: BTreeMap<(WhyKind, String), (Vec<String>, Vec<String>)> = BTreeMap::new();
+        for (why, ids) in reasons {
+            let entry = grouped.entry(same_cause(why)).or_default();
+            entry.0.push(why.asked.clone());
+            entry.1.extend(ids);
+        }
+        for ((kind, message), (mut asked, mut ids)) in grouped {
+            ids.sort();
+            ids.dedup();
+            asked.dedup();
+            let asked = if asked.len() > 3 && !self.wide { format!("{} and {} more", asked[..2].join(", "), asked.len() - 2) } else { asked.join(", ") };
+            let text = format!("{}, because {}: {} ({message})", ids.join(" "), phrase(kind), asked);
+            self.block("", 2, &text, str::to_owned);
+        }
+    }
+}
+
+fn phrase(kind: WhyKind) -> &'static str {
+    match kind {
+        WhyKind::Unreachable => "nobody answered",
+        WhyKind::SignIn => "the credential was refused",
+        WhyKind::Forbidden => "you may not",
+        WhyKind::TimedOut => "no answer in time",
+        WhyKind::NotServed => "the API server does not serve it",
+        WhyKind::Unreadable => "the answer could not be read",
+        WhyKind::NoGitLab => "it needs GitLab",
+        WhyKind::NotAsked => "it was not asked for",
+    }
+}
