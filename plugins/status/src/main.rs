@@ -1,2 +1,9 @@
-//! Skeleton.
-fn main() {}
+//! `kubectl gitlab-agent status`: arguments to one call.
+
+use std::process::ExitCode;
+
+use gitlab_agent_live::cli;
+
+fn main() -> ExitCode {
+    cli::main(cli::status::run)
+}

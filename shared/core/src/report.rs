@@ -144,7 +144,8 @@ impl Report {
         }
         let exit = exit(&found, &checks, facts, thresholds.fail_on);
         let snapshot = facts.snapshot;
-        let mut agentk: Vec<String> = facts.agents.iter().filter_map(|a| a.version().map(str::to_owned)).collect();
+        let mut agentk: Vec<String> =
+            facts.agents.iter().filter_map(|a| a.version().map(str::to_owned)).collect();
         agentk.sort();
         agentk.dedup();
         Self {
@@ -187,7 +188,8 @@ fn severity(check: &Check, finding: &Finding, thresholds: &Thresholds) -> Severi
 
 /// Missing permissions (GA102) do not count as problems of the cluster: they are why something is not known.
 fn exit(found: &[Problem], checks: &[CheckLine], facts: &Facts<'_>, fail_on: Severity) -> Exit {
-    let no_answer = |why: &Why| matches!(why.kind, WhyKind::Unreachable | WhyKind::SignIn | WhyKind::TimedOut);
+    let no_answer =
+        |why: &Why| matches!(why.kind, WhyKind::Unreachable | WhyKind::SignIn | WhyKind::TimedOut);
     if facts.snapshot.server.get().is_err_and(|why| no_answer(&why)) {
         return Exit::Unreachable;
     }
@@ -235,8 +237,10 @@ fn arrange(mut found: Vec<Problem>, facts: &Facts<'_>) -> Vec<Problem> {
 /// The finding that most directly explains finding `i`.
 fn cause_of(i: usize, found: &[Problem], facts: &Facts<'_>) -> Option<usize> {
     let this = &found[i];
-    let explains = |j: &usize| *j != i && found[*j].severity >= Severity::Error.min(this.severity) && breaks(&found[*j]);
-    let on = |object: &ObjectRef| (0..found.len()).filter(|j| found[*j].finding.subject == *object).find(explains);
+    let explains =
+        |j: &usize| *j != i && found[*j].severity >= Severity::Error.min(this.severity) && breaks(&found[*j]);
+    let on =
+        |object: &ObjectRef| (0..found.len()).filter(|j| found[*j].finding.subject == *object).find(explains);
     if this.check.code == 102 || this.finding.subject == ObjectRef::cluster() {
         return None;
     }

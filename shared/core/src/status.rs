@@ -176,7 +176,8 @@ impl Status {
             follows_from: Option<String>,
         }
         let report = &self.report;
-        let line = |p: &'_ Problem, cause: Option<&Problem>| (p.check.id(), p.severity, cause.map(|c| c.check.id()));
+        let line =
+            |p: &'_ Problem, cause: Option<&Problem>| (p.check.id(), p.severity, cause.map(|c| c.check.id()));
         let problems = report.problems.iter().flat_map(|root| {
             let rest = root.consequences.iter().flat_map(Problem::flatten);
             std::iter::once((root, None)).chain(rest.map(move |p| (p, Some(root))))
@@ -197,7 +198,13 @@ impl Status {
             problems: problems
                 .map(|(p, cause)| {
                     let (code, severity, follows_from) = line(p, cause);
-                    Line { code, severity, subject: &p.finding.subject, message: &p.finding.message, follows_from }
+                    Line {
+                        code,
+                        severity,
+                        subject: &p.finding.subject,
+                        message: &p.finding.message,
+                        follows_from,
+                    }
                 })
                 .collect(),
             unknown: &self.gaps,
@@ -261,7 +268,12 @@ fn source_row(facts: &Facts<'_>, kind: &str, source: &Source) -> SourceRow {
     let (state, message) = if source.spec.kind == "oci" && kind == "HelmRepository" {
         ("static", None)
     } else {
-        word(readiness(&status.conditions, source.metadata.generation, status.observed_generation, source.spec.suspend))
+        word(readiness(
+            &status.conditions,
+            source.metadata.generation,
+            status.observed_generation,
+            source.spec.suspend,
+        ))
     };
     let artifact = status.artifact.as_ref();
     SourceRow {
@@ -298,15 +310,19 @@ fn receiver(facts: &Facts<'_>, repository: &ObjectRef) -> Option<&'static str> {
     }
     let ready = own.any(|r| {
         let s = &r.status;
-        readiness(&s.conditions, r.metadata.generation, s.observed_generation, r.spec.suspend) == Readiness::Ready
+        readiness(&s.conditions, r.metadata.generation, s.observed_generation, r.spec.suspend)
+            == Readiness::Ready
     });
     Some(if ready { "ready" } else { "not ready" })
 }
 
 fn feeds(facts: &Facts<'_>, source: &ObjectRef) -> Vec<ApplierRow> {
     let s = facts.snapshot;
-    let kustomizations =
-        s.kustomizations.items.iter().filter(|k| Facts::resolve(&k.spec.source_ref, &k.metadata.namespace) == *source);
+    let kustomizations = s
+        .kustomizations
+        .items
+        .iter()
+        .filter(|k| Facts::resolve(&k.spec.source_ref, &k.metadata.namespace) == *source);
     let from = |r: &&HelmRelease| {
         let chart = r.spec.chart.as_ref().map(|c| &c.spec.source_ref).or(r.spec.chart_ref.as_ref());
         chart.is_some_and(|reference| Facts::resolve(reference, &r.metadata.namespace) == *source)
@@ -319,8 +335,12 @@ fn feeds(facts: &Facts<'_>, source: &ObjectRef) -> Vec<ApplierRow> {
 
 fn kustomization(k: &Kustomization) -> ApplierRow {
     let status = &k.status;
-    let (state, message) =
-        word(readiness(&status.conditions, k.metadata.generation, status.observed_generation, k.spec.suspend));
+    let (state, message) = word(readiness(
+        &status.conditions,
+        k.metadata.generation,
+        status.observed_generation,
+        k.spec.suspend,
+    ));
     let revision = (!status.last_applied_revision.is_empty()).then(|| status.last_applied_revision.clone());
     let object = k.metadata.object("Kustomization");
     ApplierRow { object, state, message, revision, since: since(&status.conditions) }
@@ -328,10 +348,20 @@ fn kustomization(k: &Kustomization) -> ApplierRow {
 
 fn release(r: &HelmRelease) -> ApplierRow {
     let status = &r.status;
-    let (state, message) =
-        word(readiness(&status.conditions, r.metadata.generation, status.observed_generation, r.spec.suspend));
+    let (state, message) = word(readiness(
+        &status.conditions,
+        r.metadata.generation,
+        status.observed_generation,
+        r.spec.suspend,
+    ));
     let revision = status.history.first().map(|h| h.chart_version.clone());
-    ApplierRow { object: r.metadata.object("HelmRelease"), state, message, revision, since: since(&status.conditions) }
+    ApplierRow {
+        object: r.metadata.object("HelmRelease"),
+        state,
+        message,
+        revision,
+        since: since(&status.conditions),
+    }
 }
 
 fn since(conditions: &[crate::facts::Condition]) -> Option<Timestamp> {

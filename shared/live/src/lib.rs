@@ -1,1 +1,13 @@
-//! Skeleton.
+//! Everything of `kubectl gitlab-agent` that touches the world: the API server, files, the terminal.
+//!
+//! - [`access`] turns kubeconfig and flags into a client that can only read, with a deadline on every request.
+//! - [`observe`] fills a [`gitlab_agent_core::snapshot::Snapshot`] from a cluster.
+//! - [`recording`] writes a snapshot to a file and reads it back.
+//! - [`cli`] holds what the commands share: flags, output, errors, exit codes.
+//!
+//! What can fail here fails with a text for people: what was tried, on what, what came back, what to do.
+
+pub mod access;
+pub mod cli;
+pub mod observe;
+pub mod recording;

@@ -1,9 +1,9 @@
 //! From a report or a status to bytes: one file per format. How it looks is an argument, never a global.
 
+pub mod status_table;
 mod style;
 mod verify_json;
 mod verify_table;
-pub mod status_table;
 
 pub use style::Style;
 

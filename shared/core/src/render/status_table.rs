@@ -25,7 +25,9 @@ pub(super) fn render(status: &Status, style: &Style, wide: bool) -> String {
 fn header(status: &Status, style: &Style) -> String {
     let report = &status.report;
     let place = match (&report.recording, &report.origin.context) {
-        (Some(file), _) => format!("recording {file} of {}", report.observed_at.strftime("%Y-%m-%d %H:%M UTC")),
+        (Some(file), _) => {
+            format!("recording {file} of {}", report.observed_at.strftime("%Y-%m-%d %H:%M UTC"))
+        }
         (None, Some(context)) => format!("context {context}"),
         (None, None) => report.origin.server.clone(),
     };
@@ -39,9 +41,14 @@ fn verdict(status: &Status, style: &Style) -> String {
     let warnings = report.count(Severity::Warning);
     let how = style.faint(&style.complete("kubectl gitlab-agent verify"));
     match report.exit {
-        Exit::Unreachable => style.severity(Severity::Error, "✗ The cluster cannot be reached, or refused the credential"),
+        Exit::Unreachable => {
+            style.severity(Severity::Error, "✗ The cluster cannot be reached, or refused the credential")
+        }
         Exit::Problems if errors > 0 => {
-            format!("{}   mend with {how}", style.severity(Severity::Error, &format!("✗ {}", count(errors, "problem"))))
+            format!(
+                "{}   mend with {how}",
+                style.severity(Severity::Error, &format!("✗ {}", count(errors, "problem")))
+            )
         }
         Exit::Unknown => {
             let unknown = count(report.verdicts(Verdict::Unknown), "check");
@@ -60,7 +67,9 @@ fn flux(status: &Status, style: &Style) -> String {
     let rows = status.controllers.iter().map(|c| {
         let short = c.name.trim_end_matches("-controller");
         match (c.ready, c.wanted) {
-            (Some(ready), Some(wanted)) if wanted > 0 && ready >= wanted => format!("✓ {short} {ready}/{wanted}"),
+            (Some(ready), Some(wanted)) if wanted > 0 && ready >= wanted => {
+                format!("✓ {short} {ready}/{wanted}")
+            }
             (Some(ready), Some(wanted)) => format!("✗ {short} {ready}/{wanted}"),
             _ => format!("? {short}"),
         }
@@ -102,11 +111,19 @@ fn agent_cells(agent: &AgentRow, now: Timestamp, wide: bool) -> Vec<String> {
         format!("{sign} {}/{}", agent.namespace, agent.name),
         agent.version.as_ref().map_or("version unknown".to_owned(), |v| format!("v{v}")),
         format!("{}/{} pods", agent.ready, agent.wanted),
-        if restarts > 0 { format!("{up}, {}", count(usize::try_from(restarts).unwrap_or_default(), "restart")) } else { up },
+        if restarts > 0 {
+            format!("{up}, {}", count(usize::try_from(restarts).unwrap_or_default(), "restart"))
+        } else {
+            up
+        },
         connected,
     ];
     let kas = agent.kas_address.clone().unwrap_or_default();
-    cells.push(if wide { kas } else { kas.trim_start_matches("wss://").trim_end_matches("/-/kubernetes-agent/").to_owned() });
+    cells.push(if wide {
+        kas
+    } else {
+        kas.trim_start_matches("wss://").trim_end_matches("/-/kubernetes-agent/").to_owned()
+    });
     if wide {
         cells.push(agent.id.map(|id| format!("agent {id}")).unwrap_or_default());
     }
@@ -137,7 +154,13 @@ fn source_cells(source: &SourceRow, now: Timestamp, wide: bool) -> Vec<String> {
         None => "",
     };
     let mut cells = vec![
-        format!("{} {} {}/{}", sign(source.state), kind(&source.object.kind), source.object.namespace, source.object.name),
+        format!(
+            "{} {} {}/{}",
+            sign(source.state),
+            kind(&source.object.kind),
+            source.object.namespace,
+            source.object.name
+        ),
         source.revision.as_deref().map(shown_revision).unwrap_or_default(),
         source.revision_at.map(|at| age(now, at)).unwrap_or_default(),
         join(shown_state(source.state), push),
@@ -151,7 +174,13 @@ fn source_cells(source: &SourceRow, now: Timestamp, wide: bool) -> Vec<String> {
 
 fn applier_cells(fed: &ApplierRow, now: Timestamp, wide: bool) -> Vec<String> {
     let mut cells = vec![
-        format!("  {} {} {}/{}", sign(fed.state), kind(&fed.object.kind), fed.object.namespace, fed.object.name),
+        format!(
+            "  {} {} {}/{}",
+            sign(fed.state),
+            kind(&fed.object.kind),
+            fed.object.namespace,
+            fed.object.name
+        ),
         fed.revision.as_deref().map(shown_revision).unwrap_or_default(),
         fed.since.map(|at| age(now, at)).unwrap_or_default(),
         shown_state(fed.state).to_owned(),

@@ -78,7 +78,8 @@ impl Style {
             let starts_word = at == 0 || rest[..at].ends_with([' ', '(', '\n']);
             out.push_str(&rest[..at]);
             if starts_word && rest[at..].starts_with(own) {
-                let verb_end = rest[at + own.len()..].find(' ').map_or(rest.len(), |end| at + own.len() + end);
+                let verb_end =
+                    rest[at + own.len()..].find(' ').map_or(rest.len(), |end| at + own.len() + end);
                 out.push_str(&rest[at..verb_end]);
                 out.push_str(&format!(" --context {}", quote(context)));
                 rest = &rest[verb_end..];

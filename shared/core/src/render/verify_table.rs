@@ -49,7 +49,9 @@ impl Page<'_> {
     fn header(&mut self, report: &Report) {
         let mut place = Vec::new();
         place.push(match (&report.recording, &report.origin.context) {
-            (Some(file), _) => format!("recording {file} of {}", report.observed_at.strftime("%Y-%m-%d %H:%M UTC")),
+            (Some(file), _) => {
+                format!("recording {file} of {}", report.observed_at.strftime("%Y-%m-%d %H:%M UTC"))
+            }
             (None, Some(context)) => format!("context {context}"),
             (None, None) => report.origin.server.clone(),
         });
@@ -72,18 +74,30 @@ impl Page<'_> {
         match report.exit {
             Exit::Unreachable => self.style.severity(Severity::Error, "✗ The cluster cannot be judged"),
             Exit::Unknown if errors <= 1 => {
-                let text = format!("? Not everything could be seen: {} unknown, {passed} passed", count(unknown, "check"));
+                let text = format!(
+                    "? Not everything could be seen: {} unknown, {passed} passed",
+                    count(unknown, "check")
+                );
                 self.style.severity(Severity::Warning, &text)
             }
             _ if errors > 0 => {
                 let rest = errors.saturating_sub(causes);
-                let follow = if rest > 0 { format!(", {rest} more follow from {}", if causes == 1 { "it" } else { "them" }) } else { String::new() };
-                let warn = if warnings > 0 { format!(", {}", count(warnings, "warning")) } else { String::new() };
+                let follow = if rest > 0 {
+                    format!(", {rest} more follow from {}", if causes == 1 { "it" } else { "them" })
+                } else {
+                    String::new()
+                };
+                let warn =
+                    if warnings > 0 { format!(", {}", count(warnings, "warning")) } else { String::new() };
                 let text = format!("✗ {}{follow}{warn} — mend from the top", count(causes, "problem"));
                 self.style.severity(Severity::Error, &text)
             }
             _ if warnings > 0 => {
-                let text = format!("! No problem, {} ({} passed)", count(warnings, "warning"), count(passed, "check"));
+                let text = format!(
+                    "! No problem, {} ({} passed)",
+                    count(warnings, "warning"),
+                    count(passed, "check")
+                );
                 self.style.severity(Severity::Warning, &text)
             }
             _ => self.style.good(&format!("✓ All is well: {} passed", count(passed, "check"))),
@@ -97,7 +111,9 @@ impl Page<'_> {
         let style = self.style.clone();
         let severity = problem.severity;
         let width = self.style.width.clamp(40, 140) - 8;
-        for (i, line) in wrap(&visible(&format!("{} {}", finding.subject, finding.message)), width).iter().enumerate() {
+        for (i, line) in
+            wrap(&visible(&format!("{} {}", finding.subject, finding.message)), width).iter().enumerate()
+        {
             let lead = if i == 0 { style.severity(severity, &head) } else { " ".repeat(7) };
             self.line(&format!("{lead} {}", style.strong(line)));
         }
@@ -121,7 +137,8 @@ impl Page<'_> {
                 self.line(&format!("        {}", style.command(line)));
             }
         }
-        let explain = style.complete(&format!("kubectl gitlab-agent verify --explain {}", problem.check.id()));
+        let explain =
+            style.complete(&format!("kubectl gitlab-agent verify --explain {}", problem.check.id()));
         self.line(&format!("    why {}", style.faint(&explain)));
     }
 
@@ -178,7 +195,9 @@ impl Page<'_> {
         if passed > 0 {
             parts.push(format!("{passed} passed"));
         }
-        for (verdict, word) in [(Verdict::Fail, "found"), (Verdict::Unknown, "unknown"), (Verdict::Skipped, "nothing to check")] {
+        for (verdict, word) in
+            [(Verdict::Fail, "found"), (Verdict::Unknown, "unknown"), (Verdict::Skipped, "nothing to check")]
+        {
             let ids = ids(verdict);
             if !ids.is_empty() {
                 parts.push(format!("{word}: {ids}"));
@@ -191,7 +210,10 @@ impl Page<'_> {
         let title = format!("{} {}", line.check.id(), line.check.title);
         match line.verdict {
             Verdict::Pass => format!("  {} {title}", self.style.good("✓")),
-            Verdict::Fail => format!("  {} {title}", self.style.severity(line.check.severity, Style::sign(line.check.severity))),
+            Verdict::Fail => format!(
+                "  {} {title}",
+                self.style.severity(line.check.severity, Style::sign(line.check.severity))
+            ),
             Verdict::Unknown => format!("  {} {title}", self.style.severity(Severity::Warning, "?")),
             Verdict::Skipped => format!("  - {title} ({})", line.skipped.unwrap_or("nothing to check")),
         }
@@ -221,7 +243,11 @@ impl Page<'_> {
             ids.sort();
             ids.dedup();
             asked.dedup();
-            let asked = if asked.len() > 3 && !self.wide { format!("{} and {} more", asked[..2].join(", "), asked.len() - 2) } else { asked.join(", ") };
+            let asked = if asked.len() > 3 && !self.wide {
+                format!("{} and {} more", asked[..2].join(", "), asked.len() - 2)
+            } else {
+                asked.join(", ")
+            };
             let text = format!("{}, because {}: {} ({message})", ids.join(" "), phrase(kind), asked);
             self.block("", 2, &text, str::to_owned);
         }

@@ -1,0 +1,298 @@
+//! One request and its answer: with a deadline, a cap on the body, and a reason for people when it fails.
+
+use std::error::Error as StdError;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use base64::Engine as _;
+use gitlab_agent_core::snapshot::{Origin, Why, WhyKind, mask};
+use http::{Request, StatusCode};
+use http_body_util::{BodyExt, Limited};
+use jiff::Timestamp;
+use kube::Client;
+use kube::client::{Body, ClientBuilder};
+use serde::Deserialize;
+use serde_json::json;
+use tokio::sync::Semaphore;
+
+use super::kubeconfig::{Access, Resolved};
+use super::read_only::ReadOnly;
+
+/// Answers larger than this are not read: the largest LIST measured, 20,000 HelmReleases, has 100 MB.
+const LARGEST: usize = 512 << 20;
+
+/// kube speaks HTTP/1.1: each request under way is a connection of its own, and one more beyond this gains nothing.
+const AT_ONCE: usize = 8;
+
+/// A server that asks for more patience than this is taken at its word: it cannot answer now.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What a run cost, for benchmarks and `-v`.
+#[derive(Debug, Default)]
+pub struct Cost {
+    /// Requests sent.
+    pub requests: AtomicUsize,
+    /// Bytes of the answers' bodies, unpacked.
+    pub bytes: AtomicUsize,
+}
+
+/// A client that only reads.
+#[derive(Clone)]
+pub struct ReadClient {
+    client: Client,
+    limit: Arc<Semaphore>,
+    request_timeout: Duration,
+    verbose: u8,
+    sign_in_hint: Option<String>,
+    /// What the run cost so far.
+    pub cost: Arc<Cost>,
+    /// Where it connects to.
+    pub origin: Origin,
+    /// The namespace of the context.
+    pub namespace: String,
+}
+
+/// An answer that came, with its status.
+pub struct Answer {
+    /// HTTP status.
+    pub status: StatusCode,
+    /// Body.
+    pub body: Vec<u8>,
+}
+
+impl ReadClient {
+    /// Builds the client.
+    ///
+    /// # Errors
+    /// The kubeconfig cannot be used, or the credential plugin failed.
+    pub async fn connect(access: &Access) -> Result<Self> {
+        let Resolved { config, context } = access.resolve().await?;
+        let origin = Origin {
+            context,
+            server: mask::url(&config.cluster_url.to_string()).trim_end_matches('/').to_owned(),
+        };
+        let namespace = config.default_namespace.clone();
+        let sign_in_hint =
+            config.auth_info.token.as_ref().and_then(|t| expiry(secrecy::ExposeSecret::expose_secret(t)));
+        let builder = ClientBuilder::try_from(config).map_err(|e| anyhow::anyhow!("{}", describe(&e).1));
+        let builder = builder.with_context(|| format!("cannot build a client for {}", origin.server))?;
+        Ok(Self {
+            client: builder.with_layer(&ReadOnly).build(),
+            limit: Arc::new(Semaphore::new(AT_ONCE)),
+            request_timeout: access.request_timeout,
+            verbose: access.verbose,
+            sign_in_hint,
+            cost: Arc::default(),
+            origin,
+            namespace,
+        })
+    }
+
+    /// `GET path`. `asked` says in words what is asked for.
+    ///
+    /// # Errors
+    /// No answer, or one that says no; 404 is an answer.
+    pub async fn get(&self, path: &str, accept: &str, asked: &str) -> Result<Answer, Why> {
+        for attempt in 0..3 {
+            let request = Request::get(path).header("accept", accept).body(Body::empty());
+            let request = request.map_err(|e| Why::new(WhyKind::Unreadable, asked, e.to_string()))?;
+            let (answer, wait) = self.send(request, asked).await?;
+            match wait {
+                Some(wait) if attempt < 2 && wait <= PATIENCE => tokio::time::sleep(wait).await,
+                _ => return self.judge(answer, asked),
+            }
+        }
+        Err(Why::new(WhyKind::TimedOut, asked, "the API server asked three times to come back later"))
+    }
+
+    /// Asks whether a permission is granted.
+    ///
+    /// # Errors
+    /// No answer.
+    pub async fn may(&self, verb: &str, group: &str, resource: &str) -> Result<bool, Why> {
+        #[derive(Deserialize)]
+        struct Review {
+            status: ReviewStatus,
+        }
+        #[derive(Deserialize)]
+        struct ReviewStatus {
+            allowed: bool,
+        }
+        let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
+        let attributes =
+            json!({"verb": verb, "group": group, "resource": resource, "subresource": subresource});
+        let review = json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview",
+            "spec": {"resourceAttributes": attributes}});
+        let asked = format!("whether you may {verb} {resource}");
+        let request = Request::post("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews")
+            .header("content-type", "application/json")
+            .body(Body::from(review.to_string().into_bytes()))
+            .map_err(|e| Why::new(WhyKind::Unreadable, &asked, e.to_string()))?;
+        let answer = self.judge(self.send(request, &asked).await?.0, &asked)?;
+        let review: Review = serde_json::from_slice(&answer.body)
+            .map_err(|e| Why::new(WhyKind::Unreadable, &asked, e.to_string()))?;
+        Ok(review.status.allowed)
+    }
+
+    /// Sends once. With 429 and 503 comes how long the server asks to wait.
+    async fn send(&self, request: Request<Body>, asked: &str) -> Result<(Answer, Option<Duration>), Why> {
+        let _place = self.limit.acquire().await;
+        let started = Instant::now();
+        let line = format!("{} {}", request.method(), request.uri());
+        let whole = async {
+            let response = self.client.send(request).await.map_err(|e| {
+                let (kind, message) = describe(&e);
+                Why::new(kind, asked, message)
+            })?;
+            let status = response.status();
+            let wait = retry_after(status, response.headers());
+            let body = Limited::new(response.into_body(), LARGEST).collect().await.map_err(|e| {
+                Why::new(WhyKind::Unreadable, asked, format!("the answer broke off: {}", innermost(&*e)))
+            })?;
+            Ok((Answer { status, body: body.to_bytes().to_vec() }, wait))
+        };
+        let result = if self.request_timeout.is_zero() {
+            whole.await
+        } else {
+            tokio::time::timeout(self.request_timeout, whole).await.unwrap_or_else(|_| {
+                let text = format!("no answer in {} s (--request-timeout)", self.request_timeout.as_secs());
+                Err(Why::new(WhyKind::TimedOut, asked, text))
+            })
+        };
+        self.account(&line, started, &result);
+        result
+    }
+
+    fn account(&self, line: &str, started: Instant, result: &Result<(Answer, Option<Duration>), Why>) {
+        self.cost.requests.fetch_add(1, Ordering::Relaxed);
+        let outcome = match result {
+            Ok((answer, _)) => {
+                self.cost.bytes.fetch_add(answer.body.len(), Ordering::Relaxed);
+                format!("{} {} bytes", answer.status.as_u16(), answer.body.len())
+            }
+            Err(why) => why.message.clone(),
+        };
+        if self.verbose > 0 {
+            crate::cli::note(&format!("{line} {outcome} {} ms", started.elapsed().as_millis()));
+        }
+    }
+
+    /// Turns statuses that say no into reasons.
+    fn judge(&self, answer: Answer, asked: &str) -> Result<Answer, Why> {
+        let said = || api_message(&answer.body);
+        let why = match answer.status {
+            s if s.is_success() || s == StatusCode::NOT_FOUND => return Ok(answer),
+            StatusCode::UNAUTHORIZED => {
+                let hint = self.sign_in_hint.as_deref().map(|h| format!("; {h}")).unwrap_or_default();
+                Why::new(WhyKind::SignIn, asked, format!("401 {}{hint}", said()))
+            }
+            StatusCode::FORBIDDEN => Why::new(WhyKind::Forbidden, asked, said()),
+            StatusCode::GATEWAY_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => {
+                Why::new(WhyKind::TimedOut, asked, format!("{} {}", answer.status.as_u16(), said()))
+            }
+            status => Why::new(WhyKind::Unreadable, asked, format!("{} {}", status.as_u16(), said())),
+        };
+        Err(why)
+    }
+}
+
+/// One segment of a URL path, or one value of a query: whatever has a meaning in a URL is encoded. Names of objects
+/// come from the cluster and are not trusted to be names.
+pub fn segment(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => out.push(char::from(byte)),
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
+}
+
+fn retry_after(status: StatusCode, headers: &http::HeaderMap) -> Option<Duration> {
+    if !matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+        return None;
+    }
+    let seconds = headers.get("retry-after").and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok());
+    Some(Duration::from_secs(seconds.unwrap_or(1)))
+}
+
+/// The `message` of a Kubernetes Status; of anything else the first line, because a proxy's page is long.
+fn api_message(body: &[u8]) -> String {
+    #[derive(Deserialize)]
+    struct Status {
+        message: String,
+    }
+    let text = match serde_json::from_slice::<Status>(body) {
+        Ok(status) => status.message,
+        Err(_) => {
+            String::from_utf8_lossy(body).lines().next().unwrap_or_default().chars().take(200).collect()
+        }
+    };
+    mask::free_text(text.trim())
+}
+
+/// The class and the text of kube's error. Errors of credentials are not quoted: they may hold output of programs.
+fn describe(error: &kube::Error) -> (WhyKind, String) {
+    let mut source: Option<&(dyn StdError + 'static)> = Some(error);
+    while let Some(at) = source {
+        if at.is::<kube::client::AuthError>() {
+            return (WhyKind::SignIn, "the kubeconfig user's credential cannot be used".to_owned());
+        }
+        source = at.source();
+    }
+    let text = innermost(error);
+    let kind = if text.contains("timed out") || text.contains("deadline") {
+        WhyKind::TimedOut
+    } else {
+        WhyKind::Unreachable
+    };
+    (kind, text)
+}
+
+fn innermost(error: &dyn StdError) -> String {
+    let mut at = error;
+    while let Some(next) = at.source() {
+        at = next;
+    }
+    mask::free_text(&at.to_string())
+}
+
+/// When a bearer token that is a JWT expired; its signature is not looked at.
+fn expiry(token: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Claims {
+        exp: i64,
+    }
+    let payload = token.split('.').nth(1)?;
+    let json = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(payload).ok()?;
+    let claims: Claims = serde_json::from_slice(&json).ok()?;
+    let expires = Timestamp::from_second(claims.exp).ok()?;
+    let age = gitlab_agent_core::text::age(Timestamp::now(), expires);
+    (expires < Timestamp::now()).then(|| format!("the token of this kubeconfig user expired {age} ago"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_expired_jwt_says_so_and_other_tokens_say_nothing() {
+        let jwt = |exp: i64| {
+            let claims =
+                base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(format!("{{\"exp\":{exp}}}"));
+            format!("e30.{claims}.x")
+        };
+        assert!(expiry(&jwt(1_000_000_000)).expect("expired").contains("expired"));
+        assert_eq!(expiry(&jwt(32_503_680_000)), None);
+        assert_eq!(expiry("opaque"), None);
+    }
+
+    #[test]
+    fn messages_are_short_and_masked() {
+        assert_eq!(api_message(br#"{"message": "token glpat-abcdefgh12345678 is bad"}"#), "token *** is bad");
+        assert_eq!(api_message(b"<html>\n<body>"), "<html>");
+    }
+}

@@ -1,0 +1,216 @@
+//! The front end: `kubectl gitlab-agent VERB …` finds the program of the verb and becomes it.
+//!
+//! krew and Flux put one name on PATH, a link into the folder that holds all the programs; so they are looked for
+//! beside the link's target first, then on PATH. Arguments, standard input and the exit code pass untouched, but for
+//! flags before the verb, which move behind it: Flux forwards `flux -n x gitlab-agent status` as `-n x status`.
+
+use std::env;
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+
+use gitlab_agent_core::report::Exit;
+
+use super::{note, out};
+
+/// The verbs, with what they answer.
+pub const VERBS: &[(&str, &str)] = &[
+    ("status", "what runs here, whether it is healthy, which revision is where"),
+    ("verify", "what is wrong between a git push and a running pod, and how to mend it"),
+    ("snapshot", "record everything the others read, with no secret in it, to one file"),
+];
+
+/// Global flags that take a value in the next word, as kubectl and flux know them.
+const FLAGS_WITH_VALUE: &[&str] = &[
+    "-n",
+    "-s",
+    "--namespace",
+    "--context",
+    "--kubeconfig",
+    "--cluster",
+    "--user",
+    "--server",
+    "--as",
+    "--as-group",
+    "--as-uid",
+    "--request-timeout",
+    "--timeout",
+    "--flux-namespace",
+    "--color",
+    "--from",
+    "-o",
+    "--output",
+];
+
+const PREFIX: &str = "kubectl-gitlab_agent-";
+
+/// Runs the front end.
+pub fn main() -> ExitCode {
+    let words: Vec<OsString> = env::args_os().skip(1).collect();
+    match split(&words) {
+        Split::Help => {
+            out(&help());
+            ExitCode::SUCCESS
+        }
+        Split::Version => {
+            out(&format!("kubectl gitlab-agent {}\n", env!("CARGO_PKG_VERSION")));
+            ExitCode::SUCCESS
+        }
+        Split::FlagsOnly(flag) => {
+            note(&format!("error: no command after {}; one of: {}", flag.to_string_lossy(), names()));
+            ExitCode::from(Exit::Usage.code())
+        }
+        Split::Verb(verb, rest) => run(&verb, rest),
+    }
+}
+
+enum Split {
+    Help,
+    Version,
+    FlagsOnly(OsString),
+    Verb(String, Vec<OsString>),
+}
+
+/// Finds the verb; what stood before it comes behind it.
+fn split(words: &[OsString]) -> Split {
+    let mut at = 0;
+    while let Some(word) = words.get(at) {
+        let text = word.to_string_lossy();
+        match text.as_ref() {
+            "-h" | "--help" | "help" if at == 0 && words.len() == 1 => return Split::Help,
+            "--version" if at == 0 => return Split::Version,
+            "help" => return Split::Verb(first(&words[at + 1..]), vec!["--help".into()]),
+            flag if FLAGS_WITH_VALUE.contains(&flag) => at += 2,
+            flag if flag.starts_with('-') => at += 1,
+            verb => {
+                let verb = verb.replace('_', "-");
+                let (before, behind) = (&words[..at], &words[at + 1..]);
+                return Split::Verb(verb, before.iter().chain(behind).cloned().collect());
+            }
+        }
+    }
+    match words.first() {
+        None => Split::Help,
+        Some(flag) => Split::FlagsOnly(flag.clone()),
+    }
+}
+
+fn first(words: &[OsString]) -> String {
+    words.first().map(|w| w.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+fn run(verb: &str, args: Vec<OsString>) -> ExitCode {
+    if !VERBS.iter().any(|(known, _)| *known == verb) {
+        note(&format!("error: unknown command '{verb}'; {}", suggestion(verb)));
+        return ExitCode::from(Exit::Usage.code());
+    }
+    let Some(program) = find(verb) else {
+        note(&format!(
+            "error: the program {PREFIX}{} is neither beside kubectl-gitlab_agent nor on PATH; install the plugin again",
+            verb.replace('-', "_")
+        ));
+        return ExitCode::from(Exit::Usage.code());
+    };
+    become_program(&program, args)
+}
+
+/// The nearest known verb, by the letters they have in common at the start or anywhere in order.
+fn suggestion(verb: &str) -> String {
+    let near = VERBS.iter().find(|(known, _)| {
+        let common = known.chars().zip(verb.chars()).take_while(|(a, b)| a == b).count();
+        common >= 3 || known.contains(verb) && !verb.is_empty()
+    });
+    match near {
+        Some((known, _)) => format!("did you mean '{known}'? Commands: {}", names()),
+        None => format!("commands: {}", names()),
+    }
+}
+
+fn names() -> String {
+    VERBS.iter().map(|(verb, _)| *verb).collect::<Vec<_>>().join(", ")
+}
+
+/// `status` is the program `kubectl-gitlab_agent-status`: kubectl asks for underscores where a verb has dashes.
+fn find(verb: &str) -> Option<PathBuf> {
+    let name = format!("{PREFIX}{}{}", verb.replace('-', "_"), env::consts::EXE_SUFFIX);
+    let own = env::current_exe().ok().and_then(|path| path.canonicalize().ok());
+    let beside = own.and_then(|path| path.parent().map(|dir| dir.join(&name))).filter(|path| path.is_file());
+    beside.or_else(|| which::which(OsStr::new(&name)).ok())
+}
+
+#[cfg(unix)]
+fn become_program(program: &PathBuf, args: Vec<OsString>) -> ExitCode {
+    use std::os::unix::process::CommandExt as _;
+    let error = Command::new(program).args(args).exec();
+    note(&format!("error: cannot run {}: {error}", program.display()));
+    ExitCode::from(Exit::Bug.code())
+}
+
+#[cfg(not(unix))]
+fn become_program(program: &PathBuf, args: Vec<OsString>) -> ExitCode {
+    match Command::new(program).args(args).status() {
+        Ok(status) => ExitCode::from(status.code().and_then(|c| u8::try_from(c).ok()).unwrap_or(1)),
+        Err(error) => {
+            note(&format!("error: cannot run {}: {error}", program.display()));
+            ExitCode::from(Exit::Bug.code())
+        }
+    }
+}
+
+fn help() -> String {
+    let mut text = String::from(
+        "Says what is wrong between a git push to GitLab and a running pod, and how to mend it.\n\n\
+         Usage: kubectl gitlab-agent COMMAND [FLAGS]\n\nCommands:\n",
+    );
+    for (verb, answers) in VERBS {
+        let missing = if find(verb).is_some() { "" } else { "  (not installed)" };
+        text.push_str(&format!("  {verb:<10} {answers}{missing}\n"));
+    }
+    text.push_str(
+        "\n`kubectl gitlab-agent COMMAND --help` explains a command. Start with `status`; where it shows a problem,\n\
+         `verify` says what to do.\n",
+    );
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verb(line: &str) -> (String, String) {
+        let words: Vec<OsString> = line.split_whitespace().map(OsString::from).collect();
+        match split(&words) {
+            Split::Verb(verb, rest) => {
+                let rest: Vec<String> = rest.iter().map(|w| w.to_string_lossy().into_owned()).collect();
+                (verb, rest.join(" "))
+            }
+            Split::Help => ("HELP".to_owned(), String::new()),
+            Split::Version => ("VERSION".to_owned(), String::new()),
+            Split::FlagsOnly(flag) => ("FLAGS".to_owned(), flag.to_string_lossy().into_owned()),
+        }
+    }
+
+    #[test]
+    fn flags_before_the_verb_move_behind_it() {
+        for (line, expected) in [
+            ("status -o json", ("status", "-o json")),
+            ("-n x status", ("status", "-n x")),
+            ("--context=c -v verify --only GA304", ("verify", "--context=c -v --only GA304")),
+            ("--context status verify", ("verify", "--context status")),
+            ("reconcile_now", ("reconcile-now", "")),
+            ("", ("HELP", "")),
+            ("--help", ("HELP", "")),
+            ("help verify", ("verify", "--help")),
+            ("--version", ("VERSION", "")),
+            ("-n x", ("FLAGS", "-n")),
+        ] {
+            assert_eq!(verb(line), (expected.0.to_owned(), expected.1.to_owned()), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_slip_of_the_keyboard_gets_a_suggestion() {
+        assert!(suggestion("stat").contains("did you mean 'status'"));
+        assert!(suggestion("frobnicate").starts_with("commands: status"));
+    }
+}

@@ -1,0 +1,198 @@
+//! What the commands share: flags, output, errors, exit codes. Data goes to standard output, talk to standard error.
+
+pub mod front;
+pub mod snapshot;
+pub mod status;
+pub mod verify;
+
+use std::ffi::OsString;
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::{CommandFactory, FromArgMatches, ValueEnum};
+use gitlab_agent_core::render::Style;
+use gitlab_agent_core::report::Exit;
+use gitlab_agent_core::snapshot::Snapshot;
+
+use crate::access::{Access, CannotSignIn, ReadClient, duration};
+use crate::observe::{Scope, observe};
+use crate::recording;
+
+/// Flags of every command that reads.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Common {
+    /// Read a recording (`kubectl gitlab-agent snapshot`) instead of a cluster
+    #[arg(long, value_name = "FILE")]
+    pub from: Option<PathBuf>,
+    /// Look only at this namespace, and Flux's own; otherwise at all
+    #[arg(short, long, conflicts_with = "all_namespaces")]
+    pub namespace: Option<String>,
+    /// Look at all namespaces (the default)
+    #[arg(short = 'A', long)]
+    pub all_namespaces: bool,
+    /// Namespace of the Flux controllers
+    #[arg(long, value_name = "NAMESPACE", default_value = "flux-system", env = "FLUX_SYSTEM_NAMESPACE")]
+    pub flux_namespace: String,
+    /// Give up after this long
+    #[arg(long, value_name = "TIME", default_value = "1m", value_parser = duration)]
+    pub timeout: Duration,
+    /// Colour: auto follows the terminal, NO_COLOR and TERM=dumb
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    pub color: Color,
+    /// Which cluster, as whom
+    #[command(flatten)]
+    pub access: Access,
+}
+
+/// When to use colour.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Color {
+    /// As kubectl decides.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+impl Common {
+    /// Observes the cluster, or reads the recording.
+    ///
+    /// # Errors
+    /// The kubeconfig or the recording cannot be used. What the cluster does not answer is in the snapshot.
+    pub async fn snapshot(&self) -> Result<Snapshot> {
+        if let Some(file) = &self.from {
+            return recording::read(file);
+        }
+        let client = ReadClient::connect(&self.access).await?;
+        let scope = Scope { namespace: self.namespace.clone(), flux_namespace: self.flux_namespace.clone() };
+        let snapshot = observe(&client, &scope).await;
+        if self.access.verbose > 0 {
+            let (requests, bytes) = (&client.cost.requests, &client.cost.bytes);
+            note(&format!("{} requests, {} bytes", requests.load(ORDER), bytes.load(ORDER)));
+        }
+        Ok(snapshot)
+    }
+
+    /// How people's output looks here.
+    pub fn style(&self) -> Style {
+        let plain =
+            std::env::var_os("NO_COLOR").is_some() || std::env::var_os("TERM").is_some_and(|t| t == "dumb");
+        let colour = match self.color {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto => !plain && std::io::stdout().is_terminal(),
+        };
+        let columns = || std::env::var("COLUMNS").ok().and_then(|c| c.parse().ok());
+        let width = terminal_size::terminal_size().map(|(w, _)| usize::from(w.0)).or_else(columns);
+        Style { colour, width: width.unwrap_or(100), context: self.access.context.clone() }
+    }
+
+    /// The recording's name as the person wrote it.
+    pub fn recording_name(&self) -> Option<String> {
+        self.from.as_ref().map(|path| path.display().to_string())
+    }
+}
+
+const ORDER: std::sync::atomic::Ordering = std::sync::atomic::Ordering::Relaxed;
+
+/// Arguments that make no sense together: ends with exit code 2.
+#[derive(Debug)]
+pub struct UsageError(pub String);
+
+impl std::fmt::Display for UsageError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for UsageError {}
+
+/// Runs one command: reads its arguments, works until done, deadline or Ctrl-C, and ends with its exit code.
+pub fn main<A, F>(work: impl FnOnce(A) -> F) -> ExitCode
+where
+    A: FromArgMatches + CommandFactory + HasDeadline,
+    F: Future<Output = Result<Exit>>,
+{
+    hide_panics();
+    let args = match arguments::<A>() {
+        Ok(args) => args,
+        Err(code) => return code,
+    };
+    let deadline = args.deadline();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let ended = runtime.context("cannot start").and_then(|runtime| {
+        let ended = runtime.block_on(until(deadline, work(args)));
+        // A credential plugin or a resolver that hangs must not hold up the end.
+        runtime.shutdown_background();
+        ended
+    });
+    let exit = ended.unwrap_or_else(|error| {
+        note(&format!("error: {error:#}"));
+        class_of(&error)
+    });
+    ExitCode::from(exit.code())
+}
+
+/// Arguments that carry the run's deadline.
+pub trait HasDeadline {
+    /// How long the run may take.
+    fn deadline(&self) -> Duration;
+}
+
+async fn until(deadline: Duration, work: impl Future<Output = Result<Exit>>) -> Result<Exit> {
+    let limit = if deadline.is_zero() { Duration::from_secs(60 * 60 * 24 * 365) } else { deadline };
+    tokio::select! {
+        ended = work => ended,
+        () = tokio::time::sleep(limit) => {
+            note(&format!("error: gave up after {} s (--timeout)", limit.as_secs()));
+            Ok(Exit::TimedOut)
+        }
+        _ = tokio::signal::ctrl_c() => Ok(Exit::Interrupted),
+    }
+}
+
+/// Reads the arguments. Help goes to standard output with 0, errors to standard error with 2.
+fn arguments<A: FromArgMatches + CommandFactory>() -> Result<A, ExitCode> {
+    let words: Vec<OsString> = std::env::args_os().collect();
+    let parsed = A::command().try_get_matches_from(words).and_then(|matches| A::from_arg_matches(&matches));
+    parsed.map_err(|error| {
+        let text = error.render();
+        let style = std::io::stderr().is_terminal();
+        let text = if style { text.ansi().to_string() } else { text.to_string() };
+        if error.use_stderr() {
+            note(text.trim_end());
+            ExitCode::from(Exit::Usage.code())
+        } else {
+            out(&text);
+            ExitCode::SUCCESS
+        }
+    })
+}
+
+fn class_of(error: &anyhow::Error) -> Exit {
+    if error.chain().any(|e| e.is::<CannotSignIn>()) { Exit::Unreachable } else { Exit::Usage }
+}
+
+/// Panics say what broke without a payload: a payload may quote data.
+fn hide_panics() {
+    std::panic::set_hook(Box::new(|info| {
+        let place = info.location().map(|l| format!(" at {}:{}", l.file(), l.line())).unwrap_or_default();
+        note(&format!("error: this is a defect of kubectl gitlab-agent{place}; please report it"));
+    }));
+}
+
+/// Writes data to standard output. A closed pipe (`| head`) is nobody's fault.
+pub fn out(text: &str) {
+    let mut stdout = std::io::stdout().lock();
+    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+}
+
+/// Writes a line of talk to standard error.
+pub fn note(text: &str) {
+    let mut stderr = std::io::stderr().lock();
+    let _ = writeln!(stderr, "{text}");
+}

@@ -1,0 +1,78 @@
+//! `snapshot`: records everything the other commands read, with no secret in it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use gitlab_agent_core::report::Exit;
+use gitlab_agent_core::snapshot::{Snapshot, WhyKind};
+use gitlab_agent_core::text::count;
+
+use super::{Common, HasDeadline, note, out};
+use crate::recording;
+
+/// Records everything that status and verify read, with no secret in it, to one file for their --from
+#[derive(clap::Parser, Debug)]
+#[command(
+    name = "kubectl-gitlab_agent-snapshot",
+    bin_name = "kubectl gitlab-agent snapshot",
+    version,
+    after_help = "Secrets are kept as key names, lengths and kinds, never as values; docs/snapshot.md lists what is kept.\n\
+                  Exit codes: 0 recorded · 2 usage · 4 cluster unreachable or sign-in failed · 124 timed out"
+)]
+pub struct Args {
+    /// The file to write; packed when it ends in .gz; - for standard output
+    #[arg(short, long, value_name = "FILE", default_value = "-")]
+    pub output: PathBuf,
+    /// Flags of every command
+    #[command(flatten)]
+    pub common: Common,
+}
+
+impl HasDeadline for Args {
+    fn deadline(&self) -> Duration {
+        self.common.timeout
+    }
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// Kubeconfigs that cannot be used, and files that cannot be written.
+pub async fn run(args: Args) -> Result<Exit> {
+    let snapshot = args.common.snapshot().await?;
+    if let Err(why) = snapshot.server.get() {
+        let silent = matches!(why.kind, WhyKind::Unreachable | WhyKind::SignIn | WhyKind::TimedOut);
+        if silent {
+            note(&format!("error: nothing recorded: {} ({})", why.message, snapshot.origin.server));
+            return Ok(Exit::Unreachable);
+        }
+    }
+    if args.output.as_os_str() == "-" {
+        out(&snapshot.to_json().context("a snapshot has a JSON form")?);
+    } else {
+        recording::write(&snapshot, &args.output)?;
+        let file = args.output.display();
+        note(&format!(
+            "recorded {} to {file}; read it with `kubectl gitlab-agent verify --from {file}`",
+            summary(&snapshot)
+        ));
+    }
+    let refused: Vec<String> =
+        snapshot.access.iter().filter(|t| !t.allowed).map(|t| t.permission.to_string()).collect();
+    if !refused.is_empty() {
+        note(&format!("not recorded, because you may not: {}", refused.join(", ")));
+    }
+    Ok(Exit::Fine)
+}
+
+fn summary(s: &Snapshot) -> String {
+    [
+        count(s.git_repositories.items.len(), "GitRepository"),
+        count(s.kustomizations.items.len(), "Kustomization"),
+        count(s.helm_releases.items.len(), "HelmRelease"),
+        count(s.deployments.items.len(), "Deployment"),
+        format!("the shape of {}", count(s.secrets.len(), "Secret")),
+    ]
+    .join(", ")
+}

@@ -1,0 +1,276 @@
+//! Fills a snapshot from a cluster: one LIST per kind, all in parallel, then what they refer to.
+//!
+//! Three waves, each as long as its slowest request: the listings; pods, Leases and Secrets that the listings name;
+//! logs of agentk's pods. A refusal is recorded as a refusal and never costs more than what it refused.
+
+mod list;
+mod refer;
+mod secrets;
+
+use futures_util::future::join_all;
+use gitlab_agent_core::need::{Need, Reach, Row, TABLE};
+use gitlab_agent_core::snapshot::kinds::*;
+use gitlab_agent_core::snapshot::{
+    FORMAT, Listing, Observed, Permission, Snapshot, Trial, Why, WhyKind, mask,
+};
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use crate::access::ReadClient;
+use list::{JSON, METADATA, list};
+use secrets::Door;
+
+/// What to observe.
+#[derive(Clone, Debug)]
+pub struct Scope {
+    /// Only this namespace (and Flux's own); all where none.
+    pub namespace: Option<String>,
+    /// Namespace of the Flux controllers.
+    pub flux_namespace: String,
+}
+
+/// Observes. What goes wrong is in the snapshot.
+pub async fn observe(client: &ReadClient, scope: &Scope) -> Snapshot {
+    let taken_at = Timestamp::now();
+    let wanted = scope.namespace.as_ref().map(|namespace| {
+        let mut namespaces = vec![namespace.clone(), scope.flux_namespace.clone()];
+        namespaces.dedup();
+        namespaces
+    });
+    let observer = Observer { client, scope, wanted };
+    let mut snapshot = observer.listings(taken_at).await;
+    let door = Door::new();
+    observer.references(&mut snapshot, &door).await;
+    observer.logs(&mut snapshot).await;
+    observer.untried(&mut snapshot).await;
+    snapshot.access.sort_by(|a, b| a.permission.cmp(&b.permission));
+    snapshot.access.dedup();
+    snapshot.edit_free_text(&|text| {
+        if !text.is_empty() {
+            *text = door.mask(&mask::free_text(text));
+        }
+    });
+    snapshot
+}
+
+/// One run of observing.
+struct Observer<'c> {
+    client: &'c ReadClient,
+    scope: &'c Scope,
+    /// The namespaces the person limited the run to.
+    wanted: Option<Vec<String>>,
+}
+
+/// A listing with the permissions that were tried for it.
+type Tried<T> = (Listing<T>, Vec<Trial>);
+
+impl Observer<'_> {
+    async fn listings(&self, taken_at: Timestamp) -> Snapshot {
+        let (server, groups, crds, sources, appliers, workloads, network) = tokio::join!(
+            self.version(),
+            self.groups(),
+            self.crds(),
+            self.sources(),
+            self.appliers(),
+            self.workloads(),
+            self.network(),
+        );
+        let [git, oci, bucket, helm, chart] = sources;
+        let (kustomizations, releases, receivers) = appliers;
+        let [deployments, stateful_sets, daemon_sets] = workloads;
+        let (services, endpoint_slices) = network;
+        let mut access = Vec::new();
+        Snapshot {
+            format: FORMAT,
+            tool: env!("CARGO_PKG_VERSION").to_owned(),
+            taken_at,
+            origin: self.client.origin.clone(),
+            namespaces: self.scope.namespace.iter().cloned().collect(),
+            flux_namespace: self.scope.flux_namespace.clone(),
+            server,
+            groups,
+            crds: keep(crds, &mut access),
+            git_repositories: keep(git, &mut access),
+            oci_repositories: keep(oci, &mut access),
+            buckets: keep(bucket, &mut access),
+            helm_repositories: keep(helm, &mut access),
+            helm_charts: keep(chart, &mut access),
+            kustomizations: keep(kustomizations, &mut access),
+            helm_releases: keep(releases, &mut access),
+            receivers: keep(receivers, &mut access),
+            deployments: keep(deployments, &mut access),
+            stateful_sets: keep(stateful_sets, &mut access),
+            daemon_sets: keep(daemon_sets, &mut access),
+            pods: Listing { namespaces: Some(Vec::new()), ..Listing::default() },
+            leases: Listing { namespaces: Some(Vec::new()), ..Listing::default() },
+            services: keep(services, &mut access),
+            endpoint_slices: keep(endpoint_slices, &mut access),
+            secrets: Vec::new(),
+            logs: Vec::new(),
+            access,
+        }
+    }
+
+    async fn version(&self) -> Observed<ServerVersion> {
+        let answer = self.client.get("/version", JSON, "the API server's version").await;
+        parsed(answer.map(|a| a.body), "the API server's version")
+    }
+
+    async fn groups(&self) -> Observed<Vec<ApiGroup>> {
+        #[derive(Deserialize)]
+        struct Groups {
+            groups: Vec<Group>,
+        }
+        #[derive(Deserialize)]
+        struct Group {
+            name: String,
+            versions: Vec<Version>,
+        }
+        #[derive(Deserialize)]
+        struct Version {
+            version: String,
+        }
+        let asked = "the API groups that are served";
+        let answer = self.client.get("/apis", JSON, asked).await;
+        match parsed::<Groups>(answer.map(|a| a.body), asked) {
+            Observed::Unknown(why) => Observed::Unknown(why),
+            Observed::Known(found) => {
+                let group = |g: Group| ApiGroup {
+                    name: g.name,
+                    versions: g.versions.into_iter().map(|v| v.version).collect(),
+                };
+                let mut groups: Vec<ApiGroup> = found.groups.into_iter().map(group).collect();
+                groups.sort_by(|a, b| a.name.cmp(&b.name));
+                Observed::Known(groups)
+            }
+        }
+    }
+
+    /// Only metadata: the schemas of all CustomResourceDefinitions are megabytes.
+    async fn crds(&self) -> Tried<Crd> {
+        list(self.client, Need::Crds.row(), METADATA, None).await
+    }
+
+    async fn sources(&self) -> [Tried<Source>; 5] {
+        let (a, b, c, d, e) = tokio::join!(
+            self.everywhere(Need::GitRepositories),
+            self.everywhere(Need::OciRepositories),
+            self.everywhere(Need::Buckets),
+            self.everywhere(Need::HelmRepositories),
+            self.everywhere(Need::HelmCharts),
+        );
+        [a, b, c, d, e]
+    }
+
+    async fn appliers(&self) -> (Tried<Kustomization>, Tried<HelmRelease>, Tried<Receiver>) {
+        tokio::join!(
+            self.everywhere(Need::Kustomizations),
+            self.everywhere(Need::HelmReleases),
+            self.everywhere(Need::Receivers)
+        )
+    }
+
+    async fn workloads(&self) -> [Tried<Workload>; 3] {
+        let (a, b, c) = tokio::join!(
+            self.everywhere(Need::Deployments),
+            self.everywhere(Need::StatefulSets),
+            self.everywhere(Need::DaemonSets),
+        );
+        [a, b, c]
+    }
+
+    async fn network(&self) -> (Tried<Service>, Tried<EndpointSlice>) {
+        let flux = [self.scope.flux_namespace.clone()];
+        tokio::join!(self.some(Need::Services, &flux), self.some(Need::EndpointSlices, &flux))
+    }
+
+    /// All namespaces at once, or those the run is limited to. Where all are refused, the ones that matter most.
+    async fn everywhere<T: HasMeta + for<'de> Deserialize<'de>>(&self, need: Need) -> Tried<T> {
+        if let Some(wanted) = &self.wanted {
+            return self.some(need, wanted).await;
+        }
+        let (mut all, mut trials) = list(self.client, need.row(), JSON, None).await;
+        if all.gaps.iter().any(|why| why.kind == WhyKind::Forbidden) {
+            let mut likely = vec![self.scope.flux_namespace.clone(), self.client.namespace.clone()];
+            likely.dedup();
+            let (seen, _) = self.some(need, &likely).await;
+            let listed = seen.namespaces.unwrap_or_default();
+            all = Listing { items: seen.items, gaps: all.gaps, namespaces: Some(listed) };
+            trials.truncate(1);
+        }
+        (all, trials)
+    }
+
+    /// Some namespaces, one LIST each.
+    async fn some<T: HasMeta + for<'de> Deserialize<'de>>(
+        &self,
+        need: Need,
+        namespaces: &[String],
+    ) -> Tried<T> {
+        let one = |namespace: &String| {
+            let namespace = namespace.clone();
+            async move { list(self.client, need.row(), JSON, Some(&namespace)).await }
+        };
+        let mut whole = Listing { namespaces: Some(Vec::new()), ..Listing::default() };
+        let mut trials = Vec::new();
+        for (listing, tried) in join_all(namespaces.iter().map(one)).await {
+            whole.items.extend(listing.items);
+            whole.gaps.extend(listing.gaps);
+            if let (Some(all), Some(listed)) = (&mut whole.namespaces, listing.namespaces) {
+                all.extend(listed);
+            }
+            trials.extend(tried);
+        }
+        (whole, trials)
+    }
+
+    /// Permissions that nothing gave occasion to use are asked about, so that one run names all that are missing.
+    async fn untried(&self, snapshot: &mut Snapshot) {
+        let reachable = snapshot.server.get().is_ok();
+        let tried = |row: &&Row| {
+            !row.verb.is_empty()
+                && !snapshot.access.iter().any(|t| {
+                    (t.permission.verb.as_str(), t.permission.resource.as_str()) == (row.verb, row.resource)
+                })
+        };
+        let rows: Vec<&Row> = TABLE.iter().filter(tried).filter(|_| reachable).collect();
+        let ask = |row: &&'static Row| {
+            let row = *row;
+            async move { (row, self.client.may(row.verb, row.group, row.resource).await) }
+        };
+        for (row, answer) in join_all(rows.iter().map(ask)).await {
+            if let Ok(allowed) = answer {
+                snapshot.access.push(Trial { permission: permission(row, None), allowed });
+            }
+        }
+    }
+}
+
+fn keep<T>(tried: Tried<T>, access: &mut Vec<Trial>) -> Listing<T> {
+    access.extend(tried.1);
+    tried.0
+}
+
+fn permission(row: &Row, namespace: Option<&str>) -> Permission {
+    let namespace = namespace.filter(|_| row.reach != Reach::Cluster).map(str::to_owned);
+    Permission {
+        verb: row.verb.to_owned(),
+        group: row.group.to_owned(),
+        resource: row.resource.to_owned(),
+        namespace,
+    }
+}
+
+fn parsed<T: for<'de> Deserialize<'de>>(body: Result<Vec<u8>, Why>, asked: &str) -> Observed<T> {
+    let read = body.and_then(|body| {
+        serde_json::from_slice(&body).map_err(|e| {
+            let at =
+                format!("the answer is not what was asked for (line {} column {})", e.line(), e.column());
+            Why::new(WhyKind::Unreadable, asked, at)
+        })
+    });
+    match read {
+        Ok(value) => Observed::Known(value),
+        Err(why) => Observed::Unknown(why),
+    }
+}

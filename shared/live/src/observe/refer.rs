@@ -1,0 +1,147 @@
+//! The second and third wave: what the listings refer to.
+
+use std::collections::BTreeSet;
+
+use futures_util::future::join_all;
+use gitlab_agent_core::facts::Facts;
+use gitlab_agent_core::facts::agent::Agent;
+use gitlab_agent_core::need::Need;
+use gitlab_agent_core::object::ObjectRef;
+use gitlab_agent_core::snapshot::{Observed, PodLog, Snapshot, Trial, Why, WhyKind, mask};
+use http::StatusCode;
+
+use super::secrets::{Door, read_secret};
+use super::{Observer, keep, permission};
+use crate::access::segment;
+
+/// Lines of each pod's log. agentk in trouble writes one line every few minutes, a healthy one next to nothing.
+const LINES: usize = 500;
+
+/// Pods whose log is read, newest first: the replicas and, during a rollout, those that they replace.
+const PODS: usize = 4;
+
+impl Observer<'_> {
+    /// Pods, Leases and Secrets.
+    pub(super) async fn references(&self, snapshot: &mut Snapshot, door: &Door) {
+        let (pods_in, leases_in, secrets) = wanted(snapshot);
+        let secret = |(namespace, name): &(String, String)| {
+            let (namespace, name) = (namespace.clone(), name.clone());
+            async move { read_secret(self.client, door, namespace, name).await }
+        };
+        let (pods, leases, secrets) = tokio::join!(
+            self.some(Need::Pods, &pods_in),
+            self.some(Need::Leases, &leases_in),
+            join_all(secrets.iter().map(secret)),
+        );
+        snapshot.pods = keep(pods, &mut snapshot.access);
+        snapshot.leases = keep(leases, &mut snapshot.access);
+        for (entry, trial) in secrets {
+            snapshot.secrets.push(entry);
+            snapshot.access.extend(trial);
+        }
+    }
+
+    /// Logs of agentk's pods.
+    pub(super) async fn logs(&self, snapshot: &mut Snapshot) {
+        let facts = Facts::derive(snapshot);
+        let mut pods: Vec<(String, String)> = Vec::new();
+        for agent in &facts.agents {
+            let newest = agent.pods.iter().flatten().take(PODS);
+            pods.extend(newest.map(|p| (p.metadata.namespace.clone(), p.metadata.name.clone())));
+        }
+        let log = |(namespace, pod): &(String, String)| {
+            let (namespace, pod) = (namespace.clone(), pod.clone());
+            async move { self.log(namespace, pod).await }
+        };
+        for (log, trial) in join_all(pods.iter().map(log)).await {
+            snapshot.logs.push(log);
+            snapshot.access.extend(trial);
+        }
+    }
+
+    async fn log(&self, namespace: String, pod: String) -> (PodLog, Option<Trial>) {
+        let (n, p) = (segment(&namespace), segment(&pod));
+        let path = format!("/api/v1/namespaces/{n}/pods/{p}/log?tailLines={LINES}&limitBytes=1048576");
+        let asked = format!("log of pod {namespace}/{pod}");
+        let needed = permission(Need::PodLogs.row(), Some(&namespace));
+        let (lines, allowed) = match self.client.get(&path, "*/*", &asked).await {
+            Ok(answer) if answer.status == StatusCode::NOT_FOUND => {
+                let gone = Why::new(WhyKind::Unreadable, asked, "the pod is gone");
+                (Observed::Unknown(gone), Some(true))
+            }
+            Ok(answer) => {
+                let text = String::from_utf8_lossy(&answer.body);
+                (Observed::Known(text.lines().map(mask::free_text).collect()), Some(true))
+            }
+            Err(mut why) => {
+                let denied = why.kind == WhyKind::Forbidden;
+                if denied {
+                    why.permission = Some(needed.clone());
+                }
+                (Observed::Unknown(why), denied.then_some(false))
+            }
+        };
+        (PodLog { namespace, pod, lines }, allowed.map(|allowed| Trial { permission: needed, allowed }))
+    }
+}
+
+/// Namespaces of pods, namespaces of Leases, and Secrets by namespace and name.
+fn wanted(snapshot: &Snapshot) -> (Vec<String>, Vec<String>, Vec<(String, String)>) {
+    let facts = Facts::derive(snapshot);
+    let agents: BTreeSet<String> = facts.agents.iter().map(|a| a.namespace().to_owned()).collect();
+    let mut pods = agents.clone();
+    pods.extend(unwell(&facts));
+    (pods.into_iter().collect(), agents.into_iter().collect(), secrets(&facts).into_iter().collect())
+}
+
+/// Namespaces of workloads that are not well and that something of Flux deployed, or that are Flux.
+fn unwell(facts: &Facts<'_>) -> BTreeSet<String> {
+    let s = facts.snapshot;
+    let owners = facts.owners();
+    let kinds =
+        [("Deployment", &s.deployments), ("StatefulSet", &s.stateful_sets), ("DaemonSet", &s.daemon_sets)];
+    let workloads =
+        kinds.into_iter().flat_map(|(kind, listing)| listing.items.iter().map(move |w| (kind, w)));
+    workloads
+        .filter(|(kind, w)| !w.is_well(kind))
+        .filter(|(kind, w)| {
+            let flux = w.metadata.label("app.kubernetes.io/part-of") == Some("flux");
+            flux || w.metadata.namespace == s.flux_namespace || owners.contains_key(&w.metadata.object(kind))
+        })
+        .map(|(_, w)| w.metadata.namespace.clone())
+        .collect()
+}
+
+fn secrets(facts: &Facts<'_>) -> BTreeSet<(String, String)> {
+    let s = facts.snapshot;
+    let mut found = BTreeSet::new();
+    for (_, listing) in facts.source_kinds() {
+        for source in &listing.items {
+            let secret = source.spec.secret_ref.iter();
+            found.extend(secret.map(|r| (source.metadata.namespace.clone(), r.name.clone())));
+        }
+    }
+    for receiver in &s.receivers.items {
+        found.insert((receiver.metadata.namespace.clone(), receiver.spec.secret_ref.name.clone()));
+    }
+    found.extend(facts.agents.iter().filter_map(Agent::secret_object).map(|o| (o.namespace, o.name)));
+    found.extend(agent_secrets(facts));
+    found.retain(|(_, name)| !name.is_empty());
+    found
+}
+
+/// Secrets that may hold an agent's token: the one that the release names, the documented name, and those that Flux
+/// applied to the release's namespace. GA305 tells them apart.
+fn agent_secrets(facts: &Facts<'_>) -> BTreeSet<(String, String)> {
+    let mut found = BTreeSet::new();
+    let applied: Vec<ObjectRef> = facts.owners().into_keys().filter(|o| o.kind == "Secret").collect();
+    for release in facts.agent_releases() {
+        let target = &release.spec.target_namespace;
+        let namespace = if target.is_empty() { &release.metadata.namespace } else { target };
+        let named = release.spec.values.secret_name.iter().map(String::as_str).chain(["gitlab-agent-token"]);
+        found.extend(named.map(|name| (namespace.clone(), name.to_owned())));
+        let here = applied.iter().filter(|o| o.namespace == *namespace);
+        found.extend(here.map(|o| (o.namespace.clone(), o.name.clone())));
+    }
+    found
+}
