@@ -15,7 +15,7 @@ use super::server::WholeResponse;
 use crate::world::components::hex;
 
 /// Chart version and the version of agentk in it, newest first.
-pub const VERSIONS: &[(&str, &str)] =
+pub(super) const VERSIONS: &[(&str, &str)] =
     &[("2.30.0", "v19.3.0"), ("2.29.1", "v19.2.2"), ("2.29.0", "v19.2.1"), ("2.28.0", "v19.1.0")];
 
 /// Fills the directory with `index.yaml` and one archive per version.
