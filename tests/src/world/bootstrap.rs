@@ -29,7 +29,11 @@ pub(crate) fn nodes() -> Value {
             "status": {
                 "allocatable": { "cpu": "32", "memory": "256Gi", "pods": "500" },
                 "capacity": { "cpu": "32", "memory": "256Gi", "pods": "500" },
-                "nodeInfo": { "kubeletVersion": "v1.36.3", "operatingSystem": "linux", "architecture": "amd64" },
+                "nodeInfo": {
+                    "kubeletVersion": "v1.36.3", "kubeProxyVersion": "v1.36.3", "kernelVersion": "6.12.0",
+                    "containerRuntimeVersion": "containerd://2.1.0", "osImage": "kwok", "operatingSystem": "linux",
+                    "architecture": "amd64", "machineID": name, "systemUUID": name, "bootID": name,
+                },
             },
         })
     };
