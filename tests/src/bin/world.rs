@@ -50,7 +50,8 @@ fn explain(world: &World) -> Result<()> {
     writeln!(out, "# logs of every process: {}/*.log", world.dir().display())?;
     writeln!(out, "# the played GitLab: {}", gitlab.url())?;
     writeln!(out, "# to push, which agentk then tells Flux of:")?;
-    writeln!(out, "#   git -c http.sslCAInfo={ca} clone -c http.sslCAInfo={ca} {address}", ca = ca.display())?;
+    writeln!(out, "#   export GIT_SSL_CAINFO={}", ca.display())?;
+    writeln!(out, "#   git clone {address}")?;
     writeln!(out, "# Ctrl-C stops it all.")?;
     out.flush()?;
     Ok(())

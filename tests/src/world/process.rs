@@ -47,6 +47,8 @@ impl Process {
         let log = File::options().create(true).append(true).open(&recipe.log)?;
         let mut command = Command::new("sh");
         command.args(["-c", WRAPPER, &recipe.name]).arg(&recipe.program).args(&recipe.args);
+        // Nothing of the person's environment: no proxies, no other certificates, no other cluster.
+        command.env_clear().envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
         command.envs(recipe.env.iter().map(|(key, value)| (key, value)));
         Self::spawn(command.current_dir(&recipe.dir).stdout(log.try_clone()?).stderr(log))
             .with_context(|| format!("start {}", recipe.name))

@@ -25,8 +25,8 @@ pub(super) async fn hold(pod: &mut Pod) {
         Ok(holds) => pod.leads = holds,
         Err(error) => {
             pod.leads = false;
-            let text = format!("error retrieving resource lock {}/{lock}: {error:#}", pod.namespace);
-            pod.log.error("", &text, "");
+            let text = format!("error retrieving resource lock {}/{lock}", pod.namespace);
+            return pod.log.error("", &text, &format!("{error:#}"));
         }
     }
     if !pod.leads {
