@@ -139,6 +139,8 @@ impl<'a> ControlPlane<'a> {
             "--leader-elect=false".into(),
             "--secure-port=0".into(),
             "--controllers=*,-node-ipam-controller".into(),
+            // A machine that is busy for a while has no dead nodes. (kwok loses the addresses of a node that was.)
+            "--node-monitor-grace-period=300s".into(),
         ]
     }
 
@@ -157,6 +159,8 @@ impl<'a> ControlPlane<'a> {
             format!("--server-address=127.0.0.1:{}", self.kubelet_port),
             format!("--tls-cert-file={}", self.file("server.crt").display()),
             format!("--tls-private-key-file={}", self.file("server.key").display()),
+            // Without Leases the nodes are taken for dead after a minute: kwok's heartbeat comes every ten.
+            "--node-lease-duration-seconds=40".into(),
             // The logs of each pod are an object that whoever writes them makes.
             "--enable-crds=Logs".into(),
         ];
