@@ -25,11 +25,21 @@ fn in_world(test: impl FnOnce(&World) -> Result<()>) -> Result<()> {
 }
 
 fn config_map(name: &str) -> String {
-    format!("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {name}\n  namespace: default\ndata:\n  said: hello\n")
+    format!(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {name}\n  namespace: default\ndata:\n  said: hello\n"
+    )
 }
 
 fn agentk_logs(world: &World) -> Result<String> {
-    world.kubectl(&["logs", "-n", "gitlab", "-l", "app.kubernetes.io/name=gitlab-agent", "--tail=-1", "--prefix"])
+    world.kubectl(&[
+        "logs",
+        "-n",
+        "gitlab",
+        "-l",
+        "app.kubernetes.io/name=gitlab-agent",
+        "--tail=-1",
+        "--prefix",
+    ])
 }
 
 fn lease_holder(world: &World) -> Result<String> {
@@ -39,14 +49,32 @@ fn lease_holder(world: &World) -> Result<String> {
 #[test]
 fn the_documented_installation_comes_up() -> Result<()> {
     in_world(|world| {
-        let pods = world.kubectl(&["get", "pods", "-n", "example-nginx", "-o", "jsonpath={.items[*].status.phase}"])?;
+        let pods = world.kubectl(&[
+            "get",
+            "pods",
+            "-n",
+            "example-nginx",
+            "-o",
+            "jsonpath={.items[*].status.phase}",
+        ])?;
         assert_eq!(pods, "Running Running");
         let chart = world.kubectl(&[
-            "get", "helmrelease", "-n", "gitlab", "gitlab-agent", "-o", "jsonpath={.status.history[0].chartVersion}",
+            "get",
+            "helmrelease",
+            "-n",
+            "gitlab",
+            "gitlab-agent",
+            "-o",
+            "jsonpath={.status.history[0].chartVersion}",
         ])?;
         assert_eq!(chart, "2.29.1", "the newest patch of the range");
         let receiver = world.kubectl(&[
-            "get", "receiver", "-n", "flux-system", "gitlab-flux-system", "-o",
+            "get",
+            "receiver",
+            "-n",
+            "flux-system",
+            "gitlab-flux-system",
+            "-o",
             r"jsonpath={.spec.type} {.metadata.annotations.agent\.gitlab\.com/project}",
         ])?;
         assert_eq!(receiver, "generic-hmac platform/fleet");
@@ -98,7 +126,12 @@ fn request(world: &World, source: &str, value: &str) -> Result<()> {
 fn a_revoked_source_token_is_refused_by_git() -> Result<()> {
     in_world(|world| {
         let message = [
-            "get", "gitrepository", "-n", "flux-system", "example-nginx-app", "-o",
+            "get",
+            "gitrepository",
+            "-n",
+            "flux-system",
+            "example-nginx-app",
+            "-o",
             r#"jsonpath={.status.conditions[?(@.type=="Ready")].message}"#,
         ];
         world.gitlab().revoke(&world.tokens().example)?;
@@ -123,10 +156,26 @@ fn a_revoked_agent_token_shows_in_the_log_and_a_restart_reads_the_new_one() -> R
         })?;
         let token = world.gitlab().new_agent_token()?;
         let change = format!(r#"{{"stringData":{{"token":"{token}"}}}}"#);
-        world.kubectl(&["patch", "secret", "-n", "gitlab", "gitlab-agent-token", "--type=merge", "-p", &change])?;
+        world.kubectl(&[
+            "patch",
+            "secret",
+            "-n",
+            "gitlab",
+            "gitlab-agent-token",
+            "--type=merge",
+            "-p",
+            &change,
+        ])?;
         let before = lease_holder(world)?;
         world.kubectl(&["rollout", "restart", "-n", "gitlab", "deployment/gitlab-agent-v2"])?;
-        world.kubectl(&["rollout", "status", "-n", "gitlab", "deployment/gitlab-agent-v2", "--timeout=60s"])?;
+        world.kubectl(&[
+            "rollout",
+            "status",
+            "-n",
+            "gitlab",
+            "deployment/gitlab-agent-v2",
+            "--timeout=60s",
+        ])?;
         wait_until("a new leader", SOON, || {
             let holder = lease_holder(world)?;
             Ok(yes(!holder.is_empty() && holder != before))
@@ -169,7 +218,8 @@ subjects: [{ apiGroup: rbac.authorization.k8s.io, kind: User, name: reader }]
         let kubeconfig = world.user_kubeconfig("reader", rbac)?;
         let flag = format!("--kubeconfig={}", kubeconfig.display());
         ensure!(world.kubectl(&[&flag, "get", "nodes", "-o", "name"])?.contains("node-1"));
-        let denied = world.kubectl(&[&flag, "get", "secrets", "-A"]).err().context("secrets are not for it")?;
+        let denied =
+            world.kubectl(&[&flag, "get", "secrets", "-A"]).err().context("secrets are not for it")?;
         ensure!(format!("{denied}").contains("forbidden"), "{denied}");
         Ok(())
     })

@@ -42,7 +42,9 @@ fn run() -> Result<()> {
 fn explain(world: &World) -> Result<()> {
     let mut out = std::io::stdout().lock();
     let gitlab = world.gitlab();
-    let address = gitlab.project_url(AGENT_PROJECT).replace("https://", &format!("https://git:{}@", world.tokens().fleet));
+    let address = gitlab
+        .project_url(AGENT_PROJECT)
+        .replace("https://", &format!("https://git:{}@", world.tokens().fleet));
     let ca = world.dir().join("gitlab-ca.crt");
     std::fs::write(&ca, gitlab.ca_pem())?;
     writeln!(out, "export KUBECONFIG={}", world.kubeconfig().display())?;

@@ -1,12 +1,13 @@
 //! A thin way to the API server for the harness itself: paths and JSON, no types.
 
+use std::path::Path;
+
 use anyhow::{Context as _, Result};
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{Method, Request};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use serde_json::Value;
-use std::path::Path;
 
 /// A client that speaks as one user.
 #[derive(Clone)]
@@ -59,17 +60,23 @@ impl Api {
     }
 
     /// Applies an object, by force.
-    pub(crate) async fn apply(&self, path: &str, manager: &str, object: &Value) -> Result<Value, kube::Error> {
+    pub(crate) async fn apply(
+        &self,
+        path: &str,
+        manager: &str,
+        object: &Value,
+    ) -> Result<Value, kube::Error> {
         let path = format!("{path}?fieldManager={manager}&force=true");
         self.send(Method::PATCH, &path, "application/apply-patch+yaml", object.to_string().into_bytes()).await
     }
 
-    /// Merges a change into an object.
-    pub(crate) async fn merge(&self, path: &str, change: &Value) -> Result<Value, kube::Error> {
-        self.send(Method::PATCH, path, "application/merge-patch+json", change.to_string().into_bytes()).await
-    }
-
-    async fn send(&self, method: Method, path: &str, kind: &str, body: Vec<u8>) -> Result<Value, kube::Error> {
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        kind: &str,
+        body: Vec<u8>,
+    ) -> Result<Value, kube::Error> {
         let mut request = Request::builder().method(method).uri(path).header(ACCEPT, "application/json");
         if !kind.is_empty() {
             request = request.header(CONTENT_TYPE, kind);

@@ -94,7 +94,9 @@ pub(crate) fn write_projects(world: &World) -> Result<()> {
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("world");
     for (project, source) in [(AGENT_PROJECT, "fleet"), (EXAMPLE_PROJECT, "nginx-app")] {
         let root = sources.join(source);
-        world.git(project)?.commit_silently(|files| copy_tree(world, &root, &root, files), "First commit")?;
+        world
+            .new_project(project)?
+            .commit_silently(|files| copy_tree(world, &root, &root, files), "First commit")?;
     }
     Ok(())
 }
@@ -121,7 +123,11 @@ pub(crate) fn join(world: &World, tokens: &super::Tokens) -> Result<()> {
     let ca = world.gitlab().ca_pem();
     let documents = [
         json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "gitlab" } }),
-        secret("flux-system", "flux-system", &[("username", "git"), ("password", &tokens.fleet), ("ca.crt", ca)]),
+        secret(
+            "flux-system",
+            "flux-system",
+            &[("username", "git"), ("password", &tokens.fleet), ("ca.crt", ca)],
+        ),
         secret(
             "flux-system",
             "example-nginx-app",

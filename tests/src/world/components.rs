@@ -26,8 +26,12 @@ struct Component {
 }
 
 const FLUX_CRDS: &[&str] = &["config/crd/bases"];
-const KWOK_FILES: &[&str] =
-    &["kustomize/crd/bases", "kustomize/stage/node/fast", "kustomize/stage/node/heartbeat-with-lease", "kustomize/stage/pod"];
+const KWOK_FILES: &[&str] = &[
+    "kustomize/crd/bases",
+    "kustomize/stage/node/fast",
+    "kustomize/stage/node/heartbeat-with-lease",
+    "kustomize/stage/pod",
+];
 
 /// Without these the API server calls itself v0.0.0.
 const KUBERNETES_VERSION: &str = "-X k8s.io/component-base/version.gitVersion=v1.36.3 \
@@ -52,7 +56,11 @@ const COMPONENTS: &[Component] = &[
     flux("source-controller", &["source-controller"], "github.com/fluxcd/source-controller"),
     flux("kustomize-controller", &["kustomize-controller"], "github.com/fluxcd/kustomize-controller"),
     flux("helm-controller", &["helm-controller"], "github.com/fluxcd/helm-controller"),
-    flux("notification-controller", &["notification-controller"], "github.com/fluxcd/notification-controller"),
+    flux(
+        "notification-controller",
+        &["notification-controller"],
+        "github.com/fluxcd/notification-controller",
+    ),
 ];
 
 const fn flux(name: &'static str, programs: &'static [&'static str], module: &'static str) -> Component {
@@ -122,7 +130,10 @@ impl Component {
         if done.is_dir() {
             return Ok(done);
         }
-        progress::line(format_args!("building {} (once per version; minutes when Go's cache is cold)", self.name));
+        progress::line(format_args!(
+            "building {} (once per version; minutes when Go's cache is cold)",
+            self.name
+        ));
         let started = Instant::now();
         let half = tempfile::Builder::new().prefix(".half-").tempdir_in(cache)?;
         self.build_into(&source, half.path())?;
@@ -135,7 +146,9 @@ impl Component {
     fn fingerprint(&self, source: &Path, go: &str) -> Result<String> {
         let mut hash = Sha256::new();
         for part in ["go.mod", "go.sum"] {
-            hash.update(fs::read(source.join(part)).with_context(|| format!("read {part} of {}", self.name))?);
+            hash.update(
+                fs::read(source.join(part)).with_context(|| format!("read {part} of {}", self.name))?,
+            );
         }
         for directory in self.files.iter().flat_map(|(_, directories)| directories.iter()) {
             hash.update(directory);
@@ -199,7 +212,8 @@ fn cache_dir() -> Result<PathBuf> {
     }
     let base = match env::var_os("XDG_CACHE_HOME") {
         Some(dir) => PathBuf::from(dir),
-        None => PathBuf::from(env::var_os("HOME").context("neither XDG_CACHE_HOME nor HOME is set")?).join(".cache"),
+        None => PathBuf::from(env::var_os("HOME").context("neither XDG_CACHE_HOME nor HOME is set")?)
+            .join(".cache"),
     };
     Ok(base.join("kubectl-gitlab-agent/world"))
 }

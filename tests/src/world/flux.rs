@@ -114,7 +114,9 @@ pub(crate) fn manifests() -> String {
     let mut documents = vec![SHARED_OBJECTS.replace("@RELEASE@", RELEASE)];
     for (name, image) in CONTROLLERS {
         let args: String = deployed_args(name).iter().map(|arg| format!("\n        - {arg}")).collect();
-        let port = |(name, number): &(&str, u16)| format!("\n        - containerPort: {number}\n          name: {name}");
+        let port = |(name, number): &(&str, u16)| {
+            format!("\n        - containerPort: {number}\n          name: {name}")
+        };
         let ports: String = deployed_ports(name).iter().map(port).collect();
         let of_one = CONTROLLER_OBJECTS
             .replace("@RELEASE@", RELEASE)
@@ -136,7 +138,10 @@ fn deployed_args(name: &str) -> Vec<&'static str> {
         "--enable-leader-election",
     ];
     if name != "notification-controller" {
-        args.insert(0, "--events-addr=http://notification-controller.$(RUNTIME_NAMESPACE).svc.cluster.local./");
+        args.insert(
+            0,
+            "--events-addr=http://notification-controller.$(RUNTIME_NAMESPACE).svc.cluster.local./",
+        );
     }
     if name == "source-controller" {
         args.push("--storage-path=/data");

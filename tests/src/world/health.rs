@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::World;
 use super::gitlab::AGENT_ID;
-use super::wait::{wait_until, yes};
+use super::wait::yes;
 
 /// Generous: two cores may be shared with a compiler.
 const DEADLINE: Duration = Duration::from_secs(180);
@@ -24,8 +24,7 @@ const READY: &[(&str, usize)] = &[
 impl World {
     /// Waits until Flux has applied everything, agentk leads, and all pods run.
     pub fn wait_healthy(&self) -> Result<()> {
-        wait_until("a healthy world", DEADLINE, || {
-            self.supervisor.check()?;
+        self.wait_until("a healthy world", DEADLINE, || {
             let trouble = self.block_on(self.what_is_not_healthy())?;
             if trouble.is_empty() { Ok(Some(())) } else { anyhow::bail!("{}", trouble.join(", ")) }
         })
@@ -38,7 +37,8 @@ impl World {
             for (path, least) in READY {
                 self.look_at_list(path, *least, &mut trouble).await?;
             }
-            self.look_at_pods(&[("flux-system", 4), ("gitlab", 2), ("example-nginx", 2)], &mut trouble).await?;
+            self.look_at_pods(&[("flux-system", 4), ("gitlab", 2), ("example-nginx", 2)], &mut trouble)
+                .await?;
         }
         if self.options.flux && self.options.agentk {
             self.look_at_list("/apis/notification.toolkit.fluxcd.io/v1/receivers", 2, &mut trouble).await?;
@@ -56,7 +56,9 @@ impl World {
             trouble.push(format!("{} of {least} {kind}", items.len()));
         }
         for item in items.iter().filter(|item| !is_ready(item)) {
-            let said = condition(item, "Ready").and_then(|ready| ready["message"].as_str()).unwrap_or("no condition");
+            let said = condition(item, "Ready")
+                .and_then(|ready| ready["message"].as_str())
+                .unwrap_or("no condition");
             trouble.push(format!("{kind}/{}: {said}", item["metadata"]["name"].as_str().unwrap_or("?")));
         }
         Ok(())
@@ -81,7 +83,7 @@ impl World {
 
     /// Waits until the object at an API path is ready at its newest generation; gives it.
     pub fn wait_object_ready(&self, path: &str, deadline: Duration) -> Result<Value> {
-        wait_until(path, deadline, || {
+        self.wait_until(path, deadline, || {
             let object = self.block_on(self.api.get(path))?;
             Ok(object.filter(is_ready))
         })
@@ -89,7 +91,7 @@ impl World {
 
     /// Waits until a kubectl command prints exactly this, but for white space around it.
     pub fn wait_kubectl(&self, args: &[&str], expected: &str, deadline: Duration) -> Result<()> {
-        wait_until(&args.join(" "), deadline, || Ok(yes(self.kubectl(args)?.trim() == expected)))
+        self.wait_until(&args.join(" "), deadline, || Ok(yes(self.kubectl(args)?.trim() == expected)))
     }
 }
 

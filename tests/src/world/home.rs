@@ -54,3 +54,22 @@ fn started_at(pid: u32) -> Option<String> {
     let text = String::from_utf8_lossy(&ps.stdout).trim().to_owned();
     (!text.is_empty()).then_some(text)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_directories_of_the_dead_are_abandoned() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(!is_abandoned(dir.path()), "it may be just being made");
+        let pid = std::process::id();
+        let born = started_at(pid).unwrap();
+        fs::write(dir.path().join(OWNER), format!("{pid} {born}\n")).unwrap();
+        assert!(!is_abandoned(dir.path()));
+        fs::write(dir.path().join(OWNER), format!("{pid} some other time\n")).unwrap();
+        assert!(is_abandoned(dir.path()), "the number was given to another process");
+        fs::write(dir.path().join(OWNER), "4194305 1\n").unwrap();
+        assert!(is_abandoned(dir.path()), "no such process");
+    }
+}

@@ -27,7 +27,7 @@ use std::future::Future;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -39,7 +39,7 @@ use self::components::{Components, GoMissing};
 use self::control_plane::{ControlPlane, kubeconfig_of};
 use self::flux::Flux;
 use self::git::Repository;
-use self::gitlab::{AGENT_PROJECT, EXAMPLE_PROJECT, GitLab};
+use self::gitlab::{EXAMPLE_PROJECT, GitLab};
 use self::kubeconfig::{Server, SignIn};
 use self::pki::Authority;
 use self::ports::Ports;
@@ -88,7 +88,7 @@ pub struct World {
     supervisor: Supervisor,
     gitlab: GitLab,
     tokens: Tokens,
-    repositories: Vec<Repository>,
+    repositories: Mutex<Vec<Arc<Repository>>>,
     agentk: Option<Agentk>,
     api: Api,
     flux: Flux,
@@ -108,7 +108,9 @@ impl World {
         loop {
             match Self::start_once(&options, &components) {
                 // Another process may take a port between our look and our use.
-                Err(error) if attempt < 3 && format!("{error:#}").contains("address already in use") => attempt += 1,
+                Err(error) if attempt < 3 && format!("{error:#}").contains("address already in use") => {
+                    attempt += 1
+                }
                 other => return other,
             }
         }
@@ -146,11 +148,6 @@ impl World {
             supervisor.add(recipe)?;
         }
         let gitlab = GitLab::start(&dir.join("gitlab"), runtime.handle())?;
-        let clones = dir.join("clones");
-        let repositories = [AGENT_PROJECT, EXAMPLE_PROJECT]
-            .iter()
-            .map(|project| Repository::create(&gitlab, &clones, project))
-            .collect::<Result<_>>()?;
         let tokens = first_tokens(&gitlab)?;
         let api = runtime.block_on(Api::connect(&kubeconfig_of(&dir, "admin"), None))?;
         let clients = plane.clients()?;
@@ -163,7 +160,7 @@ impl World {
             supervisor,
             gitlab,
             tokens,
-            repositories,
+            repositories: Mutex::default(),
             agentk: None,
             api,
             flux,
@@ -198,11 +195,23 @@ impl World {
 
     /// Waits until the API server answers that it is ready.
     pub fn wait_ready(&self) -> Result<()> {
-        wait_until("the API server", Duration::from_secs(60), || {
-            self.supervisor.check()?;
+        self.wait_until("the API server", Duration::from_secs(60), || {
             let request = http::Request::get("/readyz").body(Vec::new())?;
             Ok(yes(self.block_on(self.api.client().request_text(request))? == "ok"))
         })
+    }
+
+    /// Like [`wait::wait_until`], but gives up at once when a process of the world has ended by itself.
+    pub fn wait_until<T>(
+        &self,
+        what: &str,
+        deadline: Duration,
+        mut probe: impl FnMut() -> Result<Option<T>>,
+    ) -> Result<T> {
+        wait_until(what, deadline, || match self.supervisor.check() {
+            Ok(()) => Ok(probe()?.map(Ok)),
+            Err(ended) => Ok(Some(Err(ended))),
+        })?
     }
 
     /// The directory of the instance: kubeconfigs, logs, data.
@@ -245,8 +254,12 @@ impl World {
     pub fn kubectl_with_input(&self, args: &[&str], input: &str) -> Result<String> {
         let mut command = Command::new(self.kubectl_path()?);
         command.env("KUBECONFIG", self.kubeconfig()).env("HOME", &self.dir).args(args);
-        let mut child =
-            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().context("kubectl")?;
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("kubectl")?;
         let mut stdin = child.stdin.take().context("no way into kubectl")?;
         std::thread::scope(|scope| {
             // Beside the reading: kubectl may print before it has read all.
@@ -282,8 +295,12 @@ impl World {
 
     /// Runs a future on the world's runtime.
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {
+        self.runtime().block_on(future)
+    }
+
+    fn runtime(&self) -> &Runtime {
         match &self.runtime {
-            Some(runtime) => runtime.block_on(future),
+            Some(runtime) => runtime,
             None => unreachable!("the runtime is only taken when the world is dropped"),
         }
     }
@@ -299,9 +316,21 @@ impl World {
     }
 
     /// The repository of a project.
-    pub fn git(&self, project: &str) -> Result<&Repository> {
-        let found = self.repositories.iter().find(|repository| repository.project() == project);
+    pub fn git(&self, project: &str) -> Result<Arc<Repository>> {
+        let found = self.repositories().iter().find(|repository| repository.project() == project).cloned();
         found.with_context(|| format!("no project {project}"))
+    }
+
+    /// Makes a private project with an empty repository.
+    pub fn new_project(&self, project: &str) -> Result<Arc<Repository>> {
+        let repository = Repository::create(&self.gitlab, &self.dir.join("clones"), project)?;
+        let repository = Arc::new(repository);
+        self.repositories().push(repository.clone());
+        Ok(repository)
+    }
+
+    fn repositories(&self) -> MutexGuard<'_, Vec<Arc<Repository>>> {
+        self.repositories.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The stand-in for agentk, when it was asked for.

@@ -91,3 +91,45 @@ impl Drop for Process {
         self.stop();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::world::wait::{wait_until, yes};
+
+    fn recipe(dir: &Path, script: &str) -> Recipe {
+        Recipe {
+            name: "child".into(),
+            program: "/bin/sh".into(),
+            args: vec!["-c".into(), script.into()],
+            env: Vec::new(),
+            log: dir.join("log"),
+            dir: dir.into(),
+        }
+    }
+
+    #[test]
+    fn a_child_ends_with_its_lifeline() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut process = Process::start(&recipe(dir.path(), "echo $$ > pid; exec sleep 600")).unwrap();
+        let pid = wait_until("the child", Duration::from_secs(10), || {
+            let pid = std::fs::read_to_string(dir.path().join("pid"))?.trim().to_owned();
+            Ok(Some(pid).filter(|pid| !pid.is_empty()))
+        });
+        assert!(process.is_running());
+        process.stop();
+        let alive =
+            Command::new("sh").args(["-c", "kill -0 $0 2>/dev/null", &pid.unwrap()]).status().unwrap();
+        assert!(!alive.success());
+    }
+
+    #[test]
+    fn an_end_is_noticed_and_its_last_words_are_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut process = Process::start(&recipe(dir.path(), "echo farewell; exit 3")).unwrap();
+        wait_until("the end", Duration::from_secs(10), || Ok(yes(!process.is_running()))).unwrap();
+        assert_eq!(std::fs::read_to_string(dir.path().join("log")).unwrap(), "farewell\n");
+    }
+}

@@ -111,7 +111,8 @@ fn spec(holder: &str, transitions: i64, now: &str) -> Value {
 fn is_over(spec: &Value) -> bool {
     let renewed = spec["renewTime"].as_str().and_then(|time| time.parse::<Timestamp>().ok());
     let seconds = spec["leaseDurationSeconds"].as_i64().unwrap_or(DURATION_SECONDS);
-    renewed.is_none_or(|renewed| renewed.duration_until(Timestamp::now()) > SignedDuration::from_secs(seconds))
+    renewed
+        .is_none_or(|renewed| renewed.duration_until(Timestamp::now()) > SignedDuration::from_secs(seconds))
 }
 
 /// A Lease's times have exactly six digits after the point.

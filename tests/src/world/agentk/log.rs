@@ -42,7 +42,8 @@ impl Log {
 
     /// Written by hand: the logger's order of keys is part of how such a line looks.
     fn structured(&mut self, level: &str, module: &str, text: &str, more: &[(&str, &str)]) {
-        let mut line = format!(r#"{{"time":"{:.9}","level":"{level}","msg":{}"#, Timestamp::now(), json!(text));
+        let mut line =
+            format!(r#"{{"time":"{:.9}","level":"{level}","msg":{}"#, Timestamp::now(), json!(text));
         let module = (!module.is_empty()).then_some(("mod_name", module));
         for (key, value) in module.iter().chain(more) {
             line.push_str(&format!(",{}:{}", json!(key), json!(value)));

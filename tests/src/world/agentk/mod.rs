@@ -75,7 +75,7 @@ impl Agentk {
             settings: settings.clone(),
         };
         let pushes = stage.gitlab.pushes();
-        let task = world.block_on(async { tokio::spawn(run(stage, pushes)) });
+        let task = world.runtime().spawn(run(stage, pushes));
         Ok(Self { settings, task })
     }
 

@@ -17,8 +17,13 @@ const UNAUTHENTICATED: &str = "rpc error: code = Unauthenticated desc = unauthen
 const REGISTER: &str =
     "Failed to register agent pod. Please make sure the agent version matches the server version";
 const NO_FLUX: &str = "Flux could not be detected or the Agent is missing RBAC, skipping module. A restart is required for this to be checked again";
-const MODULES: &[&str] =
-    &["starboard_vulnerability", "remote_development", "agent_registrar", "google_profiler", "agent2kas_tunnel"];
+const MODULES: &[&str] = &[
+    "starboard_vulnerability",
+    "remote_development",
+    "agent_registrar",
+    "google_profiler",
+    "agent2kas_tunnel",
+];
 
 const FIRST_GAP: Duration = Duration::from_secs(2);
 const LONGEST_GAP: Duration = Duration::from_secs(300);
@@ -47,8 +52,9 @@ pub(super) struct Pod {
     pub(super) leads: bool,
     pub(super) renewed: Option<Instant>,
     pub(super) waits_for_lease: bool,
-    /// The generation of each GitRepository at which its Receiver was made, and the Receiver's key.
+    /// The generation of each GitRepository, by UID, at which its Receiver was made.
     pub(super) applied: HashMap<String, i64>,
+    pub(super) looked_at_sources: Option<Instant>,
     token: String,
     state: State,
 }
@@ -78,6 +84,7 @@ impl Pod {
             renewed: None,
             waits_for_lease: false,
             applied: HashMap::new(),
+            looked_at_sources: None,
             token: String::new(),
             state,
         };
@@ -87,7 +94,9 @@ impl Pod {
 
     fn begin(&mut self, token: Option<String>) {
         let Some(token) = token else {
-            self.log.plain("Program aborted: token file: open /etc/agentk/secrets/token: no such file or directory");
+            self.log.plain(
+                "Program aborted: token file: open /etc/agentk/secrets/token: no such file or directory",
+            );
             self.state = State::Aborted;
             return;
         };
@@ -160,9 +169,12 @@ impl Pod {
 async fn read_token(api: &Api, pod: &Value) -> Result<Option<String>> {
     let volumes = pod["spec"]["volumes"].as_array().map(Vec::as_slice).unwrap_or_default();
     let volume = volumes.iter().find(|volume| volume["name"] == "secret-volume");
-    let Some(name) = volume.and_then(|volume| volume["secret"]["secretName"].as_str()) else { return Ok(None) };
+    let Some(name) = volume.and_then(|volume| volume["secret"]["secretName"].as_str()) else {
+        return Ok(None);
+    };
     let namespace = pod["metadata"]["namespace"].as_str().unwrap_or_default();
-    let secret = api.get(&format!("/api/v1/namespaces/{namespace}/secrets/{name}")).await?.unwrap_or_default();
+    let secret =
+        api.get(&format!("/api/v1/namespaces/{namespace}/secrets/{name}")).await?.unwrap_or_default();
     let Some(encoded) = secret["data"]["token"].as_str() else { return Ok(None) };
     Ok(Some(String::from_utf8_lossy(&STANDARD.decode(encoded)?).into_owned()))
 }
@@ -179,9 +191,14 @@ async fn has_flux(api: &Api) -> bool {
 /// Tells kwok which file the log of this pod is.
 async fn serve_log(api: &Api, pod: &Value, log: &Log) -> Result<()> {
     let meta = &pod["metadata"];
-    let (name, namespace) = (meta["name"].as_str().unwrap_or_default(), meta["namespace"].as_str().unwrap_or_default());
-    let containers: Vec<&Value> =
-        pod["spec"]["containers"].as_array().into_iter().flatten().map(|container| &container["name"]).collect();
+    let (name, namespace) =
+        (meta["name"].as_str().unwrap_or_default(), meta["namespace"].as_str().unwrap_or_default());
+    let containers: Vec<&Value> = pod["spec"]["containers"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|container| &container["name"])
+        .collect();
     let logs = json!({
         "apiVersion": "kwok.x-k8s.io/v1alpha1",
         "kind": "Logs",

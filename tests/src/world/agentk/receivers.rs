@@ -1,5 +1,7 @@
 //! The Receiver and its Secret for each GitRepository on the agent's GitLab instance.
 
+use std::time::{Duration, Instant};
+
 use anyhow::{Context as _, Result};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -10,12 +12,15 @@ use super::pod::Pod;
 use crate::world::gitlab::GitLab;
 use crate::world::secret;
 
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
 /// Applies what is missing. A pair is made once per leader and generation of its GitRepository: one that somebody
 /// deletes stays away until either changes.
 pub(super) async fn reconcile(pod: &mut Pod, gitlab: &GitLab) {
-    if !pod.flux {
+    if !pod.flux || pod.looked_at_sources.is_some_and(|at| at.elapsed() < LOOK_EVERY) {
         return;
     }
+    pod.looked_at_sources = Some(Instant::now());
     let Some(agent) = pod.agent() else { return };
     let sources = match pod.api.list("/apis/source.toolkit.fluxcd.io/v1/gitrepositories").await {
         Ok(sources) => sources,
@@ -98,14 +103,16 @@ async fn apply(pod: &Pod, agent: u64, source: &Value, project: &str) -> Result<(
             "secretRef": { "name": secret_name },
         },
     });
-    let path = format!("/apis/notification.toolkit.fluxcd.io/v1/namespaces/{namespace}/receivers/{receiver_name}");
+    let path =
+        format!("/apis/notification.toolkit.fluxcd.io/v1/namespaces/{namespace}/receivers/{receiver_name}");
     pod.api.apply(&path, FIELD_MANAGER, &receiver).await.context("failed to apply Receiver")?;
     Ok(())
 }
 
 /// The key that is there, encoded as Secrets are, or a new one.
 async fn key_of(pod: &Pod, secret_path: &str) -> Result<String> {
-    let there = pod.api.get(secret_path).await.context("failed to apply Secret for Receiver")?.unwrap_or_default();
+    let there =
+        pod.api.get(secret_path).await.context("failed to apply Secret for Receiver")?.unwrap_or_default();
     match there["data"]["token"].as_str() {
         Some(token) if !token.is_empty() => Ok(token.to_owned()),
         _ => Ok(STANDARD.encode(secret::alphanumeric(32)?)),

@@ -31,7 +31,12 @@ pub(super) fn credentials(headers: &HeaderMap) -> Option<(String, String)> {
 }
 
 /// Lets a request through, or says with which status it is refused.
-pub(super) fn admit(gitlab: &GitLab, headers: &HeaderMap, project: &str, want: Want) -> Result<(), StatusCode> {
+pub(super) fn admit(
+    gitlab: &GitLab,
+    headers: &HeaderMap,
+    project: &str,
+    want: Want,
+) -> Result<(), StatusCode> {
     let public = gitlab.is_public(project);
     if public == Some(true) && want == Want::Read {
         return Ok(());

@@ -42,7 +42,8 @@ fn package_one(root: &Path, archive: &Path, version: &str, app: &str) -> Result<
     copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("world/chart"), &chart)?;
     let about = fs::read_to_string(chart.join("Chart.yaml"))?;
     fs::write(chart.join("Chart.yaml"), about.replace("@VERSION@", version).replace("@APP_VERSION@", app))?;
-    let output = Command::new("tar").arg("-czf").arg(archive).arg("-C").arg(&stage).arg("gitlab-agent").output()?;
+    let output =
+        Command::new("tar").arg("-czf").arg(archive).arg("-C").arg(&stage).arg("gitlab-agent").output()?;
     if !output.status.success() {
         bail!("tar: {}", String::from_utf8_lossy(&output.stderr));
     }

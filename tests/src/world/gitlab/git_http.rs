@@ -17,7 +17,12 @@ use super::{GitLab, routes};
 const DENIED: &str = "HTTP Basic: Access denied. If a password was provided for Git authentication, the password was incorrect or you're required to use a token instead of a password.\n";
 
 /// Answers a request of git, go-git or a browser that got lost.
-pub(super) async fn answer(gitlab: &GitLab, request: &WholeRequest, project: &str, service: &str) -> WholeResponse {
+pub(super) async fn answer(
+    gitlab: &GitLab,
+    request: &WholeRequest,
+    project: &str,
+    service: &str,
+) -> WholeResponse {
     let pushes = service == "git-receive-pack" || request.uri().query() == Some("service=git-receive-pack");
     let want = if pushes { Want::Write } else { Want::Read };
     if let Err(status) = admit(gitlab, request.headers(), project, want) {
@@ -44,7 +49,8 @@ fn refusal(status: StatusCode) -> WholeResponse {
 }
 
 async fn backend(gitlab: &GitLab, request: &WholeRequest) -> Result<WholeResponse> {
-    let header = |name: HeaderName| request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or("");
+    let header =
+        |name: HeaderName| request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or("");
     let mut command = Command::new("git");
     command.arg("http-backend").kill_on_drop(true).stdin(Stdio::piped()).stdout(Stdio::piped());
     command
@@ -72,7 +78,8 @@ async fn backend(gitlab: &GitLab, request: &WholeRequest) -> Result<WholeRespons
 
 /// Takes the answer of a CGI program apart: header lines, an empty line, the body.
 fn from_cgi(output: &[u8]) -> Result<WholeResponse> {
-    let end = output.windows(4).position(|four| four == b"\r\n\r\n").context("no header from git http-backend")?;
+    let end =
+        output.windows(4).position(|four| four == b"\r\n\r\n").context("no header from git http-backend")?;
     let head = std::str::from_utf8(&output[..end])?;
     let mut response = Response::new(Full::new(Bytes::copy_from_slice(&output[end + 4..])));
     for line in head.lines() {

@@ -49,7 +49,10 @@ fn tls_config(identity: &Identity) -> Result<ServerConfig> {
     let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes())?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-    config.with_no_client_auth().with_single_cert(vec![certificate], key).context("certificate of the played GitLab")
+    config
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)
+        .context("certificate of the played GitLab")
 }
 
 /// A client that goes away, or does not trust us, is that client's affair: errors of one connection end here.
