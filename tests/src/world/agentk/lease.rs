@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
@@ -93,8 +93,8 @@ async fn write(pod: &Pod, lock: &str, lease: &Value) -> Result<bool> {
     let path = format!("{}?fieldManager={FIELD_MANAGER}", path(pod, lock));
     match pod.api.update(&path, lease).await {
         Ok(_) => Ok(true),
-        Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
-        Err(error) => Err(error).context("update the Lease"),
+        Err(refusal) if refusal.code == 409 => Ok(false),
+        Err(refusal) => Err(refusal.into()),
     }
 }
 
