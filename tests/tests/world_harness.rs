@@ -201,6 +201,42 @@ fn a_stopped_process_starts_again_where_it_was() -> Result<()> {
 }
 
 #[test]
+fn a_pod_can_be_given_a_fate() -> Result<()> {
+    in_world(|world| {
+        for (fate, reason) in [
+            ("image-pull", "ImagePullBackOff"),
+            ("crash-loop", "CrashLoopBackOff"),
+            ("oom", "CrashLoopBackOff"),
+            ("missing-secret", "ContainerCreating"),
+        ] {
+            let annotation = format!("--annotations=world.test/fate={fate}");
+            world.kubectl(&["run", fate, "--image=nginx", &annotation])?;
+            let waits = "jsonpath={.status.containerStatuses[0].state.waiting.reason}";
+            world.wait_kubectl(&["get", "pod", fate, "-o", waits], reason, SOON)?;
+            world.kubectl(&["delete", "pod", fate, "--now"])?;
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn agentk_without_its_secret_ends_and_holds_no_lease() -> Result<()> {
+    in_world(|world| {
+        let patch = r#"[{"op":"replace","path":"/spec/template/spec/volumes/1/secret/secretName","value":"missing"}]"#;
+        let deployment = ["-n", "gitlab", "deployment/gitlab-agent-v2"];
+        world.kubectl(&[&["patch"], &deployment[..], &["--type=json", "-p", patch]].concat())?;
+        world.kubectl(&[&["rollout", "status", "--timeout=60s"], &deployment[..]].concat())?;
+        wait_until("the line that agentk ends with", SOON, || {
+            Ok(yes(agentk_logs(world)?.contains("Program aborted: token file")))
+        })?;
+        wait_until("a Lease without a holder", SOON, || Ok(yes(lease_holder(world)?.is_empty())))?;
+        world.kubectl(&[&["rollout", "undo"], &deployment[..]].concat())?;
+        world.kubectl(&[&["rollout", "status", "--timeout=60s"], &deployment[..]].concat())?;
+        world.wait_healthy()
+    })
+}
+
+#[test]
 fn another_user_may_only_what_it_was_given() -> Result<()> {
     in_world(|world| {
         let rbac = "

@@ -164,15 +164,15 @@ impl<'a> ControlPlane<'a> {
             // The logs of each pod are an object that whoever writes them makes.
             "--enable-crds=Logs".into(),
         ];
-        for stages in ["node/fast", "node/heartbeat-with-lease", "pod/fast", "pod/chaos"] {
-            let mut found: Vec<PathBuf> = Vec::new();
-            for entry in fs::read_dir(files.join(stages))? {
-                found.push(entry?.path());
+        let mut stages = Vec::new();
+        for directory in ["node/fast", "node/heartbeat-with-lease", "pod/fast"] {
+            for entry in fs::read_dir(files.join(directory))? {
+                stages.push(entry?.path());
             }
-            found.retain(|file| !file.ends_with("kustomization.yaml"));
-            found.sort();
-            args.extend(found.iter().map(|file| format!("--config={}", file.display())));
         }
+        stages.retain(|file| !file.ends_with("kustomization.yaml"));
+        stages.push(Path::new(env!("CARGO_MANIFEST_DIR")).join("world/stages/pod-fate.yaml"));
+        args.extend(stages.iter().map(|file| format!("--config={}", file.display())));
         Ok(args)
     }
 

@@ -150,7 +150,9 @@ async fn follow_pods(stage: &Stage, pods: &mut Vec<Pod>) -> Result<()> {
 }
 
 fn is_running(pod: &Value) -> bool {
-    pod["status"]["phase"] == "Running" && pod["metadata"]["deletionTimestamp"].is_null()
+    let containers = pod["status"]["containerStatuses"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let started = containers.iter().any(|container| container["state"]["running"].is_object());
+    started && pod["metadata"]["deletionTimestamp"].is_null()
 }
 
 async fn act(stage: &Stage, settings: &Settings, pods: &mut [Pod]) {
