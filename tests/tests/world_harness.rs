@@ -8,9 +8,9 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use gitlab_agent_tests::world::World;
 use gitlab_agent_tests::world::gitlab::{AGENT_PROJECT, EXAMPLE_PROJECT};
 use gitlab_agent_tests::world::wait::{wait_until, yes};
+use gitlab_agent_tests::world::{Options, World};
 
 /// The tests change one world: one at a time.
 static ALONE: Mutex<()> = Mutex::new(());
@@ -259,6 +259,22 @@ subjects: [{ apiGroup: rbac.authorization.k8s.io, kind: User, name: reader }]
         ensure!(format!("{denied}").contains("forbidden"), "{denied}");
         Ok(())
     })
+}
+
+#[test]
+fn an_empty_cluster_can_be_asked_for() -> Result<()> {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    if World::shared()?.is_none() {
+        return Ok(());
+    }
+    let world = World::start(Options { flux: false, agentk: false, ..Options::default() })?;
+    world.wait_healthy()?;
+    let crds = world.kubectl(&["get", "crd", "-o", "name"])?;
+    ensure!(!crds.contains("fluxcd.io"), "{crds}");
+    let dir = world.dir().to_owned();
+    drop(world);
+    ensure!(processes_in(&dir)?.is_empty() && !dir.exists(), "nothing stays behind");
+    Ok(())
 }
 
 #[test]

@@ -77,7 +77,7 @@ async fn take(pod: &Pod, lock: &str) -> Result<bool> {
 
 /// What a process does that is told to end: nobody has to wait for the Lease to run out.
 pub(super) async fn release(pod: &Pod) {
-    let Some(agent) = pod.agent().filter(|_| pod.leads) else { return };
+    let Some(agent) = pod.agent() else { return };
     let lock = format!("agent-{agent}-lock");
     let Ok(Some(mut lease)) = pod.api.get(&path(pod, &lock)).await else { return };
     if lease["spec"]["holderIdentity"] == pod.name.as_str() {
