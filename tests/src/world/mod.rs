@@ -1,0 +1,392 @@
+//! The test world: a real control plane, real Flux, and a played GitLab and agentk, on loopback, without containers.
+//!
+//! [`World::start`] builds what is missing, starts everything and gives a handle; dropping it stops everything.
+//! A push to a project of the played GitLab is fetched by the real source-controller, applied by the real
+//! kustomize-controller and helm-controller, and the pods run on kwok's nodes.
+
+pub mod agentk;
+mod api;
+mod bootstrap;
+pub mod components;
+mod control_plane;
+pub mod flux;
+pub mod git;
+pub mod gitlab;
+mod health;
+mod home;
+mod kubeconfig;
+mod pki;
+mod ports;
+mod process;
+mod progress;
+mod secret;
+mod supervisor;
+pub mod wait;
+
+use std::future::Future;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use tokio::runtime::Runtime;
+
+use self::agentk::Agentk;
+use self::api::Api;
+use self::components::{Components, GoMissing};
+use self::control_plane::{ControlPlane, kubeconfig_of};
+use self::flux::Flux;
+use self::git::Repository;
+use self::gitlab::{EXAMPLE_PROJECT, GitLab};
+use self::kubeconfig::{Server, SignIn};
+use self::pki::Authority;
+use self::ports::Ports;
+use self::process::Process;
+use self::supervisor::Supervisor;
+use self::wait::{wait_until, yes};
+
+/// What to start.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The Flux controllers and their objects, the projects, and what joins them. Without: an empty cluster.
+    pub flux: bool,
+    /// The stand-in for agentk.
+    pub agentk: bool,
+    /// Leave the directory behind, to look at logs.
+    pub keep_dir: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let keep_dir = std::env::var_os("GITLAB_AGENT_WORLD_KEEP").is_some();
+        Self { flux: true, agentk: true, keep_dir }
+    }
+}
+
+/// The tokens that the world starts with.
+#[derive(Debug, Clone)]
+pub struct Tokens {
+    /// agentk's, in Secret gitlab/gitlab-agent-token.
+    pub agent: String,
+    /// A project access token for the fleet project, in Secret flux-system/flux-system.
+    pub fleet: String,
+    /// User name of the example project's deploy token.
+    pub example_user: String,
+    /// That deploy token, in Secret flux-system/example-nginx-app.
+    pub example: String,
+}
+
+/// One running instance.
+pub struct World {
+    options: Options,
+    dir: PathBuf,
+    components: Components,
+    server: Server,
+    ca: Authority,
+    supervisor: Supervisor,
+    gitlab: GitLab,
+    tokens: Tokens,
+    repositories: Mutex<Vec<Arc<Repository>>>,
+    agentk: Option<Agentk>,
+    api: Api,
+    flux: Flux,
+    runtime: Option<Runtime>,
+    /// Last, so that it runs out of work: `drop` removes the directory itself.
+    _janitor: Option<Process>,
+}
+
+impl World {
+    /// Builds what the cache lacks, starts an instance, and returns when everything was asked to come up.
+    ///
+    /// Fails with [`GoMissing`] where there is no Go toolchain.
+    pub fn start(options: Options) -> Result<Self> {
+        let components = Components::build()?;
+        home::reap();
+        let mut attempt = 1;
+        loop {
+            match Self::start_once(&options, &components) {
+                // Another process may take a port between our look and our use.
+                Err(error) if attempt < 3 && format!("{error:#}").contains("address already in use") => {
+                    attempt += 1
+                }
+                other => return other,
+            }
+        }
+    }
+
+    /// The instance that all tests of one process share, started by the first that asks.
+    ///
+    /// `None`, with a line that says so, where it cannot be built here because Go is missing.
+    pub fn shared() -> Result<Option<&'static Self>> {
+        static SHARED: OnceLock<Result<Option<World>, String>> = OnceLock::new();
+        let start = || match Self::start(Options::default()) {
+            Ok(world) => world.wait_healthy().map(|()| Some(world)).map_err(|error| format!("{error:#}")),
+            Err(error) if error.is::<GoMissing>() => {
+                progress::line(format_args!("left out: {error}"));
+                Ok(None)
+            }
+            Err(error) => Err(format!("{error:#}")),
+        };
+        match SHARED.get_or_init(start) {
+            Ok(world) => Ok(world.as_ref()),
+            Err(error) => bail!("{error}"),
+        }
+    }
+
+    fn start_once(options: &Options, components: &Components) -> Result<Self> {
+        let dir = home::create()?;
+        let janitor = if options.keep_dir { None } else { Some(Process::start_janitor(&dir)?) };
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+        let ca = Authority::new("World CA")?;
+        let mut ports = Ports::new();
+        let plane = ControlPlane::prepare(&dir, components, &mut ports, &ca)?;
+        let flux = Flux::prepare(&mut ports)?;
+        let supervisor = Supervisor::default();
+        for recipe in plane.store_and_api()? {
+            supervisor.add(recipe)?;
+        }
+        let gitlab = GitLab::start(&dir.join("gitlab"), runtime.handle())?;
+        let tokens = first_tokens(&gitlab)?;
+        let api = runtime.block_on(Api::connect(&kubeconfig_of(&dir, "admin"), None))?;
+        let clients = plane.clients()?;
+        let server = plane.server.clone();
+        let mut world = Self {
+            options: options.clone(),
+            components: components.clone(),
+            server,
+            ca,
+            supervisor,
+            gitlab,
+            tokens,
+            repositories: Mutex::default(),
+            agentk: None,
+            api,
+            flux,
+            runtime: Some(runtime),
+            _janitor: janitor,
+            dir,
+        };
+        world.populate(clients)?;
+        Ok(world)
+    }
+
+    fn populate(&mut self, clients: [process::Recipe; 3]) -> Result<()> {
+        self.wait_ready()?;
+        bootstrap::install_kwok_crds(self)?;
+        for recipe in clients {
+            self.supervisor.add(recipe)?;
+        }
+        self.apply(&bootstrap::nodes().to_string())?;
+        if self.options.flux {
+            bootstrap::install_flux(self, &self.components)?;
+            for recipe in self.flux.recipes(&self.dir, &self.components)? {
+                self.supervisor.add(recipe)?;
+            }
+            bootstrap::write_projects(self)?;
+            bootstrap::join(self, &self.tokens)?;
+        }
+        if self.options.agentk {
+            self.agentk = Some(Agentk::start(self)?);
+        }
+        Ok(())
+    }
+
+    /// Waits until the API server answers that it is ready.
+    pub fn wait_ready(&self) -> Result<()> {
+        self.wait_until("the API server", Duration::from_secs(60), || {
+            let request = http::Request::get("/readyz").body(Vec::new())?;
+            Ok(yes(self.block_on(self.api.client().request_text(request))? == "ok"))
+        })
+    }
+
+    /// Like [`wait::wait_until`], but gives up at once when a process of the world has ended by itself.
+    pub fn wait_until<T>(
+        &self,
+        what: &str,
+        deadline: Duration,
+        mut probe: impl FnMut() -> Result<Option<T>>,
+    ) -> Result<T> {
+        wait_until(what, deadline, || match self.supervisor.check() {
+            Ok(()) => Ok(probe()?.map(Ok)),
+            Err(ended) => Ok(Some(Err(ended))),
+        })?
+    }
+
+    /// The directory of the instance: kubeconfigs, logs, data.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Path of the administrator's kubeconfig; its context is `world`.
+    pub fn kubeconfig(&self) -> PathBuf {
+        kubeconfig_of(&self.dir, "admin")
+    }
+
+    /// Makes a kubeconfig for a user of this name (by client certificate), after applying the RBAC objects given.
+    pub fn user_kubeconfig(&self, user: &str, rbac: &str) -> Result<PathBuf> {
+        if !rbac.trim().is_empty() {
+            self.apply(rbac)?;
+        }
+        let identity = self.ca.client(user, &[])?;
+        let path = kubeconfig_of(&self.dir, &format!("user-{}", user.replace(['/', ':'], "-")));
+        kubeconfig::write(&path, &self.server, user, SignIn::Certificate(&identity))?;
+        Ok(path)
+    }
+
+    /// The address of the API server.
+    pub fn api_url(&self) -> &str {
+        &self.server.url
+    }
+
+    /// The built kubectl.
+    pub fn kubectl_path(&self) -> Result<PathBuf> {
+        self.components.program("kubectl")
+    }
+
+    /// Runs kubectl as administrator; gives what it prints.
+    pub fn kubectl(&self, args: &[&str]) -> Result<String> {
+        self.kubectl_with_input(args, "")
+    }
+
+    /// The same with something on standard input.
+    pub fn kubectl_with_input(&self, args: &[&str], input: &str) -> Result<String> {
+        let mut command = Command::new(self.kubectl_path()?);
+        command.env("KUBECONFIG", self.kubeconfig()).env("HOME", &self.dir).args(args);
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("kubectl")?;
+        let mut stdin = child.stdin.take().context("no way into kubectl")?;
+        std::thread::scope(|scope| {
+            // Beside the reading: kubectl may print before it has read all.
+            scope.spawn(move || stdin.write_all(input.as_bytes()));
+            let output = child.wait_with_output()?;
+            if !output.status.success() {
+                bail!("kubectl {}: {}", args.join(" "), String::from_utf8_lossy(&output.stderr).trim());
+            }
+            Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        })
+    }
+
+    /// Applies manifests (YAML or JSON) as administrator.
+    pub fn apply(&self, manifests: &str) -> Result<()> {
+        self.apply_as("kubectl", manifests)
+    }
+
+    /// Applies manifests under the name of a field manager.
+    pub fn apply_as(&self, manager: &str, manifests: &str) -> Result<()> {
+        let manager = format!("--field-manager={manager}");
+        let args = ["apply", "--server-side", "--force-conflicts", &manager, "-f", "-"];
+        self.kubectl_with_input(&args, manifests).map(drop)
+    }
+
+    fn apply_file(&self, file: &Path) -> Result<()> {
+        self.apply(&std::fs::read_to_string(file)?)
+    }
+
+    /// A client of the Kubernetes API as administrator; use it inside [`World::block_on`].
+    pub fn client(&self) -> kube::Client {
+        self.api.client().clone()
+    }
+
+    /// Runs a future on the world's runtime.
+    pub fn block_on<F: Future>(&self, future: F) -> F::Output {
+        self.runtime().block_on(future)
+    }
+
+    fn runtime(&self) -> &Runtime {
+        match &self.runtime {
+            Some(runtime) => runtime,
+            None => unreachable!("the runtime is only taken when the world is dropped"),
+        }
+    }
+
+    /// The played GitLab.
+    pub fn gitlab(&self) -> &GitLab {
+        &self.gitlab
+    }
+
+    /// The tokens that the world started with.
+    pub fn tokens(&self) -> &Tokens {
+        &self.tokens
+    }
+
+    /// The repository of a project.
+    pub fn git(&self, project: &str) -> Result<Arc<Repository>> {
+        let found = self.repositories().iter().find(|repository| repository.project() == project).cloned();
+        found.with_context(|| format!("no project {project}"))
+    }
+
+    /// Makes a private project with an empty repository.
+    pub fn new_project(&self, project: &str) -> Result<Arc<Repository>> {
+        let repository = Repository::create(&self.gitlab, &self.dir.join("clones"), project)?;
+        let repository = Arc::new(repository);
+        self.repositories().push(repository.clone());
+        Ok(repository)
+    }
+
+    fn repositories(&self) -> MutexGuard<'_, Vec<Arc<Repository>>> {
+        self.repositories.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The stand-in for agentk, when it was asked for.
+    pub fn agentk(&self) -> Option<&Agentk> {
+        self.agentk.as_ref()
+    }
+
+    /// Kills one process: `etcd`, `kube-apiserver`, `kwok`, `source-controller` and so on.
+    pub fn stop(&self, component: &str) -> Result<()> {
+        self.supervisor.stop(component)
+    }
+
+    /// Starts a stopped process again, on the ports it had.
+    pub fn start_component(&self, component: &str) -> Result<()> {
+        self.supervisor.start(component)?;
+        if component == "kube-apiserver" {
+            self.wait_ready()?;
+        }
+        Ok(())
+    }
+
+    /// The log file of a process.
+    pub fn log_file(&self, component: &str) -> Result<PathBuf> {
+        self.supervisor.log(component)
+    }
+
+    /// The processes by name, each with the process id of the shell in front of it while it runs.
+    pub fn processes(&self) -> Vec<(String, Option<u32>)> {
+        self.supervisor.list()
+    }
+
+    /// Where Flux's receivers listen: `http://127.0.0.1:PORT`, to be followed by a Receiver's webhook path.
+    pub fn webhook_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.flux.receiver_port)
+    }
+}
+
+fn first_tokens(gitlab: &GitLab) -> Result<Tokens> {
+    let (example_user, example) = gitlab.new_deploy_token(EXAMPLE_PROJECT, &["read_repository"])?;
+    Ok(Tokens {
+        agent: gitlab.new_agent_token()?,
+        fleet: gitlab.new_access_token(&["api"])?,
+        example_user,
+        example,
+    })
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.agentk = None;
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+        self.supervisor.stop_all();
+        if !self.options.keep_dir {
+            let _ = std::fs::remove_dir_all(&self.dir);
+        }
+    }
+}

@@ -1,0 +1,313 @@
+//! The test world itself: it comes up, a push arrives, tokens are checked, and nothing of it stays behind.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use gitlab_agent_tests::world::gitlab::{AGENT_PROJECT, EXAMPLE_PROJECT};
+use gitlab_agent_tests::world::wait::{wait_until, yes};
+use gitlab_agent_tests::world::{Options, World};
+
+/// The tests change one world: one at a time.
+static ALONE: Mutex<()> = Mutex::new(());
+
+const SOON: Duration = Duration::from_secs(30);
+
+/// Runs a test in the shared world, or leaves it out where there is no Go.
+fn in_world(test: impl FnOnce(&World) -> Result<()>) -> Result<()> {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(world) = World::shared()? else { return Ok(()) };
+    test(world)
+}
+
+fn config_map(name: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {name}\n  namespace: default\ndata:\n  said: hello\n"
+    )
+}
+
+fn agentk_logs(world: &World) -> Result<String> {
+    world.kubectl(&[
+        "logs",
+        "-n",
+        "gitlab",
+        "-l",
+        "app.kubernetes.io/name=gitlab-agent",
+        "--tail=-1",
+        "--prefix",
+    ])
+}
+
+fn lease_holder(world: &World) -> Result<String> {
+    world.kubectl(&["get", "lease", "-n", "gitlab", "agent-7-lock", "-o", "jsonpath={.spec.holderIdentity}"])
+}
+
+#[test]
+fn the_documented_installation_comes_up() -> Result<()> {
+    in_world(|world| {
+        let pods = world.kubectl(&[
+            "get",
+            "pods",
+            "-n",
+            "example-nginx",
+            "-o",
+            "jsonpath={.items[*].status.phase}",
+        ])?;
+        assert_eq!(pods, "Running Running");
+        let chart = world.kubectl(&[
+            "get",
+            "helmrelease",
+            "-n",
+            "gitlab",
+            "gitlab-agent",
+            "-o",
+            "jsonpath={.status.history[0].chartVersion}",
+        ])?;
+        assert_eq!(chart, "2.29.1", "the newest patch of the range");
+        let receiver = world.kubectl(&[
+            "get",
+            "receiver",
+            "-n",
+            "flux-system",
+            "gitlab-flux-system",
+            "-o",
+            r"jsonpath={.spec.type} {.metadata.annotations.agent\.gitlab\.com/project}",
+        ])?;
+        assert_eq!(receiver, "generic-hmac platform/fleet");
+        let logs = agentk_logs(world)?;
+        ensure!(logs.contains(r#""msg":"successfully acquired lease gitlab/agent-7-lock""#), "{logs}");
+        ensure!(logs.contains(r#""msg":"Starting GitRepository controller""#), "{logs}");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_push_is_applied_long_before_the_interval() -> Result<()> {
+    in_world(|world| {
+        let started = Instant::now();
+        let sha = world.git(AGENT_PROJECT)?.push_file("clusters/world/pushed.yaml", &config_map("pushed"))?;
+        let args = ["get", "configmap", "pushed", "-o", "jsonpath={.data.said}"];
+        world.wait_kubectl(&args, "hello", Duration::from_secs(20))?;
+        ensure!(started.elapsed() < Duration::from_secs(20), "only after {:?}", started.elapsed());
+        let args = ["get", "kustomization", "-n", "flux-system", "flux-system", "-o"];
+        let revision = [&args[..], &["jsonpath={.status.lastAppliedRevision}"]].concat();
+        world.wait_kubectl(&revision, &format!("main@sha1:{sha}"), SOON)?;
+        let log = fs::read_to_string(world.log_file("notification-controller")?)?;
+        ensure!(log.contains("resource 'GitRepository/flux-system.flux-system' annotated"), "{log}");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_private_project_of_others_is_fetched_on_request_only() -> Result<()> {
+    in_world(|world| {
+        let sha = world.git(EXAMPLE_PROJECT)?.push_file("manifests/more.yaml", &config_map("more"))?;
+        let handled = ["get", "gitrepository", "-n", "flux-system", "example-nginx-app", "-o"];
+        let last = [&handled[..], &["jsonpath={.status.lastHandledReconcileAt}"]].concat();
+        assert_eq!(world.kubectl(&last)?, "", "no push event for a private project");
+        request(world, "example-nginx-app", "first")?;
+        let revision = [&handled[..], &["jsonpath={.status.artifact.revision}"]].concat();
+        world.wait_kubectl(&revision, &format!("main@sha1:{sha}"), SOON)
+    })
+}
+
+fn request(world: &World, source: &str, value: &str) -> Result<()> {
+    let annotation = format!("reconcile.fluxcd.io/requestedAt={value}");
+    world
+        .kubectl(&["annotate", "--overwrite", "gitrepository", "-n", "flux-system", source, &annotation])
+        .map(drop)
+}
+
+#[test]
+fn a_revoked_source_token_is_refused_by_git() -> Result<()> {
+    in_world(|world| {
+        let message = [
+            "get",
+            "gitrepository",
+            "-n",
+            "flux-system",
+            "example-nginx-app",
+            "-o",
+            r#"jsonpath={.status.conditions[?(@.type=="Ready")].message}"#,
+        ];
+        world.gitlab().revoke(&world.tokens().example)?;
+        request(world, "example-nginx-app", "revoked")?;
+        wait_until("authentication required", SOON, || {
+            Ok(yes(world.kubectl(&message)?.contains("authentication required")))
+        })?;
+        let refused = world.gitlab().requests().iter().any(|seen| seen.status == 401 && seen.user.is_some());
+        ensure!(refused, "GitLab saw and refused it");
+        world.gitlab().restore(&world.tokens().example)?;
+        request(world, "example-nginx-app", "restored")?;
+        world.wait_healthy()
+    })
+}
+
+#[test]
+fn a_revoked_agent_token_shows_in_the_log_and_a_restart_reads_the_new_one() -> Result<()> {
+    in_world(|world| {
+        world.gitlab().revoke(&world.tokens().agent)?;
+        wait_until("Unauthenticated in the log", SOON, || {
+            Ok(yes(agentk_logs(world)?.contains("code = Unauthenticated desc = unauthenticated")))
+        })?;
+        let token = world.gitlab().new_agent_token()?;
+        let change = format!(r#"{{"stringData":{{"token":"{token}"}}}}"#);
+        world.kubectl(&[
+            "patch",
+            "secret",
+            "-n",
+            "gitlab",
+            "gitlab-agent-token",
+            "--type=merge",
+            "-p",
+            &change,
+        ])?;
+        let before = lease_holder(world)?;
+        world.kubectl(&["rollout", "restart", "-n", "gitlab", "deployment/gitlab-agent-v2"])?;
+        world.kubectl(&[
+            "rollout",
+            "status",
+            "-n",
+            "gitlab",
+            "deployment/gitlab-agent-v2",
+            "--timeout=60s",
+        ])?;
+        wait_until("a new leader", SOON, || {
+            let holder = lease_holder(world)?;
+            Ok(yes(!holder.is_empty() && holder != before))
+        })?;
+        let used = world.gitlab().token(&token).context("the token is there")?.last_used;
+        ensure!(used.is_some(), "the new token was used");
+        world.gitlab().restore(&world.tokens().agent)?;
+        world.wait_healthy()
+    })
+}
+
+#[test]
+fn a_stopped_process_starts_again_where_it_was() -> Result<()> {
+    in_world(|world| {
+        world.stop("kube-apiserver")?;
+        ensure!(world.kubectl(&["get", "nodes"]).is_err(), "nobody answers");
+        world.start_component("kube-apiserver")?;
+        world.stop("source-controller")?;
+        world.start_component("source-controller")?;
+        world.wait_healthy()?;
+        wait_until("logs after the restart", SOON, || agentk_logs(world).map(|logs| yes(!logs.is_empty())))
+    })
+}
+
+#[test]
+fn a_pod_can_be_given_a_fate() -> Result<()> {
+    in_world(|world| {
+        for (fate, reason) in [
+            ("image-pull", "ImagePullBackOff"),
+            ("crash-loop", "CrashLoopBackOff"),
+            ("oom", "CrashLoopBackOff"),
+            ("missing-secret", "ContainerCreating"),
+        ] {
+            let annotation = format!("--annotations=world.test/fate={fate}");
+            world.kubectl(&["run", fate, "--image=nginx", &annotation])?;
+            let waits = "jsonpath={.status.containerStatuses[0].state.waiting.reason}";
+            world.wait_kubectl(&["get", "pod", fate, "-o", waits], reason, SOON)?;
+            world.kubectl(&["delete", "pod", fate, "--now"])?;
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn agentk_without_its_secret_ends_and_holds_no_lease() -> Result<()> {
+    in_world(|world| {
+        let patch = r#"[{"op":"replace","path":"/spec/template/spec/volumes/1/secret/secretName","value":"missing"}]"#;
+        let deployment = ["-n", "gitlab", "deployment/gitlab-agent-v2"];
+        world.kubectl(&[&["patch"], &deployment[..], &["--type=json", "-p", patch]].concat())?;
+        world.kubectl(&[&["rollout", "status", "--timeout=60s"], &deployment[..]].concat())?;
+        wait_until("the line that agentk ends with", SOON, || {
+            Ok(yes(agentk_logs(world)?.contains("Program aborted: token file")))
+        })?;
+        wait_until("a Lease without a holder", SOON, || Ok(yes(lease_holder(world)?.is_empty())))?;
+        world.kubectl(&[&["rollout", "undo"], &deployment[..]].concat())?;
+        world.kubectl(&[&["rollout", "status", "--timeout=60s"], &deployment[..]].concat())?;
+        world.wait_healthy()
+    })
+}
+
+#[test]
+fn another_user_may_only_what_it_was_given() -> Result<()> {
+    in_world(|world| {
+        let rbac = "
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: { name: node-reader }
+rules: [{ apiGroups: [''], resources: [nodes], verbs: [list] }]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: { name: node-reader }
+roleRef: { apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: node-reader }
+subjects: [{ apiGroup: rbac.authorization.k8s.io, kind: User, name: reader }]
+";
+        let kubeconfig = world.user_kubeconfig("reader", rbac)?;
+        let flag = format!("--kubeconfig={}", kubeconfig.display());
+        ensure!(world.kubectl(&[&flag, "get", "nodes", "-o", "name"])?.contains("node-1"));
+        let denied =
+            world.kubectl(&[&flag, "get", "secrets", "-A"]).err().context("secrets are not for it")?;
+        ensure!(format!("{denied}").contains("forbidden"), "{denied}");
+        Ok(())
+    })
+}
+
+#[test]
+fn an_empty_cluster_can_be_asked_for() -> Result<()> {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    if World::shared()?.is_none() {
+        return Ok(());
+    }
+    let world = World::start(Options { flux: false, agentk: false, ..Options::default() })?;
+    world.wait_healthy()?;
+    let crds = world.kubectl(&["get", "crd", "-o", "name"])?;
+    ensure!(!crds.contains("fluxcd.io"), "{crds}");
+    let dir = world.dir().to_owned();
+    drop(world);
+    ensure!(processes_in(&dir)?.is_empty() && !dir.exists(), "nothing stays behind");
+    Ok(())
+}
+
+#[test]
+fn a_killed_harness_leaves_nothing_behind() -> Result<()> {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    if World::shared()?.is_none() {
+        return Ok(());
+    }
+    let mut harness = Command::new(env!("CARGO_BIN_EXE_world"))
+        .env_remove("GITLAB_AGENT_WORLD_KEEP")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()?;
+    let mut lines = BufReader::new(harness.stdout.take().context("no way to read")?).lines();
+    let first = lines.next().context("the second world did not come up")??;
+    let kubeconfig = first.strip_prefix("export KUBECONFIG=").context("no KUBECONFIG")?;
+    let dir = Path::new(kubeconfig).parent().context("no directory")?.to_owned();
+    ensure!(processes_in(&dir)?.len() >= 9, "a second world runs beside the first");
+    harness.kill()?;
+    harness.wait()?;
+    wait_until("the end of all children", SOON, || Ok(yes(processes_in(&dir)?.is_empty())))?;
+    wait_until("the directory's removal", SOON, || Ok(yes(!dir.exists())))
+}
+
+/// Processes whose working directory is in the world's, by what they call themselves.
+fn processes_in(dir: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        // Processes come and go while we look.
+        let Ok(home) = fs::read_link(entry?.path().join("cwd")) else { continue };
+        if home.starts_with(dir) {
+            found.push(home);
+        }
+    }
+    Ok(found)
+}
