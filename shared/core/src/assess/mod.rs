@@ -3,7 +3,9 @@
 //! To add one: a file here, its page `docs/checks/GAnnn.md`, a line in [`CHECKS`]. Numbers are public API: one that
 //! was published is never used again.
 
+mod controller;
 mod remedy;
+mod workload;
 
 use serde::Serialize;
 
@@ -23,7 +25,14 @@ macro_rules! checks {
     };
 }
 
-checks![ga101, ga304];
+checks! {
+    ga101,
+    ga202,
+    ga203,
+    ga204,
+    ga205,
+    ga304,
+}
 
 /// How much a finding matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]

@@ -1,5 +1,8 @@
 //! What to do about a finding: a sentence, and commands that can be pasted as they are.
 
+use crate::facts::Facts;
+use crate::facts::flux::CONTROLLERS;
+use crate::facts::workload::{ROLLING_OUT, Trouble};
 use crate::object::ObjectRef;
 use crate::text::quote;
 
@@ -61,6 +64,80 @@ impl Remedy {
              --field-manager=gitlab-agent-cli -f -",
             quote(name),
             quote(namespace),
+        ))
+    }
+}
+
+impl Remedy {
+    /// What mends a workload, by the reason why it does not run.
+    pub fn workload(workload: &ObjectRef, trouble: &Trouble) -> Self {
+        let namespace = &workload.namespace;
+        let shown = trouble.pod.as_ref().unwrap_or(workload).kubectl();
+        let describe = |text: &str| Self::say(text).kubectl(namespace, format!("describe {shown}"));
+        let logs = |flags: &str| format!("logs {shown} --all-containers --tail=50{flags}");
+        match trouble.reason.as_str() {
+            ROLLING_OUT => Self::say("wait for the rollout to end; look again if it does not").kubectl(
+                namespace,
+                format!("rollout status {} --timeout=5m", workload.kubectl()),
+            ),
+            "ImagePullBackOff" | "ErrImagePull" | "ErrImageNeverPull" | "InvalidImageName" => describe(
+                "correct the image's name or tag in Git, or give the pod a pull secret that its registry accepts; \
+                 Kubernetes then tries again by itself",
+            ),
+            "OOMKilled" => describe(
+                "raise the container's memory limit in Git (its manifest or Helm values); what it did before it ran \
+                 out of memory is in the log",
+            )
+            .kubectl(namespace, logs(" --previous")),
+            "CrashLoopBackOff" => describe(
+                "read why it ends, mend that (or revert the commit that brought it), then restart it so that it does \
+                 not wait out its back-off",
+            )
+            .kubectl(namespace, logs(" --previous"))
+            .restart(workload),
+            "CreateContainerConfigError" | "CreateContainerError" | "ContainerCreating" | "PodInitializing" => {
+                describe(
+                    "make what the pod waits for exist: a Secret, ConfigMap, volume or network that its events name; \
+                     Kubernetes then tries again by itself",
+                )
+            }
+            "PodSecurity" => Self::say(
+                "give the pods the security context that the namespace's Pod Security level asks for (its manifest or \
+                 Helm values in Git), or label the namespace with a level that admits them; then restart it",
+            )
+            .run(format!("kubectl get namespace {} --show-labels", quote(namespace)))
+            .restart(workload),
+            "QuotaExceeded" => Self::say(
+                "raise the quota, or ask for less in the manifest or Helm values in Git; then restart it so that it \
+                 does not wait out its back-off",
+            )
+            .kubectl(namespace, "describe resourcequota")
+            .restart(workload),
+            "Unschedulable" | "SchedulingGated" => describe(
+                "make room for the pod: add nodes, free CPU or memory, or mend its node selector, tolerations or \
+                 volume; its events say which",
+            )
+            .run("kubectl get nodes"),
+            "FailedCreate" => describe(
+                "mend what keeps Kubernetes from making the pods (an admission policy, a missing ServiceAccount), then \
+                 restart it so that it does not wait out its back-off",
+            )
+            .restart(workload),
+            _ => describe("read its events and its log, mend what they name (or revert the commit that brought it)")
+                .kubectl(namespace, logs("")),
+        }
+    }
+
+    /// Adds the writing of Flux's own manifests, in the release that runs. `flux install` alone refuses to do it in
+    /// a cluster that was bootstrapped.
+    #[must_use]
+    pub fn reapply_flux(self, facts: &Facts<'_>) -> Self {
+        let names: Vec<&str> = CONTROLLERS.iter().map(|(name, _)| *name).collect();
+        let version = facts.flux_release().map(|v| format!(" --version={}", quote(v))).unwrap_or_default();
+        self.run(format!(
+            "kubectl apply --server-side --force-conflicts -f <(flux install --export --namespace={} --components={}{version})",
+            quote(&facts.snapshot.flux_namespace),
+            names.join(","),
         ))
     }
 }
