@@ -5,6 +5,7 @@
 
 mod controller;
 mod remedy;
+mod standing;
 mod workload;
 
 use serde::Serialize;
@@ -27,10 +28,14 @@ macro_rules! checks {
 
 checks! {
     ga101,
+    ga102,
+    ga201,
     ga202,
     ga203,
     ga204,
     ga205,
+    ga207,
+    ga208,
     ga304,
 }
 

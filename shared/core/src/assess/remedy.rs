@@ -128,6 +128,29 @@ impl Remedy {
         }
     }
 
+    /// Adds the bootstrap of Flux from a GitLab project, which also mends one that was bootstrapped before. It asks
+    /// for a GitLab token. What only the person knows it takes from variables, and stops where one is not set.
+    #[must_use]
+    pub fn bootstrap_flux(self) -> Self {
+        self.run(
+            "flux bootstrap gitlab --token-auth --hostname=\"${GITLAB_HOST:-gitlab.com}\" --owner=\"${GITLAB_GROUP:?the \
+             group of the Flux repository}\" --repository=\"${FLUX_REPOSITORY:?the name of the Flux repository}\" \
+             --branch=\"${FLUX_BRANCH:-main}\" --path=\"${FLUX_PATH:?the directory of this cluster in it, for example \
+             clusters/production}\"",
+        )
+    }
+
+    /// Adds the request that makes helm-controller upgrade a release now even if nothing of it changed: it writes
+    /// again what somebody deleted or edited. Both annotations must hold one value, so `date` writes both.
+    #[must_use]
+    pub fn force_release(self, release: &ObjectRef) -> Self {
+        let words = format!(
+            r#"patch {} --type=merge -p "$(date +'{{"metadata":{{"annotations":{{"reconcile.fluxcd.io/requestedAt":"%s","reconcile.fluxcd.io/forceAt":"%s"}}}}}}')""#,
+            release.kubectl()
+        );
+        self.kubectl(&release.namespace, words)
+    }
+
     /// Adds the writing of Flux's own manifests, in the release that runs. `flux install` alone refuses to do it in
     /// a cluster that was bootstrapped.
     #[must_use]
