@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::remedy::yaml_word;
 use super::{Check, Finding, Judgement, Remedy, Severity};
 use crate::facts::{Facts, Permission, Why};
 use crate::object::ObjectRef;
@@ -65,25 +66,20 @@ fn rules<'p>(permissions: impl Iterator<Item = &'p Permission>) -> String {
         grouped.entry((&p.group, &p.verb)).or_default().insert(&p.resource);
     }
     let rule = |((group, verb), resources): (&(&str, &str), &BTreeSet<&str>)| {
-        let resources: Vec<String> = resources.iter().map(|r| word(r)).collect();
+        let resources: Vec<String> = resources.iter().map(|r| yaml_word(r)).collect();
         format!(
             "- apiGroups: [{}]\n  resources: [{}]\n  verbs: [{}]\n",
-            word(group),
+            yaml_word(group),
             resources.join(", "),
-            word(verb)
+            yaml_word(verb)
         )
     };
     grouped.iter().map(rule).collect()
 }
 
-/// One word of YAML, whatever is in it: JSON strings are YAML.
-fn word(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
-}
-
 fn role(namespace: Option<&str>, rules: &str) -> String {
     let (kind, place) = match namespace {
-        Some(namespace) => ("Role", format!("\n  namespace: {}", word(namespace))),
+        Some(namespace) => ("Role", format!("\n  namespace: {}", yaml_word(namespace))),
         None => ("ClusterRole", String::new()),
     };
     format!(

@@ -163,4 +163,87 @@ impl Remedy {
             names.join(","),
         ))
     }
+
+    /// Adds the objects by which Flux installs agentk, with the address and the Secret that the agent has.
+    #[must_use]
+    pub(super) fn install_agent(self, agent: &AgentInstall<'_>, kas_address: &str) -> Self {
+        let manifests = agent.manifests(&yaml_word(kas_address));
+        self.run(format!("kubectl apply -f - <<'EOF'\n{manifests}EOF"))
+    }
+
+    /// Adds the same for an agent whose address only GitLab knows: it is asked for.
+    #[must_use]
+    pub fn install_new_agent(self) -> Self {
+        let agent = AgentInstall {
+            namespace: "gitlab",
+            release: "gitlab-agent",
+            secret: TOKEN_SECRET,
+            version: None,
+        };
+        let manifests = agent.manifests("\"$KAS_ADDRESS\"");
+        self.run("kubectl create namespace gitlab").write_secret("gitlab", TOKEN_SECRET, "token", &[]).run(format!(
+            "read -rp 'kasAddress that GitLab showed: ' KAS_ADDRESS && kubectl apply -f - <<EOF\n{manifests}EOF"
+        ))
+    }
+}
+
+/// Name of the token Secret in GitLab's documents.
+const TOKEN_SECRET: &str = "gitlab-agent-token";
+
+/// What the documented HelmRelease of agentk says.
+pub(super) struct AgentInstall<'a> {
+    /// Namespace of the objects and of agentk.
+    pub(super) namespace: &'a str,
+    /// Name of the HelmRelease and of Helm's release.
+    pub(super) release: &'a str,
+    /// Name of the token Secret.
+    pub(super) secret: &'a str,
+    /// Range of chart versions.
+    pub(super) version: Option<String>,
+}
+
+impl AgentInstall<'_> {
+    /// HelmRepository and HelmRelease in YAML; the address is a word of YAML already.
+    fn manifests(&self, kas_address: &str) -> String {
+        let (namespace, release) = (yaml_word(self.namespace), yaml_word(self.release));
+        let secret = yaml_word(self.secret);
+        let version = self.version.as_deref().map(|v| format!("\n      version: {}", yaml_word(v)));
+        let version = version.unwrap_or_default();
+        format!(
+            "apiVersion: source.toolkit.fluxcd.io/v1
+kind: HelmRepository
+metadata:
+  name: gitlab-agent
+  namespace: {namespace}
+spec:
+  interval: 1h0m0s
+  url: https://charts.gitlab.io
+---
+apiVersion: helm.toolkit.fluxcd.io/v2
+kind: HelmRelease
+metadata:
+  name: {release}
+  namespace: {namespace}
+spec:
+  interval: 1h0m0s
+  releaseName: {release}
+  chart:
+    spec:
+      chart: gitlab-agent{version}
+      sourceRef:
+        kind: HelmRepository
+        name: gitlab-agent
+        namespace: {namespace}
+  values:
+    config:
+      kasAddress: {kas_address}
+      secretName: {secret}
+"
+        )
+    }
+}
+
+/// One word of YAML, whatever is in it: JSON strings are YAML.
+pub(super) fn yaml_word(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
 }
