@@ -4,6 +4,7 @@
 //! was published is never used again.
 
 mod controller;
+mod range;
 mod remedy;
 mod standing;
 mod workload;
@@ -40,6 +41,8 @@ checks! {
     ga302,
     ga303,
     ga304,
+    ga602,
+    ga701,
 }
 
 /// How much a finding matters.
