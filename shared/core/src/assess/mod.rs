@@ -3,7 +3,11 @@
 //! To add one: a file here, its page `docs/checks/GAnnn.md`, a line in [`CHECKS`]. Numbers are public API: one that
 //! was published is never used again.
 
+mod controller;
+mod range;
 mod remedy;
+mod standing;
+mod workload;
 
 use serde::Serialize;
 
@@ -23,7 +27,23 @@ macro_rules! checks {
     };
 }
 
-checks![ga101, ga304];
+checks! {
+    ga101,
+    ga102,
+    ga201,
+    ga202,
+    ga203,
+    ga204,
+    ga205,
+    ga207,
+    ga208,
+    ga301,
+    ga302,
+    ga303,
+    ga304,
+    ga602,
+    ga701,
+}
 
 /// How much a finding matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]

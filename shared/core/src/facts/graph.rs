@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::agent::Agent;
-use super::flux::{CONTROLLERS, controller, controller_of};
+use super::flux::{CONTROLLERS, bootstrap, bootstrap_object, controller, controller_of};
 use super::{Facts, InventoryEntry};
 use crate::object::ObjectRef;
 use crate::snapshot::Snapshot;
@@ -25,6 +25,7 @@ impl Graph {
         graph.add_sources(s);
         graph.add_appliers(s);
         graph.add_receivers(s, agents);
+        graph.add_bootstrap(s);
         for agent in agents {
             graph.add_agent(agent);
         }
@@ -140,6 +141,15 @@ impl Graph {
         }
     }
 
+    fn add_bootstrap(&mut self, s: &Snapshot) {
+        let Ok((kustomization, found)) = bootstrap(s) else { return };
+        let object = bootstrap_object(&s.flux_namespace, &kustomization);
+        if let Some(found) = found {
+            self.add(&object, Facts::resolve(&found.spec.source_ref, &kustomization.namespace));
+        }
+        self.add(&object, kustomization);
+    }
+
     fn add_agent(&mut self, agent: &Agent<'_>) {
         let object = agent.object();
         if let Some(secret) = agent.secret_object() {
@@ -173,5 +183,15 @@ mod tests {
         graph.add(&b, c.clone());
         graph.add(&c, a.clone());
         assert_eq!(graph.needs(&a), [b, c]);
+    }
+
+    #[test]
+    fn the_bootstrap_needs_its_kustomization_and_source() {
+        let snapshot = crate::fixture::healthy();
+        let facts = Facts::derive(&snapshot);
+        let needs = facts.graph.needs(&ObjectRef::new("Bootstrap", "flux-system", "flux-system"));
+        for kind in ["Kustomization", "GitRepository"] {
+            assert!(needs.contains(&ObjectRef::new(kind, "flux-system", "flux-system")), "{kind}: {needs:?}");
+        }
     }
 }
