@@ -23,7 +23,7 @@ macro_rules! checks {
     };
 }
 
-checks![ga101, ga304];
+checks![ga101, ga304, ga305, ga307, ga308, ga310, ga312, ga315,];
 
 /// How much a finding matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
