@@ -1,5 +1,6 @@
 //! What to do about a finding: a sentence, and commands that can be pasted as they are.
 
+mod receiver;
 mod source;
 
 use serde_json::{Value, json};
