@@ -38,7 +38,9 @@ checks! {
     ga405,
     ga406,
     ga407,
+    ga408,
     ga411,
+    ga501,
 }
 
 /// How much a finding matters.
