@@ -244,7 +244,8 @@ mod tests {
         };
         let found = finding(&CHECK, registry(&[("username", "a"), ("password", "b")]));
         assert!(found.message.starts_with("has no key `.dockerconfigjson`"));
-        assert!(found.remedy.commands[0].contains("--type=kubernetes.io/dockerconfigjson"));
+        assert!(found.remedy.commands[0].contains("delete secret/flux-system"), "its type cannot change");
+        assert!(found.remedy.commands[1].contains("--type=kubernetes.io/dockerconfigjson"));
         passes(&CHECK, registry(&[(".dockerconfigjson", "{}")]));
     }
 

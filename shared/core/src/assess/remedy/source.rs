@@ -5,9 +5,12 @@ use serde_json::json;
 use super::Remedy;
 use crate::facts::failure::Failure;
 use crate::facts::host::host_and_port;
-use crate::facts::{Facts, Source};
+use crate::facts::{Facts, SecretShape, Source};
 use crate::object::ObjectRef;
 use crate::text::quote;
+
+/// The type of a Secret for a registry.
+const DOCKER: &str = "kubernetes.io/dockerconfigjson";
 
 /// How a credential is written: which keys, of which form.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -77,8 +80,23 @@ impl<'a, 'f> At<'a, 'f> {
         }
     }
 
+    fn shape(&self) -> Option<&SecretShape> {
+        self.facts.secret(&self.secret.namespace, &self.secret.name).ok().flatten()
+    }
+
+    /// Whether the Secret can only be made anew: its type cannot change, and a `bearerToken` that stays behind would
+    /// go before the password.
+    fn is_in_the_way(&self, shape: &SecretShape) -> bool {
+        let wanted = if self.form == Form::Docker { DOCKER } else { "Opaque" };
+        shape.immutable || shape.kind != wanted || shape.keys.contains_key("bearerToken")
+    }
+
     /// Writes the whole credential; the source is made to name it where it does not.
     fn write(&self, remedy: Remedy) -> Remedy {
+        let remedy = match self.shape().filter(|shape| self.is_in_the_way(shape)) {
+            Some(_) => remedy.kubectl(&self.secret.namespace, format!("delete {}", self.secret.kubectl())),
+            None => remedy,
+        };
         let written = match self.form {
             Form::Password => remedy.write_pair(&self.secret, "username", "password"),
             Form::Bucket => remedy.write_pair(&self.secret, "accesskey", "secretkey"),
@@ -104,7 +122,13 @@ impl<'a, 'f> At<'a, 'f> {
 
     /// Replaces a credential that GitLab does not take. Other keys of its Secret stay.
     fn replace(&self) -> Remedy {
-        if !self.named || matches!(self.form, Form::Docker | Form::Bucket) {
+        let fits = |shape: &SecretShape| !self.is_in_the_way(shape) && shape.keys.contains_key("username");
+        let whole = match self.form {
+            Form::Docker | Form::Bucket => true,
+            Form::Password => !self.shape().is_none_or(fits),
+            Form::Ssh => false,
+        };
+        if whole || !self.named {
             return self.write_all();
         }
         if self.form == Form::Ssh {
@@ -183,10 +207,10 @@ impl Remedy {
     fn write_docker(self, secret: &ObjectRef, host: &str) -> Self {
         let host = json!(host).to_string().replace('%', "%%");
         let format = quote(&format!(r#"{{"auths":{{{host}:{{"username":"%s","password":"%s"}}}}}}"#));
-        let rest = "--type=kubernetes.io/dockerconfigjson --from-file=.dockerconfigjson=/dev/stdin";
+        let rest = format!("--type={DOCKER} --from-file=.dockerconfigjson=/dev/stdin");
         self.run(format!(
             r#"read -rp "username: " NAME && read -rsp "password: " VALUE && printf {format} "$NAME" "$VALUE" | {}"#,
-            create(secret, rest),
+            create(secret, &rest),
         ))
     }
 
@@ -208,9 +232,10 @@ fn create(secret: &ObjectRef, content: &str) -> String {
     )
 }
 
+/// The `--` keeps a host that begins with a dash from being read as an option.
 fn keyscan((host, port): (&str, &str)) -> String {
     let port = if port.is_empty() { "22" } else { port };
-    format!("ssh-keyscan -p {} {}", quote(port), quote(host))
+    format!("ssh-keyscan -p {} -- {}", quote(port), quote(host))
 }
 
 fn not_found(at: &At<'_, '_>) -> Remedy {
@@ -249,7 +274,7 @@ fn chart(at: &At<'_, '_>, chart: &Source) -> Remedy {
          the newest)"
     );
     Remedy::in_git(at.facts, &at.object, &text)
-        .run(format!("helm show chart {} --repo {}", quote(name), at.url()))
+        .run(format!("helm show chart --repo {} -- {}", at.url(), quote(name)))
         .reconcile(&at.object)
 }
 
@@ -289,26 +314,32 @@ fn tls(at: &At<'_, '_>) -> Remedy {
 }
 
 fn network(at: &At<'_, '_>, failure: Failure) -> Remedy {
-    let namespace = &at.facts.snapshot.flux_namespace;
-    let url = at.url();
-    let run = "run gitlab-agent-check --rm -i --restart=Never";
+    let (host, port) = at.host();
+    let port = match (port, at.source.spec.url.split("://").next()) {
+        ("", Some("ssh")) => "22",
+        ("", Some("http")) => "80",
+        ("", _) => "443",
+        (port, _) => port,
+    };
+    let connect = format!("nc -zv -w 10 {} {}", quote(host), quote(port));
     let (text, test) = match failure {
-        Failure::Dns => (
-            "correct the host in spec.url, or the cluster's DNS; the command asks it from inside the cluster",
-            format!("{run} --image=busybox -- nslookup {}", quote(at.host().0)),
-        ),
+        Failure::Dns => {
+            ("correct the host in spec.url, or the cluster's DNS", format!("nslookup {}", quote(host)))
+        }
         Failure::Timeout => (
             "see whether the server is slow or its packets are dropped (firewall, egress policy); for a large repository \
-             raise spec.timeout; the command asks it from inside the cluster",
-            format!("{run} --image=curlimages/curl -- curl -sSI -m 30 {url}"),
+             raise spec.timeout",
+            connect,
         ),
         _ => (
-            "let source-controller reach host and port (firewall, egress policy, proxy), or start the server; the command \
-             asks it from inside the cluster",
-            format!("{run} --image=curlimages/curl -- curl -sSI -m 30 {url}"),
+            "let source-controller reach host and port (firewall, egress policy, proxy), or start the server",
+            connect,
         ),
     };
-    Remedy::say(text).kubectl(namespace, test).reconcile(&at.object)
+    let words = format!("run gitlab-agent-check --rm -i --restart=Never --image=busybox -- {test}");
+    Remedy::say(format!("{text}; the first command asks from inside the cluster"))
+        .kubectl(&at.facts.snapshot.flux_namespace, words)
+        .reconcile(&at.object)
 }
 
 fn other(at: &At<'_, '_>) -> Remedy {
@@ -391,11 +422,31 @@ mod tests {
     fn ssh_gets_a_key_and_a_known_host() {
         let commands = remedy(Failure::SecretMissing, ssh).commands;
         assert!(commands[0].starts_with("ssh-keygen"));
-        assert!(commands[1].starts_with("ssh-keyscan -p 2222 gitlab.example.com > known_hosts"));
+        assert!(commands[1].starts_with("ssh-keyscan -p 2222 -- gitlab.example.com > known_hosts"));
         assert!(
             commands[2].contains("--from-file=identity --from-file=identity.pub --from-file=known_hosts")
         );
         assert!(remedy(Failure::CredentialRefused, ssh).commands[0].contains(r"identity\.pub"));
+    }
+
+    #[test]
+    fn a_secret_that_is_in_the_way_is_made_anew() {
+        let changes: [fn(&mut Snapshot); 3] = [
+            |s| fixture::secret(s, "flux-system", "flux-system").kind = "kubernetes.io/basic-auth".to_owned(),
+            |s| fixture::secret(s, "flux-system", "flux-system").immutable = true,
+            |s| {
+                let keys = &mut fixture::secret(s, "flux-system", "flux-system").keys;
+                let token = keys.remove("password").expect("a password");
+                keys.insert("bearerToken".to_owned(), token);
+            },
+        ];
+        for change in changes {
+            for failure in [Failure::SecretMalformed, Failure::CredentialRefused] {
+                let commands = remedy(failure, change).commands;
+                assert_eq!(commands[0], "kubectl -n flux-system delete secret/flux-system");
+                assert!(commands[1].starts_with(r#"read -rp "username: " NAME"#));
+            }
+        }
     }
 
     #[test]
@@ -416,7 +467,7 @@ mod tests {
         let facts = Facts::derive(&s);
         let chart = &s.helm_charts.items[0];
         let remedy = Remedy::of_failure(&facts, &chart.metadata.object("HelmChart"), chart, Failure::Chart);
-        assert_eq!(remedy.commands[0], "helm show chart gitlab-agent --repo https://charts.example.com");
+        assert_eq!(remedy.commands[0], "helm show chart --repo https://charts.example.com -- gitlab-agent");
         assert!(remedy.commands[1].contains("helmrepository.") && remedy.commands[2].contains("helmchart."));
     }
 }
