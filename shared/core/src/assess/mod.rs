@@ -27,6 +27,7 @@ macro_rules! checks {
     };
 }
 
+// In braces rustfmt leaves it one to a line, so that two changes meet without a conflict.
 checks! {
     ga101,
     ga102,
@@ -41,6 +42,20 @@ checks! {
     ga302,
     ga303,
     ga304,
+    ga305,
+    ga307,
+    ga308,
+    ga310,
+    ga312,
+    ga315,
+    ga401,
+    ga402,
+    ga405,
+    ga406,
+    ga407,
+    ga408,
+    ga411,
+    ga501,
     ga602,
     ga701,
 }

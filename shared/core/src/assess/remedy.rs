@@ -1,7 +1,14 @@
 //! What to do about a finding: a sentence, and commands that can be pasted as they are.
 
+mod receiver;
+mod source;
+
+use serde_json::{Value, json};
+
 use crate::facts::Facts;
+use crate::facts::agent::Agent;
 use crate::facts::flux::CONTROLLERS;
+use crate::facts::log::{Effect, Help, Rule};
 use crate::facts::workload::{ROLLING_OUT, Trouble};
 use crate::object::ObjectRef;
 use crate::text::quote;
@@ -65,6 +72,74 @@ impl Remedy {
             quote(name),
             quote(namespace),
         ))
+    }
+
+    /// Adds a merge patch.
+    #[must_use]
+    pub fn patch(self, object: &ObjectRef, patch: &Value) -> Self {
+        let words = format!("patch {} --type=merge -p {}", object.kubectl(), quote(&patch.to_string()));
+        self.kubectl(&object.namespace, words)
+    }
+
+    /// Adds the end of a suspension.
+    #[must_use]
+    pub fn resume(self, object: &ObjectRef) -> Self {
+        self.patch(object, &json!({"spec": {"suspend": false}}))
+    }
+
+    /// Adds the request that makes helm-controller forget its failed attempts and try again: both annotations need
+    /// one value.
+    #[must_use]
+    pub fn reset(self, release: &ObjectRef) -> Self {
+        let (namespace, object) = (quote(&release.namespace), release.kubectl());
+        self.run(format!(
+            r#"NOW="$(date +%s)" && kubectl -n {namespace} annotate --overwrite {object} reconcile.fluxcd.io/requestedAt="$NOW" reconcile.fluxcd.io/resetAt="$NOW""#
+        ))
+    }
+
+    /// A sentence with what to know of a live change: whoever applied the object from Git reverts it.
+    pub(super) fn in_git(facts: &Facts<'_>, object: &ObjectRef, text: &str) -> Self {
+        Self::say(match facts.owners().get(object) {
+            Some(owner) => {
+                format!(
+                    "{text}; do it in Git too, because {owner} applies the object and reverts a live change"
+                )
+            }
+            None => text.to_owned(),
+        })
+    }
+
+    /// What to do about a known fault of agentk's log.
+    pub(super) fn of_fault(agent: &Agent<'_>, rule: &Rule) -> Self {
+        let remedy = Self::say(rule.remedy);
+        match (rule.help, agent.secret_object()) {
+            (_, Some(secret)) if rule.effect == Effect::TokenRefused => Self::say(
+                "create a new token in GitLab (Operate > Kubernetes clusters > the agent > Access tokens; an agent has \
+                 two active ones at most), write it into the Secret (it is asked for, and not shown) and restart agentk",
+            )
+            .write_secret(&secret.namespace, &secret.name, "token", &[])
+            .restart(&agent.object()),
+            (Help::Restart, _) => remedy.restart(&agent.object()),
+            (Help::Kubectl(words), _) => remedy.kubectl(agent.namespace(), words),
+            (Help::Grant { verbs, resource, everywhere }, _) => {
+                let remedy = remedy.grant(agent, verbs, resource, everywhere);
+                if rule.lasting { remedy.restart(&agent.object()) } else { remedy }
+            }
+            (Help::Words, _) => remedy,
+        }
+    }
+
+    fn grant(self, agent: &Agent<'_>, verbs: &str, resource: &str, everywhere: bool) -> Self {
+        let account = agent.deployment.spec.template.spec.service_account_name.as_str();
+        let account = if account.is_empty() { "default" } else { account };
+        let subject = quote(&format!("{}:{account}", agent.namespace()));
+        let name = quote(&format!("{account}-{}", resource.split('.').next().unwrap_or(resource)));
+        let role = if everywhere { "clusterrole" } else { "role" };
+        self.kubectl(agent.namespace(), format!("create {role} {name} --verb={verbs} --resource={resource}"))
+            .kubectl(
+                agent.namespace(),
+                format!("create {role}binding {name} --{role}={name} --serviceaccount={subject}"),
+            )
     }
 }
 
@@ -245,5 +320,5 @@ spec:
 
 /// One word of YAML, whatever is in it: JSON strings are YAML.
 pub(super) fn yaml_word(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
+    Value::from(text).to_string()
 }

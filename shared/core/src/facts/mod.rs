@@ -1,11 +1,14 @@
 //! A snapshot joined into what the checks ask about. Nothing here judges.
 
 pub mod agent;
+pub mod duration;
 pub mod failure;
 pub mod flux;
 pub mod graph;
+pub mod host;
 pub mod log;
 pub mod readiness;
+pub mod token_secret;
 pub mod workload;
 
 use std::collections::BTreeMap;
