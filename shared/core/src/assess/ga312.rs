@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::{Check, Finding, Judgement, Remedy, Severity};
 use crate::facts::agent::Agent;
-use crate::facts::{Facts, SecretShape, Why, WhyKind};
+use crate::facts::{Facts, Why};
 use crate::need::Need;
 use crate::object::ObjectRef;
 use crate::text::age;
@@ -25,28 +25,17 @@ fn judge(facts: &Facts<'_>, judgement: &mut Judgement) -> Result<(), Why> {
     }
     for agent in &facts.agents {
         let Some(object) = agent.secret_object() else { continue };
-        let secret = judgement.known(agent.secret.clone());
+        let changed = judgement.known(agent.token_changed_at());
         let pods = judgement.known(agent.living());
-        let (Some(Some(secret)), Some(pods)) = (secret, pods) else { continue };
-        let starts: Vec<Timestamp> = pods.iter().filter_map(|p| Agent::token_read_at(p)).collect();
-        let Some(oldest) = starts.iter().min() else { continue };
-        let Some(changed) = judgement.known(changed_at(secret, &object)) else { continue };
+        let (Some(Some(changed)), Some(pods)) = (changed, pods) else { continue };
+        let Some(oldest) = pods.into_iter().filter_map(Agent::token_read_at).min() else { continue };
         judgement.examine();
-        if *oldest < changed {
-            judgement.find(outdated(facts, agent, &object, *oldest, changed));
+        if oldest < changed {
+            judgement.find(outdated(facts, agent, &object, oldest, changed));
         }
     }
     judgement.skip("no agentk with a token Secret runs here");
     Ok(())
-}
-
-/// When the token last changed; the Secret's creation where nobody recorded who owns the key.
-fn changed_at(secret: &SecretShape, object: &ObjectRef) -> Result<Timestamp, Why> {
-    let key = secret.keys.get("token").and_then(|token| token.changed_at);
-    key.or(secret.metadata.creation_timestamp).ok_or_else(|| {
-        let asked = format!("when {object} changed");
-        Why::new(WhyKind::Unreadable, asked, "it has neither managed fields nor a creation time")
-    })
 }
 
 fn outdated(facts: &Facts<'_>, agent: &Agent<'_>, secret: &ObjectRef, oldest: Timestamp, changed: Timestamp) -> Finding {

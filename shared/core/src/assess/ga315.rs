@@ -48,10 +48,14 @@ fn judge(facts: &Facts<'_>, judgement: &mut Judgement) -> Result<(), Why> {
     Ok(())
 }
 
-/// A refused token is the Secret's fault: what agentk cannot do without it is then shown under the Secret.
+/// A refused token is the Secret's fault, unless the pods started before it changed: what agentk cannot do without it is then shown under the Secret.
 fn known(facts: &Facts<'_>, agent: &Agent<'_>, rule: &Rule, line: &LogLine) -> Finding {
     let remedy = Remedy::of_fault(agent, rule);
-    let (subject, message) = match agent.secret_object().filter(|_| rule.effect == Effect::TokenRefused) {
+    let refused = rule.effect == Effect::TokenRefused;
+    let (subject, message) = match agent.secret_object().filter(|_| refused) {
+        Some(_) if agent.runs_with_an_old_token() => {
+            (agent.object(), "runs with an old token, which GitLab refuses; its Secret holds a newer one".to_owned())
+        }
         Some(secret) => (secret, format!("holds a token that does not work: {}", rule.cause)),
         None => (agent.object(), format!("logs a fault: {}", rule.cause)),
     };
@@ -79,6 +83,7 @@ mod tests {
     use super::*;
     use crate::assess::Verdict;
     use crate::facts::Observed;
+    use crate::fixture;
     use crate::snapshot::Snapshot;
 
     fn logs(lines: &[&str]) -> impl FnOnce(&mut Snapshot) {
@@ -94,6 +99,19 @@ mod tests {
         assert!(found.message.starts_with("holds a token that does not work: GitLab refuses"), "{}", found.message);
         assert_eq!(found.evidence, ["2m ago: Failed to register agent pod: code = Unauthenticated"]);
         assert_eq!(found.remedy.commands.len(), 2);
+    }
+
+    #[test]
+    fn a_refused_token_that_the_secret_no_longer_holds_is_agentks_fault() {
+        let line = r#"{"time":"2026-11-02T09:58:00Z","level":"ERROR","msg":"x","error":"code = Unauthenticated"}"#;
+        let found = finding(&CHECK, |s| {
+            logs(&[line])(s);
+            let token = fixture::secret(s, "gitlab", "gitlab-agent-token").keys.get_mut("token").expect("a token");
+            token.changed_at = "2026-11-02T09:00:00Z".parse().ok();
+        });
+        assert_eq!(found.subject.to_string(), "Deployment gitlab/gitlab-agent-v2");
+        assert_eq!(found.message, "runs with an old token, which GitLab refuses; its Secret holds a newer one");
+        assert_eq!(found.remedy.commands, ["kubectl -n gitlab rollout restart deployment/gitlab-agent-v2"]);
     }
 
     #[test]

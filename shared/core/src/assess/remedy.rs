@@ -113,6 +113,9 @@ impl Remedy {
     pub(super) fn of_fault(agent: &Agent<'_>, rule: &Rule) -> Self {
         let remedy = Self::say(rule.remedy);
         match (rule.help, agent.secret_object()) {
+            (_, Some(_)) if rule.effect == Effect::TokenRefused && agent.runs_with_an_old_token() => {
+                Self::say("restart agentk, so that it reads the token that its Secret holds now").restart(&agent.object())
+            }
             (_, Some(secret)) if rule.effect == Effect::TokenRefused => Self::say(
                 "create a new token in GitLab (Operate > Kubernetes clusters > the agent > Access tokens; an agent has \
                  two active ones at most), write it into the Secret (it is asked for, and not shown) and restart agentk",

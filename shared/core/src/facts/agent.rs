@@ -95,6 +95,30 @@ impl<'s> Agent<'s> {
         pod.status.container_statuses.iter().find_map(started).or(pod.status.start_time)
     }
 
+    /// When the token in the Secret last changed; the Secret's creation where nobody recorded who owns the key. None
+    /// where no such Secret exists.
+    ///
+    /// # Errors
+    /// The Secret is not known, or tells no time.
+    pub fn token_changed_at(&self) -> Result<Option<Timestamp>, Why> {
+        let Some(secret) = self.secret.clone()? else { return Ok(None) };
+        let key = secret.keys.get("token").and_then(|token| token.changed_at);
+        let changed = key.or(secret.metadata.creation_timestamp).ok_or_else(|| {
+            let asked = format!("when Secret {}/{} changed", secret.metadata.namespace, secret.metadata.name);
+            Why::new(WhyKind::Unreadable, asked, "it has neither managed fields nor a creation time")
+        })?;
+        Ok(Some(changed))
+    }
+
+    /// Whether every living pod read its token before the Secret last changed: a token that GitLab refuses is then
+    /// not the one that the Secret holds. False where that is not known.
+    pub fn runs_with_an_old_token(&self) -> bool {
+        let newest =
+            self.living().ok().and_then(|pods| pods.into_iter().filter_map(Self::token_read_at).max());
+        let changed = self.token_changed_at().ok().flatten();
+        newest.zip(changed).is_some_and(|(started, changed)| started < changed)
+    }
+
     /// The Lease's holder, where a living pod holds it and renewed it in time.
     pub fn leader(&self, now: Timestamp) -> Result<Option<&'s Pod>, Why> {
         let Some(lease) = self.lease.clone()? else { return Ok(None) };
