@@ -95,7 +95,10 @@ fn a_push_arrives_and_all_is_well() -> Result<()> {
         let sources = json["sources"].as_array().context("sources")?;
         let fleet = sources.iter().find(|s| s["object"]["name"] == "flux-system").context("the fleet")?;
         ensure!(fleet["revision"] == format!("main@sha1:{sha}"), "{fleet}");
-        ensure!(fleet["feeds"][0]["revision"] == fleet["revision"] && fleet["receiver"] == "ready", "{fleet}");
+        ensure!(
+            fleet["feeds"][0]["revision"] == fleet["revision"] && fleet["receiver"] == "ready",
+            "{fleet}"
+        );
         Ok(())
     })
 }
@@ -115,7 +118,16 @@ fn the_git_password_is_wrong() -> Result<()> {
     World::with(|world| {
         well(world)?;
         let wrong = r#"{"stringData":{"password":"wrong-password"}}"#;
-        world.kubectl(&["-n", "flux-system", "patch", "secret", "flux-system", "--type=merge", "-p", wrong])?;
+        world.kubectl(&[
+            "-n",
+            "flux-system",
+            "patch",
+            "secret",
+            "flux-system",
+            "--type=merge",
+            "-p",
+            wrong,
+        ])?;
         reconcile(world, "gitrepository/flux-system")?;
         let ran = leads_with(world, "GA407", 1)?;
         ensure!(consequences(&ran).contains(&"GA208".to_owned()), "the bootstrap follows: {}", ran.out);
@@ -128,7 +140,16 @@ fn the_repository_is_suspended() -> Result<()> {
     World::with(|world| {
         well(world)?;
         let suspend = r#"{"spec":{"suspend":true}}"#;
-        let args = ["-n", "flux-system", "patch", "gitrepository", "example-nginx-app", "--type=merge", "-p", suspend];
+        let args = [
+            "-n",
+            "flux-system",
+            "patch",
+            "gitrepository",
+            "example-nginx-app",
+            "--type=merge",
+            "-p",
+            suspend,
+        ];
         world.kubectl(&args)?;
         let ran = leads_with(world, "GA406", 0)?;
         ensure!(verify(world, &["--fail-on", "warning"]).code == 1, "a warning fails where it is asked to");
@@ -141,7 +162,10 @@ fn a_manifest_is_broken() -> Result<()> {
     World::with(|world| {
         well(world)?;
         let project = world.git(EXAMPLE_PROJECT)?;
-        project.push_file("manifests/broken.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: [this is no map\n")?;
+        project.push_file(
+            "manifests/broken.yaml",
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: [this is no map\n",
+        )?;
         let ran = leads_with(world, "GA408", 1)?;
         // The remedy is a `git revert` and a push, from a clone of the project.
         follow_remedy(world, &ran, "", project.clone_dir())?;
@@ -153,7 +177,13 @@ fn a_manifest_is_broken() -> Result<()> {
 fn notification_controller_is_scaled_to_zero() -> Result<()> {
     World::with(|world| {
         well(world)?;
-        world.kubectl(&["-n", "flux-system", "scale", "deployment/notification-controller", "--replicas=0"])?;
+        world.kubectl(&[
+            "-n",
+            "flux-system",
+            "scale",
+            "deployment/notification-controller",
+            "--replicas=0",
+        ])?;
         let ran = leads_with(world, "GA205", 1)?;
         mend(world, &ran, "")
     })
@@ -165,7 +195,16 @@ fn the_token_is_changed_and_nothing_restarted() -> Result<()> {
         well(world)?;
         let token = world.gitlab().new_agent_token()?;
         let patch = serde_json::json!({"stringData": {"token": token}}).to_string();
-        world.kubectl(&["-n", "gitlab", "patch", "secret", "gitlab-agent-token", "--type=merge", "-p", &patch])?;
+        world.kubectl(&[
+            "-n",
+            "gitlab",
+            "patch",
+            "secret",
+            "gitlab-agent-token",
+            "--type=merge",
+            "-p",
+            &patch,
+        ])?;
         let ran = leads_with(world, "GA312", 1)?;
         mend(world, &ran, "")
     })
@@ -177,7 +216,16 @@ fn the_agent_token_is_revoked() -> Result<()> {
         well(world)?;
         let bad = world.gitlab().new_agent_token()?;
         let patch = serde_json::json!({"stringData": {"token": bad}}).to_string();
-        world.kubectl(&["-n", "gitlab", "patch", "secret", "gitlab-agent-token", "--type=merge", "-p", &patch])?;
+        world.kubectl(&[
+            "-n",
+            "gitlab",
+            "patch",
+            "secret",
+            "gitlab-agent-token",
+            "--type=merge",
+            "-p",
+            &patch,
+        ])?;
         world.kubectl(&["-n", "gitlab", "rollout", "restart", "deployment/gitlab-agent-v2"])?;
         well(world)?;
         world.gitlab().revoke(&bad)?;
@@ -197,7 +245,10 @@ fn the_release_names_another_secret() -> Result<()> {
         // In Git, as people do it: the Kustomization reverts what is patched in the cluster.
         let fleet = world.git(AGENT_PROJECT)?;
         let rename = |from: &'static str, to: &'static str| {
-            fleet.commit(move |files| files.replace("clusters/world/gitlab/helm.yaml", from, to), "rename the Secret")
+            fleet.commit(
+                move |files| files.replace("clusters/world/gitlab/helm.yaml", from, to),
+                "rename the Secret",
+            )
         };
         rename("secretName: gitlab-agent-token", "secretName: elsewhere")?;
         let ran = leads_with(world, "GA305", 1)?;
@@ -233,7 +284,11 @@ fn a_kustomization_waits_for_a_source_that_fails() -> Result<()> {
             let ran = verify(world, &[]);
             Ok(consequences(&ran).contains(&"GA408".to_owned()).then_some(ran))
         })?;
-        ensure!(ran.json()["problems"].as_array().is_some_and(|p| p.len() == 1), "one problem: {}", summary(&ran));
+        ensure!(
+            ran.json()["problems"].as_array().is_some_and(|p| p.len() == 1),
+            "one problem: {}",
+            summary(&ran)
+        );
         let healed = mend(world, &ran, &world.tokens().fleet);
         let objects = ["kustomization/waiting", "gitrepository/waiting", "secret/waiting"];
         world.kubectl(&[&["-n", "flux-system", "delete"], &objects[..]].concat())?;
@@ -251,7 +306,12 @@ fn a_person_may_read_one_namespace_only() -> Result<()> {
             subjects: [{kind: User, name: reader-of-one, apiGroup: rbac.authorization.k8s.io}]\n";
         let kubeconfig = world.user_kubeconfig("reader-of-one", rbac)?;
         let ran = verify_as(&kubeconfig, &[]);
-        ensure!(ran.code == 3 && ran.first_problem().as_deref() == Some("GA102"), "{} {}", ran.code, summary(&ran));
+        ensure!(
+            ran.code == 3 && ran.first_problem().as_deref() == Some("GA102"),
+            "{} {}",
+            ran.code,
+            summary(&ran)
+        );
         let json = ran.json();
         let verdict = |code: &str| {
             let found = json["checks"].as_array().into_iter().flatten().find(|c| c["code"] == code);
@@ -265,11 +325,17 @@ fn a_person_may_read_one_namespace_only() -> Result<()> {
         for line in remedy.iter().filter_map(Value::as_str) {
             let whoami = "\"$(kubectl auth whoami -o jsonpath='{.status.userInfo.username}')\"";
             let line = line.replace(whoami, "reader-of-one");
-            let pasted = paste(&line, &world.kubeconfig(), kubectl.parent().context("folder")?, "", world.dir());
+            let pasted =
+                paste(&line, &world.kubeconfig(), kubectl.parent().context("folder")?, "", world.dir());
             ensure!(pasted.code == 0, "`{line}`: {}", pasted.err);
         }
         let after = verify_as(&kubeconfig, &[]);
-        ensure!(after.code == 0 && after.json()["summary"]["unknown"] == 0, "{} {}", after.code, summary(&after));
+        ensure!(
+            after.code == 0 && after.json()["summary"]["unknown"] == 0,
+            "{} {}",
+            after.code,
+            summary(&after)
+        );
         Ok(())
     })
 }
@@ -281,8 +347,17 @@ fn the_api_server_is_stopped() -> Result<()> {
         world.stop("kube-apiserver")?;
         let ran = verify(world, &["--request-timeout", "5s"]);
         world.start_component("kube-apiserver")?;
-        ensure!(ran.code == 4 && ran.first_problem().as_deref() == Some("GA101"), "{} {}", ran.code, summary(&ran));
-        ensure!(ran.json()["problems"].as_array().is_some_and(|p| p.len() == 1), "one problem: {}", summary(&ran));
+        ensure!(
+            ran.code == 4 && ran.first_problem().as_deref() == Some("GA101"),
+            "{} {}",
+            ran.code,
+            summary(&ran)
+        );
+        ensure!(
+            ran.json()["problems"].as_array().is_some_and(|p| p.len() == 1),
+            "one problem: {}",
+            summary(&ran)
+        );
         world.wait_ready()?;
         follow_remedy(world, &ran, "", world.dir())?;
         well(world)
@@ -295,7 +370,12 @@ fn the_kubeconfig_token_expired() -> Result<()> {
         well(world)?;
         let kubeconfig = with_expired_token(world)?;
         let ran = verify_as(&kubeconfig, &[]);
-        ensure!(ran.code == 4 && ran.first_problem().as_deref() == Some("GA101"), "{} {}", ran.code, summary(&ran));
+        ensure!(
+            ran.code == 4 && ran.first_problem().as_deref() == Some("GA101"),
+            "{} {}",
+            ran.code,
+            summary(&ran)
+        );
         ensure!(ran.out.contains("expired"), "the report says that the token expired: {}", ran.out);
         let status = run(command("status").env("KUBECONFIG", &kubeconfig));
         ensure!(status.code == 4 && status.out.contains("refused the credential"), "{}", status.out);
@@ -306,7 +386,8 @@ fn the_kubeconfig_token_expired() -> Result<()> {
 /// The administrator's kubeconfig with the token of a service account that expired in 2001.
 fn with_expired_token(world: &World) -> Result<PathBuf> {
     let kubeconfig = world.dir().join("expired.kubeconfig");
-    let server = world.kubectl(&["config", "view", "--raw", "-o", "jsonpath={.clusters[0].cluster.server}"])?;
+    let server =
+        world.kubectl(&["config", "view", "--raw", "-o", "jsonpath={.clusters[0].cluster.server}"])?;
     let ca = ["config", "view", "--raw", "-o", "jsonpath={.clusters[0].cluster.certificate-authority-data}"];
     let ca = world.kubectl(&ca)?;
     // {"alg":"none"}.{"exp":1000000000}.
@@ -337,7 +418,10 @@ fn the_recording_says_what_the_cluster_says() -> Result<()> {
         ensure!(live.code == recorded.code);
         ensure!(live.out != recorded.out, "the origin differs");
         let without_origin = |text: &str| -> Vec<String> {
-            text.lines().filter(|l| !l.contains("\"source\":") && !l.contains("\"file\":")).map(str::to_owned).collect()
+            text.lines()
+                .filter(|l| !l.contains("\"source\":") && !l.contains("\"file\":"))
+                .map(str::to_owned)
+                .collect()
         };
         assert_eq!(without_origin(&live.out), without_origin(&recorded.out));
         well(world)
@@ -373,7 +457,13 @@ fn the_real_kubectl_runs_the_plugin() -> Result<()> {
                 };
                 let path = format!("{}:/usr/bin:/bin", on_path.display());
                 let ran = run(program.args(&words).env("KUBECONFIG", world.kubeconfig()).env("PATH", path));
-                ensure!(ran.code == 0 && ran.out.contains("All is well"), "{line}: {} {}{}", ran.code, ran.out, ran.err);
+                ensure!(
+                    ran.code == 0 && ran.out.contains("All is well"),
+                    "{line}: {} {}{}",
+                    ran.code,
+                    ran.out,
+                    ran.err
+                );
             }
         }
         Ok(())

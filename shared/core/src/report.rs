@@ -71,7 +71,7 @@ pub struct Problem {
     /// What was found.
     pub finding: Finding,
     /// What follows from it, by code and object.
-    pub consequences: Vec<Problem>,
+    pub consequences: Vec<Self>,
 }
 
 impl Problem {

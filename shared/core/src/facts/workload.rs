@@ -41,7 +41,7 @@ impl Workload {
     pub fn pods<'s>(&self, pods: &'s Listing<Pod>) -> Result<Vec<&'s Pod>, Why> {
         let mut own = pods.in_namespace(&self.metadata.namespace)?;
         own.retain(|p| selects(&self.spec.selector.match_labels, &p.metadata.labels));
-        own.sort_by(|a, b| b.metadata.creation_timestamp.cmp(&a.metadata.creation_timestamp));
+        own.sort_by_key(|p| std::cmp::Reverse(p.metadata.creation_timestamp));
         Ok(own)
     }
 
