@@ -24,3 +24,6 @@ pub mod report;
 pub mod snapshot;
 pub mod status;
 pub mod text;
+
+/// The name and version of the shapes that machine output has (docs/formats.md).
+pub const API_VERSION: &str = "cli.gitlab-agent.dev/v1alpha1";

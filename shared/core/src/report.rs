@@ -201,7 +201,8 @@ fn exit(found: &[Problem], checks: &[CheckLine], facts: &Facts<'_>, fail_on: Sev
     if lacking().any(no_answer) {
         return Exit::Unreachable;
     }
-    let could_not = lacking().any(|why| why.kind != WhyKind::NoGitLab);
+    // What was not asked for does not spoil the verdict: no GitLab given, or a run limited to a namespace.
+    let could_not = lacking().any(|why| !matches!(why.kind, WhyKind::NoGitLab | WhyKind::NotAsked));
     if could_not || found.iter().any(denied) { Exit::Unknown } else { Exit::Fine }
 }
 

@@ -3,12 +3,12 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::API_VERSION;
 use crate::facts::agent::{Agent, Connection};
 use crate::facts::flux::CONTROLLERS;
 use crate::facts::readiness::{Readiness, readiness};
 use crate::facts::{Facts, HelmRelease, Kustomization, Source, Why};
 use crate::object::ObjectRef;
-use crate::render::API_VERSION;
 use crate::report::{Problem, Report};
 
 /// Everything that `status` shows.

@@ -86,7 +86,7 @@ impl Repository {
         change(&Files { root: &self.clone })?;
         git(&self.clone, &["add", "--all"])?;
         git(&self.clone, &["commit", "--quiet", "--allow-empty", "-m", message])?;
-        git(&self.clone, &["push", "--quiet", "origin", "main"])?;
+        git(&self.clone, &["push", "--quiet", "--set-upstream", "origin", "main"])?;
         self.head()
     }
 

@@ -59,6 +59,13 @@ fn judge(facts: &Facts<'_>, judgement: &mut Judgement) -> Result<(), Why> {
     Ok(())
 }
 
+/// Whether a source failed: what waits for it waits in vain, however short a time.
+fn has_failed(source: &Source) -> bool {
+    let status = &source.status;
+    let state = readiness(&status.conditions, source.metadata.generation, status.observed_generation, source.spec.suspend);
+    matches!(state, Readiness::Failed(_))
+}
+
 /// The HelmChart of a release. A release from an OCIRepository names its chart's version in another way than the
 /// OCIRepository its revision, so these are not compared.
 fn chart_of(r: &HelmRelease) -> Option<ObjectRef> {
@@ -88,7 +95,10 @@ impl Applier<'_, '_> {
         let found = match self.state {
             Readiness::Suspended => None,
             Readiness::Failed(condition) => Some(failed(condition)),
-            Readiness::Waiting(condition) => self.lasts(WAITING).then(|| self.waits(condition)),
+            Readiness::Waiting(condition) => {
+                let in_vain = source.flatten().is_some_and(has_failed);
+                (in_vain || self.lasts(WAITING)).then(|| self.waits(condition))
+            }
             Readiness::Progressing(condition) => self.lasts(AT_WORK).then(|| self.stuck(&condition.message)),
             Readiness::NotObserved => self.lasts(AT_WORK).then(|| self.stuck("")),
             Readiness::Ready => source.flatten().and_then(|source| self.behind(source, applied)),

@@ -154,9 +154,14 @@ impl<'s> Agent<'s> {
     /// Faults in the log that count as present, newest first, each rule once.
     pub fn present_faults(&self, now: Timestamp) -> Result<Vec<(&'static Rule, &LogLine)>, Why> {
         let lines = self.lines.as_ref().map_err(Clone::clone)?;
+        let led = self.leader(now).is_ok_and(|leader| leader.is_some());
         let mut found: Vec<(&'static Rule, &LogLine)> = Vec::new();
         for (_, line) in lines.iter().rev() {
-            let counts = |rule: &&Rule| line.level >= Level::Info && (rule.lasting || is_present(line, now));
+            let counts = |rule: &&Rule| {
+                line.level >= Level::Info
+                    && (rule.lasting || is_present(line, now))
+                    && !(led && rule.until_led)
+            };
             let Some(rule) = line.fault().filter(counts) else { continue };
             if !found.iter().any(|(known, _)| std::ptr::eq(*known, rule)) {
                 found.push((rule, line));

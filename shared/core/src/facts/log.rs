@@ -49,6 +49,8 @@ pub struct Rule {
     pub help: Help,
     /// Whether it holds until agentk is restarted, however old its line is.
     pub lasting: bool,
+    /// Whether it is over once a living pod holds the Lease: agentk writes no line when it recovers from it.
+    pub until_led: bool,
 }
 
 /// What a fault stops.
@@ -92,7 +94,7 @@ const fn rule(
     cause: &'static str,
     remedy: &'static str,
 ) -> Rule {
-    Rule { texts, cause, remedy, effect, help: Help::Words, lasting: false }
+    Rule { texts, cause, remedy, effect, help: Help::Words, lasting: false, until_led: false }
 }
 
 impl Rule {
@@ -102,6 +104,10 @@ impl Rule {
 
     const fn lasting(self) -> Self {
         Self { lasting: true, ..self }
+    }
+
+    const fn until_led(self) -> Self {
+        Self { until_led: true, ..self }
     }
 }
 
@@ -226,32 +232,37 @@ const KUBERNETES: &[Rule] = &[
         "agentk may not use Leases in its namespace, so no pod becomes leader",
         "grant its service account get, create and update on leases.coordination.k8s.io",
     )
-    .help(grant("get,create,update", "leases.coordination.k8s.io", false)),
+    .help(grant("get,create,update", "leases.coordination.k8s.io", false))
+    .until_led(),
     rule(
         &["leader election record", "forbidden"],
         Effect::FluxModule,
         "agentk may not create its Lease, so no pod becomes leader",
         "grant its service account get, create and update on leases.coordination.k8s.io",
     )
-    .help(grant("get,create,update", "leases.coordination.k8s.io", false)),
+    .help(grant("get,create,update", "leases.coordination.k8s.io", false))
+    .until_led(),
     rule(
         &["error retrieving resource lock"],
         Effect::Other,
         "agentk cannot read its Lease: the API server does not answer it",
         "look at the load of the API server and at the network between it and agentk's node",
-    ),
+    )
+    .until_led(),
     rule(
         &["failed to renew lease"],
         Effect::Other,
         "the leader could not renew its Lease in time: the API server was slow or away",
         "look at the load of the API server and at the network between it and agentk's node",
-    ),
+    )
+    .until_led(),
     rule(
         &["stopped leading"],
         Effect::Other,
         "the leader lost its Lease",
         "look at the load of the API server; GA308 tells whether another pod took over",
-    ),
+    )
+    .until_led(),
     rule(
         &["Failed to fetch Kubernetes version"],
         Effect::Other,

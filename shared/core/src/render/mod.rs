@@ -10,9 +10,6 @@ pub use style::Style;
 use crate::report::Report;
 use crate::status::Status;
 
-/// The name and version that machine output carries.
-pub const API_VERSION: &str = "cli.gitlab-agent.dev/v1alpha1";
-
 /// Formats of `verify`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VerifyFormat {

@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use super::API_VERSION;
+use crate::API_VERSION;
 use crate::assess::{Severity, Verdict};
 use crate::object::ObjectRef;
 use crate::report::{CheckLine, Problem, Report};

@@ -225,15 +225,25 @@ impl Observer<'_> {
     }
 
     /// Permissions that nothing gave occasion to use are asked about, so that one run names all that are missing.
+    /// Where a listing was refused, what would have been found in it is not known, so what is read of it is asked
+    /// about for all namespaces.
     async fn untried(&self, snapshot: &mut Snapshot) {
-        let reachable = snapshot.server.get().is_ok();
-        let tried = |row: &&Row| {
-            !row.verb.is_empty()
-                && !snapshot.access.iter().any(|t| {
-                    (t.permission.verb.as_str(), t.permission.resource.as_str()) == (row.verb, row.resource)
-                })
+        if snapshot.server.get().is_err() {
+            return;
+        }
+        let refused = snapshot.access.iter().any(|t| !t.allowed);
+        let tried = |row: &Row| {
+            let own = |t: &&Trial| {
+                (t.permission.verb.as_str(), t.permission.resource.as_str()) == (row.verb, row.resource)
+            };
+            let mut trials = snapshot.access.iter().filter(own);
+            if refused && row.reach == Reach::SomeNamespaces {
+                trials.any(|t| t.permission.namespace.is_none())
+            } else {
+                trials.next().is_some()
+            }
         };
-        let rows: Vec<&Row> = TABLE.iter().filter(tried).filter(|_| reachable).collect();
+        let rows: Vec<&Row> = TABLE.iter().filter(|row| !row.verb.is_empty() && !tried(row)).collect();
         let ask = |row: &&'static Row| {
             let row = *row;
             async move { (row, self.client.may(row.verb, row.group, row.resource).await) }

@@ -1,0 +1,215 @@
+//! Recordings: what is committed replays the same for ever, and what is recorded holds no secret.
+//!
+//! `UPDATE=1 cargo test -p gitlab-agent-tests --test recordings` records all of them anew from the test world and
+//! writes the goldens; look at the difference before committing it.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use base64::Engine as _;
+use gitlab_agent_tests::programs::{Ran, command, root, run};
+use gitlab_agent_tests::world::World;
+use gitlab_agent_tests::world::wait::wait_until;
+
+const SOON: Duration = Duration::from_secs(90);
+
+fn recording(name: &str) -> PathBuf {
+    root().join("tests/recordings").join(name)
+}
+
+fn updating() -> bool {
+    std::env::var_os("UPDATE").is_some()
+}
+
+fn from(verb: &str, name: &str, more: &[&str]) -> Ran {
+    // As a person types it: the name relative to the checkout, so that goldens hold no path of a machine.
+    run(command(verb).current_dir(root()).args(["--from", &format!("tests/recordings/{name}")]).args(more))
+}
+
+/// Each recording with the exit code of `verify` and the code that leads its report.
+const RECORDINGS: [(&str, i32, Option<&str>); 4] = [
+    ("healthy.json", 0, None),
+    ("revoked-token.json", 1, Some("GA315")),
+    ("no-notification-controller.json", 1, Some("GA205")),
+    ("restricted-reader.json", 3, Some("GA102")),
+];
+
+#[test]
+fn recordings_give_their_verdict() {
+    for (name, exit, first) in RECORDINGS {
+        let ran = from("verify", name, &["-o", "json"]);
+        assert_eq!(
+            (ran.code, ran.first_problem().as_deref()),
+            (exit, first),
+            "{name}: {}{}",
+            ran.out,
+            ran.err
+        );
+        assert_eq!(ran.json()["exitCode"], exit, "{name}: the JSON carries the exit code");
+        assert_eq!(from("status", name, &[]).code, exit, "{name}: status ends as verify does");
+    }
+}
+
+/// One golden per format, all of the richest recording.
+#[test]
+fn formats_are_as_they_were() {
+    for (verb, format) in [
+        ("verify", "table"),
+        ("verify", "wide"),
+        ("verify", "json"),
+        ("verify", "yaml"),
+        ("status", "table"),
+        ("status", "wide"),
+        ("status", "json"),
+        ("status", "yaml"),
+    ] {
+        let ran = from(verb, "revoked-token.json", &["-o", format]);
+        let golden = root().join("tests/goldens").join(format!("{verb}.{format}"));
+        if updating() {
+            fs::create_dir_all(golden.parent().expect("a folder")).expect("makes it");
+            fs::write(&golden, &ran.out).expect("writes");
+        }
+        let expected = fs::read_to_string(&golden).unwrap_or_default();
+        assert_eq!(ran.out, expected, "{verb} -o {format}: UPDATE=1 writes it anew");
+        let hidden = |c: char| c.is_control() && c != '\n';
+        assert!(!ran.out.contains(hidden), "{verb} -o {format} holds a control character");
+    }
+}
+
+#[test]
+fn yaml_and_json_say_the_same() {
+    for verb in ["verify", "status"] {
+        let json = from(verb, "revoked-token.json", &["-o", "json"]).json();
+        let yaml = from(verb, "revoked-token.json", &["-o", "yaml"]);
+        let yaml: serde_json::Value = serde_saphyr::from_str(&yaml.out).expect("YAML");
+        assert_eq!(json, yaml, "{verb}");
+    }
+}
+
+#[test]
+fn eighty_columns_are_enough_for_people() {
+    for (name, ..) in RECORDINGS {
+        for verb in ["verify", "status"] {
+            let ran = from(verb, name, &[]);
+            // Commands are never wrapped, so that they can be pasted.
+            let prose = ran.out.lines().filter(|l| !l.contains("kubectl ") && !l.starts_with("        "));
+            for line in prose {
+                assert!(
+                    line.chars().count() <= 80,
+                    "{verb} {name}: {} columns: {line}",
+                    line.chars().count()
+                );
+            }
+        }
+    }
+}
+
+/// Every form in which a value could turn up: as it is, in base64 at each of three offsets, URL-encoded, in hex.
+fn forms(value: &str) -> Vec<String> {
+    let standard = base64::engine::general_purpose::STANDARD_NO_PAD;
+    let shifted = |pad: &str| {
+        let encoded = standard.encode(format!("{pad}{value}"));
+        // The first and last letters also carry bits of what stands beside the value.
+        encoded.chars().skip(4).take(encoded.len().saturating_sub(8)).collect::<String>()
+    };
+    let percent: String = value.bytes().map(|b| format!("%{b:02X}")).collect();
+    let hex: String = value.bytes().map(|b| format!("{b:02x}")).collect();
+    vec![value.to_owned(), standard.encode(value), shifted("x"), shifted("xy"), percent, hex]
+}
+
+fn marker(name: &str) -> String {
+    format!("MARKER{name}{}", "q7w3".repeat(8))
+}
+
+/// Plants values that are secret in every place of the cluster that is read or lies beside what is read.
+fn plant(world: &World) -> Result<Vec<String>> {
+    let names =
+        ["data", "applied", "userinfo", "query", "env", "arg", "values", "annotation", "unread", "header"];
+    let [data, applied, userinfo, query, env, arg, values, annotation, unread, header] = names.map(marker);
+    let image = "registry.example.com/agentk:v19.2.2";
+    world.apply(&format!(
+        "apiVersion: v1\nkind: Namespace\nmetadata: {{name: planted}}\n---\n\
+         apiVersion: v1\nkind: Secret\nmetadata:\n  name: planted\n  namespace: planted\n  annotations:\n    \
+         kubectl.kubernetes.io/last-applied-configuration: '{{\"data\": \"{applied}\"}}'\n    note: {annotation}\n\
+         stringData: {{username: git, password: {data}, token: {data}}}\n---\n\
+         apiVersion: v1\nkind: Secret\nmetadata: {{name: unread, namespace: planted}}\nstringData: {{token: {unread}}}\n---\n\
+         apiVersion: source.toolkit.fluxcd.io/v1\nkind: GitRepository\nmetadata: {{name: planted, namespace: planted}}\n\
+         spec: {{interval: 1h, url: 'https://user:{userinfo}@127.0.0.1:1/a/b.git?token={query}', secretRef: {{name: planted}}}}\n---\n\
+         apiVersion: helm.toolkit.fluxcd.io/v2\nkind: HelmRelease\nmetadata: {{name: planted, namespace: planted}}\n\
+         spec: {{interval: 1h, suspend: true, chart: {{spec: {{chart: gitlab-agent, sourceRef: {{kind: HelmRepository, name: none}}}}}}, \
+         values: {{config: {{token: {values}, secretName: planted}}}}}}\n---\n\
+         apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: planted, namespace: planted}}\n\
+         spec: {{replicas: 0, selector: {{matchLabels: {{app: planted}}}}, template: {{metadata: {{labels: {{app: planted}}}}, \
+         spec: {{volumes: [{{name: secret-volume, secret: {{secretName: planted}}}}], containers: [{{name: a, image: '{image}', \
+         env: [{{name: AGENTK_TOKEN, value: {env}}}], args: ['--kas-address=wss://x', '--secret={arg}', '--kas-header', 'Cookie: {header}']}}]}}}}}}\n"
+    ))?;
+    Ok([data, applied, userinfo, query, env, arg, values, annotation, unread, header].to_vec())
+}
+
+#[test]
+fn no_planted_secret_is_recorded() -> Result<()> {
+    World::with(|world| {
+        let markers = plant(world)?;
+        let ready = [
+            "-n",
+            "planted",
+            "get",
+            "gitrepository",
+            "planted",
+            "-o",
+            "jsonpath={.status.conditions[?(@.type==\"Ready\")].status}",
+        ];
+        world.wait_kubectl(&ready, "False", SOON)?;
+        let ran = run(command("snapshot").env("KUBECONFIG", world.kubeconfig()));
+        world.kubectl(&["delete", "namespace", "planted", "--wait=false"])?;
+        ensure!(ran.code == 0 && ran.out.contains("\"planted\""), "{}", ran.err);
+        let tokens = world.tokens();
+        let own = [&tokens.agent, &tokens.fleet, &tokens.example].map(Clone::clone);
+        for value in markers.iter().chain(&own) {
+            for form in forms(value) {
+                ensure!(
+                    !ran.out.contains(&form) && !ran.err.contains(&form),
+                    "{value} is recorded as {form}"
+                );
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Records anew. Not a test of its own: the recordings are data, and are looked at when they change.
+#[test]
+fn recordings_are_made_in_the_world() -> Result<()> {
+    if !updating() {
+        return Ok(());
+    }
+    World::with(|world| {
+        let admin = world.kubeconfig();
+        record(world, &admin, "healthy.json", 0)?;
+        let rbac = "apiVersion: rbac.authorization.k8s.io/v1\nkind: RoleBinding\n\
+            metadata: {name: restricted, namespace: flux-system}\n\
+            roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: view}\n\
+            subjects: [{kind: User, name: restricted, apiGroup: rbac.authorization.k8s.io}]\n";
+        record(world, &world.user_kubeconfig("restricted", rbac)?, "restricted-reader.json", 3)?;
+        let scale =
+            |n: &str| world.kubectl(&["-n", "flux-system", "scale", "deployment/notification-controller", n]);
+        scale("--replicas=0")?;
+        record(world, &admin, "no-notification-controller.json", 1)?;
+        scale("--replicas=1")?;
+        world.gitlab().revoke(&world.tokens().agent)?;
+        record(world, &admin, "revoked-token.json", 1)
+    })
+}
+
+/// Waits until `verify` ends with this code, then keeps what it saw, with the world's addresses made plain.
+fn record(_world: &World, kubeconfig: &std::path::Path, name: &str, exit: i32) -> Result<()> {
+    let file = recording(name);
+    fs::create_dir_all(file.parent().context("a folder")?)?;
+    wait_until(name, SOON, || {
+        let ran = run(command("verify").env("KUBECONFIG", kubeconfig).arg("--record").arg(&file));
+        if ran.code == exit { Ok(Some(())) } else { bail!("exit {}: {}", ran.code, ran.out) }
+    })?;
+    Ok(())
+}
