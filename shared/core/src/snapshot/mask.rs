@@ -27,10 +27,8 @@ pub fn free_text(text: &str) -> String {
         if let Some(len) = boundary.then(|| gitlab_token(rest)).flatten() {
             out.push_str(MASK);
             rest = &rest[len..];
-        } else if let Some(len) = user_info(rest) {
-            out.push_str("://");
-            out.push_str(MASK);
-            out.push('@');
+        } else if let Some((masked, len)) = url_rest(rest) {
+            out.push_str(&masked);
             rest = &rest[len..];
         } else if let Some((kept, len)) = header_value(rest) {
             out.push_str(&rest[..kept]);
@@ -54,12 +52,24 @@ fn gitlab_token(text: &str) -> Option<usize> {
     (len >= 8).then_some(2 + kind.len() + 1 + len)
 }
 
-/// Length of `://user:password@` that `text` begins with.
-fn user_info(text: &str) -> Option<usize> {
+/// What stands for `://user:password@host/path?query` that `text` begins with, where it has user-info or a query,
+/// and the length of what it stands for.
+fn url_rest(text: &str) -> Option<(String, usize)> {
     let after = text.strip_prefix("://")?;
-    let end = after.find(|c: char| c.is_whitespace() || "/?#\"'".contains(c)).unwrap_or(after.len());
-    let at = after[..end].rfind('@')?;
-    (at > 0 && &after[..at] != "git").then_some(3 + at + 1)
+    let end = after.find(|c: char| c.is_whitespace() || "\"'<>".contains(c)).unwrap_or(after.len());
+    let url = &after[..end];
+    let authority = url.find(['/', '?', '#']).unwrap_or(url.len());
+    let host = url[..authority].rfind('@').filter(|at| &url[..*at] != "git").map_or(0, |at| at + 1);
+    let query = url[authority..].find('?').map(|at| authority + at);
+    if host == 0 && query.is_none_or(|at| url[at + 1..].starts_with(MASK)) {
+        return None;
+    }
+    let user = if host > 0 { format!("{MASK}@") } else { String::new() };
+    let rest = match query {
+        Some(at) => format!("{}?{MASK}", &url[host..at]),
+        None => url[host..].to_owned(),
+    };
+    Some((format!("://{user}{rest}"), 3 + end))
 }
 
 /// Where the value of an `Authorization: Bearer …` or `PRIVATE-TOKEN: …` that `text` begins with starts and ends.
@@ -109,6 +119,9 @@ mod tests {
             ("acme-glagent-abcdefgh_1234.01.abc", "acme-***"),
             ("unable to clone 'https://u:p4ss@h/x.git': no", "unable to clone 'https://***@h/x.git': no"),
             ("ssh://git@h:22/x", "ssh://git@h:22/x"),
+            ("clone 'https://h/x.git?private_token=p4ss': no", "clone 'https://h/x.git?***': no"),
+            ("clone 'https://h/x.git?***': no", "clone 'https://h/x.git?***': no"),
+            ("https://***@h/x", "https://***@h/x"),
             ("Authorization: Bearer abcdefghijklmnopqrst", "Authorization: Bearer ***"),
             ("basic understanding of things", "basic understanding of things"),
             ("a glance", "a glance"),

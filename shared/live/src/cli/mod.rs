@@ -45,6 +45,9 @@ pub struct Common {
     /// Colour: auto follows the terminal, NO_COLOR and TERM=dumb
     #[arg(long, value_name = "WHEN", default_value = "auto")]
     pub color: Color,
+    /// Print this help
+    #[arg(short, long, action = clap::ArgAction::HelpShort)]
+    pub help: Option<bool>,
     /// Which cluster, as whom
     #[command(flatten)]
     pub access: Access,
@@ -52,12 +55,10 @@ pub struct Common {
 
 /// When to use colour.
 #[derive(Clone, Copy, Debug, ValueEnum)]
+#[expect(missing_docs, reason = "the names say it, and help shows them")]
 pub enum Color {
-    /// As kubectl decides.
     Auto,
-    /// Always.
     Always,
-    /// Never.
     Never,
 }
 
@@ -180,7 +181,7 @@ fn arguments<A: FromArgMatches + CommandFactory>() -> Result<A, ExitCode> {
 }
 
 fn class_of(error: &anyhow::Error) -> Exit {
-    if error.chain().any(|e| e.is::<CannotSignIn>()) { Exit::Unreachable } else { Exit::Usage }
+    if error.downcast_ref::<CannotSignIn>().is_some() { Exit::Unreachable } else { Exit::Usage }
 }
 
 /// Panics say what broke without a payload: a payload may quote data.

@@ -18,6 +18,7 @@ use super::{Common, HasDeadline, UsageError, out};
     name = "kubectl-gitlab_agent-verify",
     bin_name = "kubectl gitlab-agent verify",
     version,
+    disable_help_flag = true,
     after_help = "Exit codes: 0 fine · 1 problems · 2 usage · 3 could not find out · 4 cluster unreachable or sign-in \
                   failed · 124 timed out · 130 interrupted"
 )]
