@@ -174,12 +174,12 @@ impl Graph {
 
 /// The Receiver that agentk makes for a GitRepository: `gitlab-<name>`, cut to 63 characters.
 pub fn expected_receiver(namespace: &str, repository: &str) -> ObjectRef {
-    let mut name: String = format!("gitlab-{repository}").chars().take(63).collect();
-    if !name.ends_with(|c: char| c.is_ascii_alphanumeric()) {
+    let mut name: Vec<char> = format!("gitlab-{repository}").chars().take(63).collect();
+    if !name.last().is_some_and(char::is_ascii_alphanumeric) {
         name.truncate(name.len().saturating_sub(2));
-        name.push_str("-x");
+        name.extend(['-', 'x']);
     }
-    ObjectRef::new("Receiver", namespace, &name)
+    ObjectRef::new("Receiver", namespace, &name.into_iter().collect::<String>())
 }
 
 #[cfg(test)]

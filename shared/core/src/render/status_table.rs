@@ -31,8 +31,7 @@ fn header(status: &Status, style: &Style) -> String {
         (None, Some(context)) => format!("context {context}"),
         (None, None) => report.origin.server.clone(),
     };
-    let kubernetes = report.kubernetes.as_ref().map(|v| format!(" · Kubernetes {v}")).unwrap_or_default();
-    style.faint(&visible(&format!("{place}{kubernetes}")))
+    style.faint(&visible(&place))
 }
 
 fn verdict(status: &Status, style: &Style) -> String {
@@ -75,7 +74,9 @@ fn flux(status: &Status, style: &Style) -> String {
         }
     });
     let line = rows.collect::<Vec<_>>().join("   ");
-    format!("{}\n  {}\n", style.strong(&format!("Flux {}", visible(release))), signs(style, &line))
+    let kubernetes = status.report.kubernetes.as_deref().unwrap_or("unknown");
+    let title = style.strong(&format!("Flux {} on Kubernetes {}", visible(release), visible(kubernetes)));
+    format!("{title}\n  {}\n", signs(style, &line))
 }
 
 fn agents(status: &Status, style: &Style, wide: bool) -> String {

@@ -69,8 +69,9 @@ impl Style {
     /// A command as it is to be pasted: with the context that the person gave to this run.
     pub fn complete(&self, command: &str) -> String {
         let command = lines_visible(command);
-        let Some(context) = &self.context else { return command };
-        let replacement = format!("kubectl --context {} ", quote(context));
+        let Some(context) = self.context.as_deref().map(visible) else { return command };
+        let context = quote(&context);
+        let replacement = format!("kubectl --context {context} ");
         let own = "kubectl gitlab-agent ";
         let mut out = String::with_capacity(command.len() + replacement.len());
         let mut rest = command.as_str();
@@ -81,7 +82,7 @@ impl Style {
                 let verb_end =
                     rest[at + own.len()..].find(' ').map_or(rest.len(), |end| at + own.len() + end);
                 out.push_str(&rest[at..verb_end]);
-                out.push_str(&format!(" --context {}", quote(context)));
+                out.push_str(&format!(" --context {context}"));
                 rest = &rest[verb_end..];
             } else {
                 out.push_str(if starts_word { &replacement } else { "kubectl " });
