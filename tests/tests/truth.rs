@@ -162,3 +162,14 @@ fn the_catalogue_is_current() {
     }
     assert_eq!(fs::read_to_string(&file).unwrap_or_default(), text, "run with UPDATE=1");
 }
+
+/// The screens in the README are the goldens, and its two commands are the ones that work.
+#[test]
+fn the_readme_shows_real_screens() {
+    let readme = fs::read_to_string(root().join("README.md")).expect("a README");
+    for golden in ["verify.table", "status.table"] {
+        let screen = fs::read_to_string(root().join("tests/goldens").join(golden)).expect("a golden");
+        assert!(readme.contains(&screen), "README.md shows another screen than tests/goldens/{golden}");
+    }
+    assert!(readme.contains("--from tests/recordings/revoked-token.json"));
+}

@@ -31,7 +31,11 @@ fn header(status: &Status, style: &Style) -> String {
         (None, Some(context)) => format!("context {context}"),
         (None, None) => report.origin.server.clone(),
     };
-    style.faint(&visible(&place))
+    super::style::wrap(&visible(&place), style.width)
+        .iter()
+        .map(|l| style.faint(l))
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 fn verdict(status: &Status, style: &Style) -> String {

@@ -83,7 +83,11 @@ impl Page<'_> {
             _ if errors > 0 => {
                 let rest = errors.saturating_sub(causes);
                 let follow = if rest > 0 {
-                    format!(", {rest} more follow from {}", if causes == 1 { "it" } else { "them" })
+                    format!(
+                        ", {rest} more {} from {}",
+                        if rest == 1 { "follows" } else { "follow" },
+                        if causes == 1 { "it" } else { "them" }
+                    )
                 } else {
                     String::new()
                 };
