@@ -106,6 +106,20 @@ fn eighty_columns_are_enough_for_people() {
     }
 }
 
+/// What a person copies from the screen is what runs: a here-document must end at the start of a line.
+#[test]
+fn commands_can_be_copied_from_the_screen() {
+    let ran = from("verify", "restricted-reader.json", &[]);
+    let begins = ran.out.lines().filter(|l| l.ends_with("<<'EOF'")).count();
+    let ends = ran.out.lines().filter(|l| *l == "EOF").count();
+    assert!(begins > 0 && begins == ends, "{}", ran.out);
+    let screen: String =
+        ran.out.lines().skip_while(|l| !l.starts_with("kubectl ")).map(|l| format!("{l}\n")).collect();
+    let script = screen.split_inclusive("\nEOF\n").next().unwrap_or_default();
+    let checked = std::process::Command::new("bash").args(["-n", "-c", script]).output().expect("bash runs");
+    assert!(checked.status.success() && checked.stderr.is_empty(), "{script}");
+}
+
 /// Every form in which a value could turn up: as it is, in base64 at each of three offsets, URL-encoded, in hex.
 fn forms(value: &str) -> Vec<String> {
     let standard = base64::engine::general_purpose::STANDARD_NO_PAD;

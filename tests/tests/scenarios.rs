@@ -379,9 +379,20 @@ fn the_kubeconfig_token_expired() -> Result<()> {
         ensure!(ran.out.contains("expired"), "the report says that the token expired: {}", ran.out);
         let status = run(command("status").env("KUBECONFIG", &kubeconfig));
         ensure!(status.code == 4 && status.out.contains("refused the credential"), "{}", status.out);
+        // The remedy is to renew the credential.
+        let renewed = std::fs::read_to_string(&kubeconfig)?.replace(
+            EXPIRED,
+            &world.kubectl(&["config", "view", "--raw", "-o", "jsonpath={.users[0].user.token}"])?,
+        );
+        std::fs::write(&kubeconfig, renewed)?;
+        let ran = verify_as(&kubeconfig, &[]);
+        ensure!(ran.code == 0, "{} {}", ran.code, summary(&ran));
         Ok(())
     })
 }
+
+/// `{"alg":"none"}.{"exp":1000000000}.`
+const EXPIRED: &str = "eyJhbGciOiJub25lIn0.eyJleHAiOjEwMDAwMDAwMDB9.x";
 
 /// The administrator's kubeconfig with the token of a service account that expired in 2001.
 fn with_expired_token(world: &World) -> Result<PathBuf> {
@@ -390,15 +401,13 @@ fn with_expired_token(world: &World) -> Result<PathBuf> {
         world.kubectl(&["config", "view", "--raw", "-o", "jsonpath={.clusters[0].cluster.server}"])?;
     let ca = ["config", "view", "--raw", "-o", "jsonpath={.clusters[0].cluster.certificate-authority-data}"];
     let ca = world.kubectl(&ca)?;
-    // {"alg":"none"}.{"exp":1000000000}.
-    let token = "eyJhbGciOiJub25lIn0.eyJleHAiOjEwMDAwMDAwMDB9.x";
     std::fs::write(
         &kubeconfig,
         format!(
             "apiVersion: v1\nkind: Config\ncurrent-context: expired\n\
              contexts: [{{name: expired, context: {{cluster: c, user: u}}}}]\n\
              clusters: [{{name: c, cluster: {{server: '{server}', certificate-authority-data: {ca}}}}}]\n\
-             users: [{{name: u, user: {{token: {token}}}}}]\n"
+             users: [{{name: u, user: {{token: {EXPIRED}}}}}]\n"
         ),
     )?;
     Ok(kubeconfig)

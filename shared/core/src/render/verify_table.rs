@@ -1,12 +1,12 @@
 //! `verify` for people: the verdict, what to mend first with what follows from it, every area in one line, and what
 //! is not known with what would make it known.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::style::{Style, wrap};
 use crate::assess::{Area, Severity, Verdict};
 use crate::report::{CheckLine, Exit, Problem, Report};
-use crate::snapshot::{Why, WhyKind};
+use crate::snapshot::WhyKind;
 use crate::text::{count, shorten, visible};
 
 /// At most this many consequences are shown under one cause, and as many findings of one check.
@@ -126,6 +126,9 @@ impl Page<'_> {
             let text = if self.wide { evidence.clone() } else { shorten(evidence, 400) };
             self.block("", 8, &text, |l| style.faint(l));
         }
+        if finding.evidence.len() > most {
+            self.line(&format!("        … and {} more; -o wide shows all", finding.evidence.len() - most));
+        }
         self.remedy(problem);
         self.consequences(&problem.consequences);
     }
@@ -137,8 +140,11 @@ impl Page<'_> {
             self.block("   mend ", 8, &remedy.text, str::to_owned);
         }
         for command in &remedy.commands {
-            for line in style.complete(command).split('\n') {
-                self.line(&format!("        {}", style.command(line)));
+            let complete = style.complete(command);
+            // A here-document ends only at a word at the start of a line, so such a command is not indented.
+            let margin = if complete.contains('\n') { "" } else { "        " };
+            for line in complete.split('\n') {
+                self.line(&format!("{margin}{}", style.command(line)));
             }
         }
         let explain =
@@ -225,10 +231,14 @@ impl Page<'_> {
 
     /// One reason is said once, with every check that lacks it.
     fn unknowns(&mut self, report: &Report) {
-        let mut reasons: BTreeMap<&Why, Vec<String>> = BTreeMap::new();
+        let mut reasons: BTreeMap<(WhyKind, &str), Lacking<'_>> = BTreeMap::new();
         for check in &report.checks {
             for why in &check.unknown {
-                reasons.entry(why).or_default().push(check.check.id());
+                // All refusals are one reason: each says what was refused, and GA102 prints the Role for all of them.
+                let message = if why.kind == WhyKind::Forbidden { "" } else { &why.message };
+                let lacking = reasons.entry((why.kind, message)).or_default();
+                lacking.asked.insert(&why.asked);
+                lacking.checks.insert(check.check.code);
             }
         }
         if reasons.is_empty() {
@@ -236,24 +246,32 @@ impl Page<'_> {
         }
         self.line("");
         self.line("? not known:");
-        let same_cause = |w: &Why| (w.kind, w.message.clone());
-        let mut grouped: BTreeMap<(WhyKind, String), (Vec<String>, Vec<String>)> = BTreeMap::new();
-        for (why, ids) in reasons {
-            let entry = grouped.entry(same_cause(why)).or_default();
-            entry.0.push(why.asked.clone());
-            entry.1.extend(ids);
-        }
-        for ((kind, message), (mut asked, mut ids)) in grouped {
-            ids.sort();
-            ids.dedup();
-            asked.dedup();
-            let asked = if asked.len() > 3 && !self.wide {
-                format!("{} and {} more", asked[..2].join(", "), asked.len() - 2)
-            } else {
-                asked.join(", ")
+        for ((kind, message), lacking) in reasons {
+            let ids: Vec<String> = lacking.checks.iter().map(|code| format!("GA{code}")).collect();
+            let text = format!("{}, because {}: {}", ids.join(" "), phrase(kind), lacking.asked(self.wide));
+            let behind = match kind {
+                WhyKind::Forbidden => "; GA102 prints what an administrator has to grant".to_owned(),
+                _ => format!(" ({message})"),
             };
-            let text = format!("{}, because {}: {} ({message})", ids.join(" "), phrase(kind), asked);
-            self.block("", 2, &text, str::to_owned);
+            self.block("", 2, &format!("{text}{behind}"), str::to_owned);
+        }
+    }
+}
+
+/// What was asked for in vain for one reason, and by which checks.
+#[derive(Default)]
+struct Lacking<'r> {
+    asked: BTreeSet<&'r str>,
+    checks: BTreeSet<u16>,
+}
+
+impl Lacking<'_> {
+    fn asked(&self, all: bool) -> String {
+        let most = if all || self.asked.len() <= 3 { self.asked.len() } else { 2 };
+        let shown: Vec<&str> = self.asked.iter().copied().take(most).collect();
+        match self.asked.len() - most {
+            0 => shown.join(", "),
+            more => format!("{} and {more} more", shown.join(", ")),
         }
     }
 }
