@@ -206,13 +206,24 @@ pub enum NoPlan {
 }
 
 impl Plan {
-    /// Derives the plan. `only` leaves out what was not named.
+    /// Derives the plan. `namespace` limits what labels and `--all` select; `only` leaves out what was not named.
     ///
     /// # Errors
     /// See [`NoPlan`].
-    pub fn derive(facts: &Facts<'_>, selection: &Selection, only: bool) -> Result<Self, NoPlan> {
+    pub fn derive(
+        facts: &Facts<'_>,
+        selection: &Selection,
+        namespace: Option<&str>,
+        only: bool,
+    ) -> Result<Self, NoPlan> {
         let mut chain = Chain { facts, nodes: BTreeMap::new() };
-        let named = chain.named(selection)?;
+        let mut named = chain.named(selection)?;
+        if matches!(selection, Selection::Labels(_) | Selection::All) {
+            named.retain(|o| namespace.is_none_or(|n| n == o.namespace));
+            if named.is_empty() {
+                return Err(chain.nothing(selection));
+            }
+        }
         let mut notes = chain.gaps(selection, only)?;
         if only {
             chain.nodes = named.iter().cloned().map(|o| (o, BTreeSet::new())).collect();
@@ -672,7 +683,7 @@ mod tests {
     use crate::snapshot::Snapshot;
 
     fn plan(snapshot: &Snapshot, selection: &Selection) -> Result<Plan, NoPlan> {
-        Plan::derive(&Facts::derive(snapshot), selection, false)
+        Plan::derive(&Facts::derive(snapshot), selection, None, false)
     }
 
     fn names(plan: &Plan) -> Vec<String> {
