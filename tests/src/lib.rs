@@ -1,3 +1,5 @@
-//! What the tests of this project share: the test world, a real Kubernetes with real Flux and a played GitLab.
+//! What the tests of this project share: the programs under test, and the test world, a real Kubernetes with real
+//! Flux and a played GitLab.
 
+pub mod programs;
 pub mod world;

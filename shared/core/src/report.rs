@@ -74,7 +74,7 @@ pub struct Problem {
     /// What was found.
     pub finding: Finding,
     /// What follows from it, by code and object.
-    pub consequences: Vec<Problem>,
+    pub consequences: Vec<Self>,
 }
 
 impl Problem {
@@ -208,12 +208,16 @@ fn exit(found: &[Problem], checks: &[CheckLine], facts: &Facts<'_>, fail_on: Sev
     if could_not || found.iter().any(denied) { Exit::Unknown } else { Exit::Fine }
 }
 
+/// Checks that see that something does not work rather than why: on one object, the others explain them.
+const SYMPTOMS: &[u16] = &[208, 307, 308];
+
 /// Puts each finding under the nearest cause, and the causes into the order in which to mend them.
 ///
 /// A finding explains another when the other's object needs its object ([`crate::facts::graph::Graph`]), or when
-/// both are on one object and its code is the lower one of the same area or of an earlier part of the path.
+/// both are on one object and its check says more of the reason: no [`SYMPTOMS`], then the lower code.
 fn arrange(mut found: Vec<Problem>, facts: &Facts<'_>) -> Vec<Problem> {
-    found.sort_by(|a, b| (a.check.code, &a.finding.subject).cmp(&(b.check.code, &b.finding.subject)));
+    let rank = |p: &Problem| (SYMPTOMS.contains(&p.check.code), p.check.code);
+    found.sort_by(|a, b| (rank(a), &a.finding.subject).cmp(&(rank(b), &b.finding.subject)));
     let causes: Vec<Option<usize>> = (0..found.len()).map(|i| cause_of(i, &found, facts)).collect();
     let roots: Vec<usize> = (0..found.len()).map(|i| root_of(i, &causes)).collect();
     let mut places: Vec<Option<Problem>> = found.into_iter().map(Some).collect();

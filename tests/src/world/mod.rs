@@ -97,6 +97,9 @@ pub struct World {
     _janitor: Option<Process>,
 }
 
+/// Environment variable that turns every test left out into a failure.
+pub const COMPLETE: &str = "GITLAB_AGENT_TESTS_COMPLETE";
+
 impl World {
     /// Builds what the cache lacks, starts an instance, and returns when everything was asked to come up.
     ///
@@ -123,8 +126,8 @@ impl World {
         static SHARED: OnceLock<Result<Option<World>, String>> = OnceLock::new();
         let start = || match Self::start(Options::default()) {
             Ok(world) => world.wait_healthy().map(|()| Some(world)).map_err(|error| format!("{error:#}")),
-            Err(error) if error.is::<GoMissing>() => {
-                progress::line(format_args!("left out: {error}"));
+            Err(error) if error.is::<GoMissing>() && std::env::var_os(COMPLETE).is_none() => {
+                progress::line(format_args!("left out: the tests in the test world, because {error}"));
                 Ok(None)
             }
             Err(error) => Err(format!("{error:#}")),
@@ -133,6 +136,24 @@ impl World {
             Ok(world) => Ok(world.as_ref()),
             Err(error) => bail!("{error}"),
         }
+    }
+
+    /// Runs a test alone in the shared world, or leaves it out where there is none.
+    ///
+    /// # Errors
+    /// Those of the test, and of starting the world.
+    pub fn with(test: impl FnOnce(&Self) -> Result<()>) -> Result<()> {
+        let _alone = Self::alone();
+        match Self::shared()? {
+            Some(world) => test(world),
+            None => Ok(()),
+        }
+    }
+
+    /// Held by the one test of this process that may use a world now: tests change it, and the machine is small.
+    pub fn alone() -> MutexGuard<'static, ()> {
+        static ALONE: Mutex<()> = Mutex::new(());
+        ALONE.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn start_once(options: &Options, components: &Components) -> Result<Self> {

@@ -7,7 +7,7 @@ use super::workload::selects;
 use super::{Facts, HasMeta, secret};
 use crate::object::ObjectRef;
 use crate::snapshot::kinds::{HelmRelease, Lease, Pod, Workload};
-use crate::snapshot::{Listing, Observed, SecretShape, Snapshot, Why, WhyKind};
+use crate::snapshot::{Listing, Observed, PodLog, SecretShape, Snapshot, Why, WhyKind};
 
 /// How far back an error in the log still counts as present: twice agentk's longest back-off of five minutes.
 const LOG_IS_PRESENT: SignedDuration = SignedDuration::from_mins(10);
@@ -95,6 +95,30 @@ impl<'s> Agent<'s> {
         pod.status.container_statuses.iter().find_map(started).or(pod.status.start_time)
     }
 
+    /// When the token in the Secret last changed; the Secret's creation where nobody recorded who owns the key. None
+    /// where no such Secret exists.
+    ///
+    /// # Errors
+    /// The Secret is not known, or tells no time.
+    pub fn token_changed_at(&self) -> Result<Option<Timestamp>, Why> {
+        let Some(secret) = self.secret.clone()? else { return Ok(None) };
+        let key = secret.keys.get("token").and_then(|token| token.changed_at);
+        let changed = key.or(secret.metadata.creation_timestamp).ok_or_else(|| {
+            let asked = format!("when Secret {}/{} changed", secret.metadata.namespace, secret.metadata.name);
+            Why::new(WhyKind::Unreadable, asked, "it has neither managed fields nor a creation time")
+        })?;
+        Ok(Some(changed))
+    }
+
+    /// Whether every living pod read its token before the Secret last changed: a token that GitLab refuses is then
+    /// not the one that the Secret holds. False where that is not known.
+    pub fn runs_with_an_old_token(&self) -> bool {
+        let newest =
+            self.living().ok().and_then(|pods| pods.into_iter().filter_map(Self::token_read_at).max());
+        let changed = self.token_changed_at().ok().flatten();
+        newest.zip(changed).is_some_and(|(started, changed)| started < changed)
+    }
+
     /// The Lease's holder, where a living pod holds it and renewed it in time.
     pub fn leader(&self, now: Timestamp) -> Result<Option<&'s Pod>, Why> {
         let Some(lease) = self.lease.clone()? else { return Ok(None) };
@@ -104,13 +128,36 @@ impl<'s> Agent<'s> {
         Ok(self.living()?.into_iter().find(|p| lease.is_held_by(&p.metadata.name)))
     }
 
+    /// Why a missing Lease means nothing yet; none where a pod runs for longer than a minute, or none runs.
+    ///
+    /// # Errors
+    /// The pods are not known.
+    pub fn just_started(&self, now: Timestamp) -> Result<Option<Why>, Why> {
+        let oldest = self.living()?.into_iter().filter_map(Self::token_read_at).min();
+        let young = oldest.is_some_and(|at| now.duration_since(at) < LEASE_IS_DUE);
+        let asked = || format!("Lease of agentk in namespace {}", self.namespace());
+        Ok(young.then(|| Why::new(WhyKind::NotAsked, asked(), "agentk started less than a minute ago")))
+    }
+
+    /// Lines of the last minutes that are errors and that no rule knows, oldest first.
+    ///
+    /// # Errors
+    /// The log is not known.
+    pub fn unknown_errors(&self, now: Timestamp) -> Result<Vec<&LogLine>, Why> {
+        let lines = self.lines.as_ref().map_err(Clone::clone)?;
+        let unknown =
+            |line: &&LogLine| line.level >= Level::Error && !line.is_noise() && line.fault().is_none();
+        let said = |line: &&LogLine| !line.text().trim().is_empty();
+        Ok(lines.iter().map(|(_, l)| l).filter(|l| is_present(l, now)).filter(unknown).filter(said).collect())
+    }
+
     /// Faults in the log that count as present, newest first, each rule once.
     pub fn present_faults(&self, now: Timestamp) -> Result<Vec<(&'static Rule, &LogLine)>, Why> {
         let lines = self.lines.as_ref().map_err(Clone::clone)?;
         let mut found: Vec<(&'static Rule, &LogLine)> = Vec::new();
         for (_, line) in lines.iter().rev() {
-            let present = line.at.is_none_or(|at| now.duration_since(at) <= LOG_IS_PRESENT);
-            let Some(rule) = line.fault().filter(|_| present && line.level >= Level::Info) else { continue };
+            let counts = |rule: &&Rule| line.level >= Level::Info && (rule.lasting || is_present(line, now));
+            let Some(rule) = line.fault().filter(counts) else { continue };
             if !found.iter().any(|(known, _)| std::ptr::eq(*known, rule)) {
                 found.push((rule, line));
             }
@@ -142,20 +189,18 @@ impl<'s> Agent<'s> {
             let name = &leader.metadata.name;
             return Ok(Connection::Connected(format!("{name} holds the Lease, and the log shows no fault")));
         }
-        let oldest = living.iter().filter_map(|p| Self::token_read_at(p)).min();
-        if oldest.is_some_and(|at| now.duration_since(at) < LEASE_IS_DUE) {
-            let asked = format!("Lease of agentk in namespace {}", self.namespace());
-            return Ok(Connection::Unknown(Why::new(
-                WhyKind::NotAsked,
-                asked,
-                "agentk started less than a minute ago",
-            )));
+        if let Some(why) = self.just_started(now)? {
+            return Ok(Connection::Unknown(why));
         }
         Ok(Connection::Disconnected(
             None,
             "no living pod holds the agent's Lease: agentk takes it once it has its configuration from GitLab".to_owned(),
         ))
     }
+}
+
+fn is_present(line: &LogLine, now: Timestamp) -> bool {
+    line.at.is_none_or(|at| now.duration_since(at) <= LOG_IS_PRESENT)
 }
 
 impl Lease {
@@ -183,6 +228,12 @@ pub(super) fn find(s: &Snapshot) -> Vec<Agent<'_>> {
         spec.containers.iter().any(|c| is_agentk(&c.image, &c.args))
     };
     s.deployments.items.iter().filter(is_agent).map(|d| join(s, d)).collect()
+}
+
+/// HelmReleases of the `gitlab-agent` chart.
+pub(super) fn releases(s: &Snapshot) -> impl Iterator<Item = &HelmRelease> {
+    let is_agent = |r: &&HelmRelease| r.spec.chart.as_ref().is_some_and(|c| c.spec.chart == "gitlab-agent");
+    s.helm_releases.items.iter().filter(is_agent)
 }
 
 fn is_agentk(image: &str, args: &[String]) -> bool {
@@ -256,9 +307,24 @@ fn lines<'s>(s: &'s Snapshot, deployment: &Workload) -> Result<Vec<(&'s str, Log
 impl<'s> Facts<'s> {
     /// HelmReleases of the `gitlab-agent` chart, whether or not a Deployment came of them.
     pub fn agent_releases(&self) -> impl Iterator<Item = &'s HelmRelease> {
-        let is_agent =
-            |r: &&HelmRelease| r.spec.chart.as_ref().is_some_and(|c| c.spec.chart == "gitlab-agent");
-        self.snapshot.helm_releases.items.iter().filter(is_agent)
+        releases(self.snapshot)
+    }
+
+    /// Why lines of an agent's log are not known: one reason for each living pod whose log was not read.
+    pub fn log_gaps(&self, agent: &Agent<'s>) -> Vec<Why> {
+        let living = agent.living().unwrap_or_default();
+        let gap = |pod: &Pod| {
+            let own = |l: &&PodLog| l.namespace == pod.metadata.namespace && l.pod == pod.metadata.name;
+            match self.snapshot.logs.iter().find(own) {
+                Some(log) => log.lines.get().err(),
+                None => Some(Why::new(
+                    WhyKind::NotAsked,
+                    format!("log of pod {}/{}", pod.metadata.namespace, pod.metadata.name),
+                    "it was not read",
+                )),
+            }
+        };
+        living.into_iter().filter_map(gap).collect()
     }
 
     /// Why more agents may exist than were seen.

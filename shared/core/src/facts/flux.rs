@@ -3,7 +3,7 @@
 use super::Facts;
 use crate::object::ObjectRef;
 use crate::snapshot::kinds::{Kustomization, Workload};
-use crate::snapshot::{Listing, Why};
+use crate::snapshot::{Listing, Snapshot, Why};
 
 /// The controllers, with what stops when they do. The order is that of the path from Git to pod.
 pub const CONTROLLERS: &[(&str, &str)] = &[
@@ -72,18 +72,33 @@ impl<'s> Facts<'s> {
         CONTROLLERS.iter().find_map(label)
     }
 
-    /// The Kustomization that manages Flux itself: the one named on the controllers' labels, else the one that
-    /// has the Flux namespace's name, as `flux bootstrap` makes it.
+    /// The Kustomization that manages Flux itself, and its name; see [`bootstrap`].
     ///
     /// # Errors
     /// The Deployments or Kustomizations of the Flux namespace could not be listed.
     pub fn bootstrap(&self) -> Result<(ObjectRef, Option<&'s Kustomization>), Why> {
-        let namespace = self.snapshot.flux_namespace.as_str();
-        let labels = self.controller("kustomize-controller")?.map(|d| &d.metadata);
-        let label = |key| labels.and_then(|m| m.label(key));
-        let name = label("kustomize.toolkit.fluxcd.io/name").unwrap_or(namespace);
-        let namespace = label("kustomize.toolkit.fluxcd.io/namespace").unwrap_or(namespace);
-        let found = self.snapshot.kustomizations.find(namespace, name)?;
-        Ok((ObjectRef::new("Kustomization", namespace, name), found))
+        bootstrap(self.snapshot)
     }
+
+    /// The pseudo object that stands for "Flux is managed from Git": it needs the Kustomization that manages Flux.
+    pub fn bootstrap_object(&self, kustomization: &ObjectRef) -> ObjectRef {
+        bootstrap_object(&self.snapshot.flux_namespace, kustomization)
+    }
+}
+
+/// The Kustomization that manages Flux itself: the one named on the controllers' labels, else the one that has the
+/// Flux namespace's name, as `flux bootstrap` makes it.
+pub(crate) fn bootstrap(s: &Snapshot) -> Result<(ObjectRef, Option<&Kustomization>), Why> {
+    let namespace = s.flux_namespace.as_str();
+    let labels = controller(&s.deployments, namespace, "kustomize-controller")?.map(|d| &d.metadata);
+    let label = |key| labels.and_then(|m| m.label(key));
+    let name = label("kustomize.toolkit.fluxcd.io/name").unwrap_or(namespace);
+    let namespace = label("kustomize.toolkit.fluxcd.io/namespace").unwrap_or(namespace);
+    let found = s.kustomizations.find(namespace, name)?;
+    Ok((ObjectRef::new("Kustomization", namespace, name), found))
+}
+
+/// See [`Facts::bootstrap_object`].
+pub(crate) fn bootstrap_object(flux_namespace: &str, kustomization: &ObjectRef) -> ObjectRef {
+    ObjectRef::new("Bootstrap", flux_namespace, &kustomization.name)
 }

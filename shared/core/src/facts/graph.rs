@@ -6,7 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::agent::Agent;
-use super::flux::{CONTROLLERS, controller, controller_of};
+use super::flux::{CONTROLLERS, bootstrap, bootstrap_object, controller, controller_of};
+use super::token_secret::{self, NamedSecret};
 use super::{Facts, InventoryEntry};
 use crate::object::ObjectRef;
 use crate::snapshot::Snapshot;
@@ -22,9 +23,12 @@ impl Graph {
     /// Builds the graph of a snapshot.
     pub(super) fn build(s: &Snapshot, agents: &[Agent<'_>]) -> Self {
         let mut graph = Self::default();
+        let misnamed: Vec<_> = token_secret::named(s).filter(|n| n.is_misnamed(s)).collect();
         graph.add_sources(s);
-        graph.add_appliers(s);
+        graph.add_kustomizations(s);
+        graph.add_releases(s, &misnamed);
         graph.add_receivers(s, agents);
+        graph.add_bootstrap(s);
         for agent in agents {
             graph.add_agent(agent);
         }
@@ -80,7 +84,7 @@ impl Graph {
         }
     }
 
-    fn add_appliers(&mut self, s: &Snapshot) {
+    fn add_kustomizations(&mut self, s: &Snapshot) {
         for k in &s.kustomizations.items {
             let object = k.metadata.object("Kustomization");
             self.add_controller(s, &object);
@@ -92,6 +96,11 @@ impl Graph {
             }
             self.add_inventory(&object, &k.status.inventory);
         }
+    }
+
+    /// A release that names a Secret that does not exist, while another is meant, is the cause: the Secret, agentk's
+    /// Deployment and all behind it hang on the release. So its own wait for that Deployment is left out.
+    fn add_releases(&mut self, s: &Snapshot, misnamed: &[NamedSecret<'_>]) {
         for r in &s.helm_releases.items {
             let object = r.metadata.object("HelmRelease");
             self.add_controller(s, &object);
@@ -109,7 +118,10 @@ impl Graph {
                 need.kind = "HelmRelease".to_owned();
                 self.add(&object, need);
             }
-            self.add_inventory(&object, &r.status.inventory);
+            match misnamed.iter().find(|named| std::ptr::eq(named.release, r)) {
+                Some(named) => self.add(&named.object, object),
+                None => self.add_inventory(&object, &r.status.inventory),
+            }
         }
     }
 
@@ -140,6 +152,15 @@ impl Graph {
         }
     }
 
+    fn add_bootstrap(&mut self, s: &Snapshot) {
+        let Ok((kustomization, found)) = bootstrap(s) else { return };
+        let object = bootstrap_object(&s.flux_namespace, &kustomization);
+        if let Some(found) = found {
+            self.add(&object, Facts::resolve(&found.spec.source_ref, &kustomization.namespace));
+        }
+        self.add(&object, kustomization);
+    }
+
     fn add_agent(&mut self, agent: &Agent<'_>) {
         let object = agent.object();
         if let Some(secret) = agent.secret_object() {
@@ -164,6 +185,8 @@ pub fn expected_receiver(namespace: &str, repository: &str) -> ObjectRef {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fixture;
+    use crate::snapshot::{Observed, SecretEntry};
 
     #[test]
     fn needs_are_found_through_others_and_cycles_end() {
@@ -173,5 +196,38 @@ mod tests {
         graph.add(&b, c.clone());
         graph.add(&c, a.clone());
         assert_eq!(graph.needs(&a), [b, c]);
+    }
+
+    #[test]
+    fn the_bootstrap_needs_its_kustomization_and_source() {
+        let snapshot = fixture::healthy();
+        let facts = Facts::derive(&snapshot);
+        let needs = facts.graph.needs(&ObjectRef::new("Bootstrap", "flux-system", "flux-system"));
+        for kind in ["Kustomization", "GitRepository"] {
+            assert!(needs.contains(&ObjectRef::new(kind, "flux-system", "flux-system")), "{kind}: {needs:?}");
+        }
+    }
+
+    #[test]
+    fn a_misnamed_secret_hangs_on_the_release_that_names_it() {
+        let mut s = fixture::healthy();
+        let [release, deployment, secret] =
+            [("HelmRelease", "gitlab-agent"), ("Deployment", "gitlab-agent-v2"), ("Secret", "other")]
+                .map(|(kind, name)| ObjectRef::new(kind, "gitlab", name));
+        s.helm_releases.items[0].spec.values.secret_name = Some("other".to_owned());
+        s.secrets.push(SecretEntry {
+            namespace: "gitlab".to_owned(),
+            name: "other".to_owned(),
+            shape: Observed::Known(None),
+        });
+        let volumes = &mut fixture::deployment_mut(&mut s, "gitlab-agent-v2").spec.template.spec.volumes;
+        volumes[0].secret.as_mut().expect("a Secret").secret_name = "other".to_owned();
+        let graph = |s: &Snapshot| Facts::derive(s).graph;
+        assert!(graph(&s).needs(&secret).contains(&release));
+        assert!(graph(&s).needs(&deployment).contains(&release));
+        assert!(!graph(&s).needs(&release).contains(&secret), "no circle");
+        fixture::secret(&mut s, "gitlab", "gitlab-agent-token").keys.clear();
+        assert!(graph(&s).needs(&secret).is_empty(), "no other Secret is meant");
+        assert!(graph(&s).needs(&release).contains(&secret));
     }
 }

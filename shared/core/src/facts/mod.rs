@@ -1,11 +1,14 @@
 //! A snapshot joined into what the checks ask about. Nothing here judges.
 
 pub mod agent;
+pub mod duration;
 pub mod failure;
 pub mod flux;
 pub mod graph;
+pub mod host;
 pub mod log;
 pub mod readiness;
+pub mod token_secret;
 pub mod workload;
 
 use std::collections::BTreeMap;
@@ -72,21 +75,45 @@ impl<'s> Facts<'s> {
 
     /// Who applied each object: from the inventories of Kustomizations and HelmReleases.
     pub fn owners(&self) -> BTreeMap<ObjectRef, ObjectRef> {
+        let entries = self.inventories().flat_map(|(owner, inventory, _)| {
+            inventory.entries.iter().filter_map(InventoryEntry::object).map(move |o| (o, owner.clone()))
+        });
+        entries.collect()
+    }
+
+    /// The Deployments, StatefulSets and DaemonSets of this cluster that Kustomizations and HelmReleases applied,
+    /// each with who applied it. What was applied to another cluster (`spec.kubeConfig`) is left out.
+    pub fn applied_workloads(&self) -> BTreeMap<ObjectRef, ObjectRef> {
+        let here = self.inventories().filter(|(_, _, elsewhere)| !elsewhere);
+        let entries = here.flat_map(|(owner, inventory, _)| {
+            inventory.entries.iter().filter_map(InventoryEntry::workload).map(move |o| (o, owner.clone()))
+        });
+        entries.collect()
+    }
+
+    /// Each applier with its inventory, and whether that is of another cluster.
+    fn inventories(&self) -> impl Iterator<Item = (ObjectRef, &'s Inventory, bool)> {
         let s = self.snapshot;
         let kustomizations =
-            s.kustomizations.items.iter().map(|k| (k.metadata.object("Kustomization"), &k.status.inventory));
+            s.kustomizations.items.iter().map(|k| {
+                (k.metadata.object("Kustomization"), &k.status.inventory, k.spec.kube_config.is_some())
+            });
         let releases =
-            s.helm_releases.items.iter().map(|r| (r.metadata.object("HelmRelease"), &r.status.inventory));
-        kustomizations
-            .chain(releases)
-            .flat_map(|(owner, inventory)| {
-                inventory.entries.iter().filter_map(InventoryEntry::object).map(move |o| (o, owner.clone()))
-            })
-            .collect()
+            s.helm_releases.items.iter().map(|r| {
+                (r.metadata.object("HelmRelease"), &r.status.inventory, r.spec.kube_config.is_some())
+            });
+        kustomizations.chain(releases)
     }
 }
 
 impl InventoryEntry {
+    /// The object, where it is a Deployment, StatefulSet or DaemonSet of Kubernetes; other API groups have kinds of
+    /// the same names.
+    pub fn workload(&self) -> Option<ObjectRef> {
+        let kinds = ["_apps_Deployment", "_apps_StatefulSet", "_apps_DaemonSet"];
+        kinds.iter().any(|kind| self.id.ends_with(kind)).then(|| self.object()).flatten()
+    }
+
     /// The object that the entry's id names: `<namespace>_<name>_<group>_<kind>`, with `__` for `:` in RBAC names.
     pub fn object(&self) -> Option<ObjectRef> {
         let (rest, kind) = self.id.rsplit_once('_')?;
@@ -136,5 +163,20 @@ mod tests {
             Some(ObjectRef::new("ClusterRole", "", "a:b"))
         );
         assert_eq!(entry("junk"), None);
+    }
+
+    #[test]
+    fn applied_workloads_are_those_of_kubernetes_in_this_cluster() {
+        let entry = |id: &str| InventoryEntry { id: id.to_owned(), v: "v1".to_owned() };
+        let mut snapshot = crate::fixture::healthy();
+        let applied = |s: &Snapshot| Facts::derive(s).applied_workloads().into_keys().collect::<Vec<_>>();
+        let nginx = ObjectRef::new("Deployment", "example-nginx", "nginx");
+        let agent = ObjectRef::new("Deployment", "gitlab", "gitlab-agent-v2");
+        assert_eq!(applied(&snapshot), [nginx.clone(), agent.clone()]);
+        let inventory = &mut snapshot.kustomizations.items[1].status.inventory;
+        inventory.entries.push(entry("example-nginx_db_apps.kruise.io_StatefulSet"));
+        assert_eq!(applied(&snapshot), [nginx, agent.clone()]);
+        snapshot.kustomizations.items[1].spec.kube_config = Some(RemoteCluster {});
+        assert_eq!(applied(&snapshot), [agent]);
     }
 }

@@ -3,7 +3,9 @@
 //! Most real failures are not `Stalled`: a source that cannot be fetched is `Ready=False` with
 //! `Reconciling=True, ProgressingWithRetry`, so that counts as failed, not as in progress.
 
-use crate::snapshot::kinds::{Condition, condition};
+use jiff::{SignedDuration, Timestamp};
+
+use crate::snapshot::kinds::{Condition, Meta, condition};
 
 /// Where an object stands.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -20,6 +22,21 @@ pub enum Readiness<'c> {
     Progressing(&'c Condition),
     /// Its controller has not yet said anything of the present generation.
     NotObserved,
+}
+
+/// Since when an object is in its present state: the last change of `Ready`, else its creation.
+pub fn since(conditions: &[Condition], metadata: &Meta) -> Option<Timestamp> {
+    condition(conditions, "Ready").and_then(|c| c.last_transition_time).or(metadata.creation_timestamp)
+}
+
+/// Whether an object has been in its present state for longer than this. Unknown times count as long.
+pub fn lasts(conditions: &[Condition], metadata: &Meta, now: Timestamp, patience: SignedDuration) -> bool {
+    since(conditions, metadata).is_none_or(|since| now.duration_since(since) > patience)
+}
+
+/// Whether a condition says that the source has no artifact (kustomize-controller's and helm-controller's words).
+fn lacks_artifact(ready: &Condition) -> bool {
+    ready.reason == "SourceNotReady" || ready.message.to_lowercase().starts_with("source artifact not found")
 }
 
 /// Reads the state out of conditions. `observed` is `status.observedGeneration`.
@@ -45,6 +62,7 @@ pub fn readiness<'c>(
         ("True", _) if seen > 0 && seen < generation => Readiness::NotObserved,
         ("True", _) => Readiness::Ready,
         ("False", "DependencyNotReady") => Readiness::Waiting(ready),
+        ("False", _) if lacks_artifact(ready) => Readiness::Waiting(ready),
         ("False", "HealthCheckCanceled") => Readiness::Progressing(ready),
         ("False", _) => Readiness::Failed(ready),
         _ => Readiness::Progressing(ready),
@@ -76,9 +94,26 @@ mod tests {
         assert_eq!(readiness(&[at("Ready", "True", "Succeeded")], 1, 1, true), Readiness::Suspended);
         let waiting = [at("Ready", "False", "DependencyNotReady")];
         assert!(matches!(readiness(&waiting, 1, 1, false), Readiness::Waiting(_)));
+        let no_source = at("Ready", "False", "ArtifactFailed");
+        let no_source =
+            [Condition { message: "Source artifact not found, retrying in 30s".into(), ..no_source }];
+        assert!(matches!(readiness(&no_source, 1, 1, false), Readiness::Waiting(_)));
         let working = [at("Ready", "Unknown", "Progressing")];
         assert!(matches!(readiness(&working, 1, 1, false), Readiness::Progressing(_)));
         let stalled = [at("Stalled", "True", "AccessDenied"), at("Ready", "True", "Succeeded")];
         assert!(matches!(readiness(&stalled, 1, 1, false), Readiness::Failed(_)));
+    }
+
+    #[test]
+    fn the_state_lasts_since_ready_changed() {
+        let now: Timestamp = "2026-11-02T10:00:00Z".parse().expect("a time");
+        let minutes = SignedDuration::from_mins;
+        let made = Meta { creation_timestamp: Some(now - minutes(20)), ..Meta::default() };
+        let changed =
+            [Condition { last_transition_time: Some(now - minutes(3)), ..at("Ready", "False", "x") }];
+        assert!(lasts(&[], &made, now, minutes(10)));
+        assert!(!lasts(&changed, &made, now, minutes(10)));
+        assert!(lasts(&changed, &made, now, minutes(2)));
+        assert!(lasts(&[], &Meta::default(), now, minutes(10)));
     }
 }

@@ -4,6 +4,9 @@ use crate::object::ObjectRef;
 use crate::snapshot::kinds::{ContainerStatus, Pod, StringMap, Workload, condition};
 use crate::snapshot::{Listing, Why};
 
+/// The reason of a workload that has its pods, but not yet those of its present spec.
+pub const ROLLING_OUT: &str = "RollingOut";
+
 /// Why a workload does not run as wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trouble {
@@ -38,7 +41,7 @@ impl Workload {
     pub fn pods<'s>(&self, pods: &'s Listing<Pod>) -> Result<Vec<&'s Pod>, Why> {
         let mut own = pods.in_namespace(&self.metadata.namespace)?;
         own.retain(|p| selects(&self.spec.selector.match_labels, &p.metadata.labels));
-        own.sort_by(|a, b| b.metadata.creation_timestamp.cmp(&a.metadata.creation_timestamp));
+        own.sort_by_key(|p| std::cmp::Reverse(p.metadata.creation_timestamp));
         Ok(own)
     }
 
@@ -48,14 +51,23 @@ impl Workload {
             return None;
         }
         let from_pods = self.pods(pods).ok().and_then(|own| own.into_iter().find_map(pod_trouble));
-        from_pods.or_else(|| self.condition_trouble()).or_else(|| {
-            let (wanted, ready) = self.readiness(kind);
-            Some(Trouble {
-                reason: "NotReady".to_owned(),
-                message: format!("{ready} of {wanted} pods are ready"),
-                pod: None,
-            })
-        })
+        from_pods.or_else(|| self.condition_trouble()).or_else(|| Some(self.shortfall(kind)))
+    }
+
+    /// What its counters alone say.
+    fn shortfall(&self, kind: &str) -> Trouble {
+        let (wanted, ready) = self.readiness(kind);
+        let (reason, message) = if ready < wanted {
+            ("NotReady", format!("{ready} of {wanted} pods are ready"))
+        } else if self.status.observed_generation < self.metadata.generation {
+            (ROLLING_OUT, "Kubernetes has not yet acted on its present spec".to_owned())
+        } else {
+            (
+                ROLLING_OUT,
+                format!("{} of {wanted} pods are of its present spec", self.status.updated_replicas),
+            )
+        };
+        Trouble { reason: reason.to_owned(), message, pod: None }
     }
 
     fn condition_trouble(&self) -> Option<Trouble> {
@@ -166,5 +178,33 @@ mod tests {
         }
         assert_eq!(pod_trouble(&pod(r#"{"conditions":[{"type":"Ready","status":"True"}]}"#)), None);
         assert_eq!(pod_trouble(&pod(r#"{"phase":"Succeeded"}"#)), None);
+    }
+
+    #[test]
+    fn a_rollout_under_way_is_told_from_missing_pods() {
+        let trouble = |status: &str| {
+            let json =
+                format!(r#"{{"metadata":{{"generation":2}},"spec":{{"replicas":2}},"status":{status}}}"#);
+            let workload: Workload = serde_json::from_str(&json).expect("a workload");
+            workload.trouble("Deployment", &Listing::default()).map(|t| (t.reason, t.message))
+        };
+        let found = |reason: &str, message: &str| Some((reason.to_owned(), message.to_owned()));
+        for (status, expected) in [
+            (
+                r#"{"observedGeneration":2,"readyReplicas":1,"updatedReplicas":2}"#,
+                found("NotReady", "1 of 2 pods are ready"),
+            ),
+            (
+                r#"{"observedGeneration":2,"readyReplicas":2,"updatedReplicas":1}"#,
+                found(ROLLING_OUT, "1 of 2 pods are of its present spec"),
+            ),
+            (
+                r#"{"observedGeneration":1,"readyReplicas":2,"updatedReplicas":2}"#,
+                found(ROLLING_OUT, "Kubernetes has not yet acted on its present spec"),
+            ),
+            (r#"{"observedGeneration":2,"readyReplicas":2,"updatedReplicas":2}"#, None),
+        ] {
+            assert_eq!(trouble(status), expected, "{status}");
+        }
     }
 }

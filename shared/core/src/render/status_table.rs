@@ -83,51 +83,63 @@ fn agents(status: &Status, style: &Style, wide: bool) -> String {
     if status.agents.is_empty() {
         return format!("{title}\n  none seen\n");
     }
-    let mut table = table(style, wide);
+    // Never wrapped: each agent's details stand under its one row.
+    let mut table = table(style, true);
     for agent in &status.agents {
-        table.add_row(agent_cells(agent, status.report.observed_at, wide));
+        table.add_row(agent_cells(agent, status.report.observed_at));
     }
-    format!("{title}\n{}\n", signs(style, &indent(&table)))
+    let rows: Vec<String> = indent(&table).lines().map(str::to_owned).collect();
+    let mut out = vec![title];
+    for (row, agent) in rows.iter().zip(&status.agents) {
+        out.push(signs(style, row));
+        out.extend(
+            agent_details(agent, wide)
+                .iter()
+                .map(|l| format!("    {}", style.faint(&cut(l, style.width.saturating_sub(4), wide)))),
+        );
+    }
+    out.join("\n") + "\n"
 }
 
-fn agent_cells(agent: &AgentRow, now: Timestamp, wide: bool) -> Vec<String> {
+fn agent_cells(agent: &AgentRow, now: Timestamp) -> Vec<String> {
     let well = agent.ready >= agent.wanted && agent.wanted > 0;
-    let sign = match agent.connected {
-        Some(true) if well => "✓",
-        None => "?",
-        _ => "✗",
-    };
-    let connected = match (agent.connected, &agent.leader) {
-        (Some(true), Some(leader)) if wide => format!("connected, leader {leader}"),
-        (Some(true), _) => "connected".to_owned(),
-        (Some(false), _) if wide => format!("not connected: {}", agent.evidence),
-        (Some(false), _) => "not connected".to_owned(),
-        (None, _) => "connection unknown".to_owned(),
+    let (sign, connected) = match agent.connected {
+        Some(true) if well => ("✓", "connected"),
+        Some(true) => ("✗", "connected"),
+        Some(false) => ("✗", "not connected"),
+        None => ("?", "connection unknown"),
     };
     let youngest = agent.pods.iter().filter_map(|p| p.started_at).max();
     let up = youngest.map(|at| format!("up {}", age(now, at))).unwrap_or_default();
     let restarts: i64 = agent.pods.iter().map(|p| p.restarts).sum();
-    let mut cells = vec![
+    let restarts =
+        usize::try_from(restarts).ok().filter(|n| *n > 0).map(|n| count(n, "restart")).unwrap_or_default();
+    let cells = [
         format!("{sign} {}/{}", agent.namespace, agent.name),
         agent.version.as_ref().map_or("version unknown".to_owned(), |v| format!("v{v}")),
         format!("{}/{} pods", agent.ready, agent.wanted),
-        if restarts > 0 {
-            format!("{up}, {}", count(usize::try_from(restarts).unwrap_or_default(), "restart"))
-        } else {
-            up
-        },
-        connected,
+        join(&up, &restarts),
+        connected.to_owned(),
     ];
-    let kas = agent.kas_address.clone().unwrap_or_default();
-    cells.push(if wide {
-        kas
-    } else {
-        kas.trim_start_matches("wss://").trim_end_matches("/-/kubernetes-agent/").to_owned()
-    });
-    if wide {
-        cells.push(agent.id.map(|id| format!("agent {id}")).unwrap_or_default());
-    }
     cells.iter().map(|c| visible(c)).collect()
+}
+
+/// What does not fit on the agent's row: where it connects to, which pod leads, and why it is not connected.
+fn agent_details(agent: &AgentRow, wide: bool) -> Vec<String> {
+    let kas = agent.kas_address.as_ref().map(|address| format!("kas {address}"));
+    let id = agent.id.map(|id| format!("agent {id}"));
+    let leader = agent.leader.as_ref().map_or("no leader".to_owned(), |pod| format!("leader {pod}"));
+    let first: Vec<String> = kas.into_iter().chain(id).collect();
+    let mut lines = vec![first.join(" · "), leader];
+    if agent.connected != Some(true) {
+        lines.push(agent.evidence.clone());
+    }
+    if wide {
+        lines
+            .extend(agent.pods.iter().map(|p| format!("pod {} {} restarts {}", p.name, p.phase, p.restarts)));
+    }
+    lines.retain(|l| !l.is_empty());
+    lines.iter().map(|l| visible(l)).collect()
 }
 
 fn sources(status: &Status, style: &Style, wide: bool) -> String {

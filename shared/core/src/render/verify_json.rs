@@ -60,7 +60,7 @@ struct ProblemOut<'r> {
     message: &'r str,
     evidence: &'r [String],
     remedy: RemedyOut<'r>,
-    consequences: Vec<ProblemOut<'r>>,
+    consequences: Vec<Self>,
 }
 
 #[derive(Serialize)]

@@ -321,7 +321,12 @@ shape! {
         source_ref: CrossRef,
         /// Kustomizations that must be ready first.
         depends_on: Vec<CrossRef>,
+        /// Set when it applies to another cluster.
+        kube_config: Option<RemoteCluster>,
     }
+
+    /// `spec.kubeConfig`: another cluster; nothing of it is read.
+    RemoteCluster {}
 
     /// `status` of a Kustomization.
     KustomizationStatus {
@@ -381,6 +386,8 @@ shape! {
         depends_on: Vec<CrossRef>,
         /// The values of the `gitlab-agent` chart that are read.
         values: AgentValues,
+        /// Set when it installs into another cluster.
+        kube_config: Option<RemoteCluster>,
     }
 
     /// `spec.chart` of a HelmRelease.

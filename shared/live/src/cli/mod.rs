@@ -28,6 +28,9 @@ pub struct Common {
     /// Read a recording (`kubectl gitlab-agent snapshot`) instead of a cluster
     #[arg(long, value_name = "FILE")]
     pub from: Option<PathBuf>,
+    /// Also write what was observed to this file, as `snapshot` does
+    #[arg(long, value_name = "FILE", conflicts_with = "from")]
+    pub record: Option<PathBuf>,
     /// Look only at this namespace, and Flux's own; otherwise at all
     #[arg(short, long, conflicts_with = "all_namespaces")]
     pub namespace: Option<String>,
@@ -74,6 +77,9 @@ impl Common {
         if self.access.verbose > 0 {
             let (requests, bytes) = (&client.cost.requests, &client.cost.bytes);
             note(&format!("{} requests, {} bytes", requests.load(ORDER), bytes.load(ORDER)));
+        }
+        if let Some(file) = &self.record {
+            recording::write(&snapshot, file)?;
         }
         Ok(snapshot)
     }

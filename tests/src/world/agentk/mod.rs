@@ -60,7 +60,7 @@ impl Agentk {
             paused: false,
             receivers: true,
             push_events: true,
-            lapse_when_refused: true,
+            lapse_when_refused: false,
             revocation_notice: Duration::from_secs(2),
             webhook_url: world.webhook_url(),
         };

@@ -1,0 +1,126 @@
+//! Whether a Flux controller runs: shared by GA202 to GA205.
+
+use super::workload::unwell;
+use super::{Finding, Judgement, Remedy};
+use crate::facts::flux::CONTROLLERS;
+use crate::facts::{Facts, Why, Workload};
+use crate::object::ObjectRef;
+
+/// Looks at one controller; its Deployment when nothing is wrong with it.
+pub(super) fn running<'s>(
+    facts: &Facts<'s>,
+    judgement: &mut Judgement,
+    name: &str,
+) -> Result<Option<&'s Workload>, Why> {
+    let found = facts.controller(name)?;
+    judgement.examine();
+    let Some(deployment) = found else {
+        judgement.find(missing(facts, name));
+        return Ok(None);
+    };
+    let object = deployment.metadata.object("Deployment");
+    if deployment.spec.replicas == Some(0) {
+        judgement.find(scaled_down(&object));
+        return Ok(None);
+    }
+    let Some(mut finding) = unwell(facts, judgement, &object, deployment) else {
+        return Ok(Some(deployment));
+    };
+    if deployment.status.ready_replicas == 0 {
+        finding = finding.because(consequence(name));
+    }
+    judgement.find(finding);
+    Ok(None)
+}
+
+fn consequence(name: &str) -> &'static str {
+    CONTROLLERS.iter().find(|(known, _)| *known == name).map_or("", |(_, consequence)| consequence)
+}
+
+fn missing(facts: &Facts<'_>, name: &str) -> Finding {
+    let object = ObjectRef::new("Deployment", &facts.snapshot.flux_namespace, name);
+    let remedy = Remedy::say(
+        "apply Flux's manifests again (needs the Flux CLI); if Flux is managed from Git, see that its \
+         gotk-components.yaml there still holds this controller, or it is deleted again",
+    );
+    Finding::new(object, format!("does not exist: {}", consequence(name)), remedy.reapply_flux(facts))
+}
+
+fn scaled_down(object: &ObjectRef) -> Finding {
+    let message = format!("is scaled to 0: {}", consequence(&object.name));
+    let words = format!("scale {} --replicas=1", object.kubectl());
+    let remedy = Remedy::say("scale it to one replica; first ask who stopped it, and why")
+        .kubectl(&object.namespace, words)
+        .kubectl(&object.namespace, format!("rollout status {} --timeout=2m", object.kubectl()));
+    Finding::new(object.clone(), message, remedy)
+}
+
+#[cfg(test)]
+pub(super) mod testing {
+    //! The cases that every controller's check has.
+
+    use super::super::testing::{after, finding, passes};
+    use crate::assess::{Check, Severity, Verdict};
+    use crate::facts::{Pod, Why, WhyKind};
+    use crate::fixture;
+    use crate::snapshot::Listing;
+
+    fn pod(name: &str) -> Pod {
+        let json = serde_json::json!({
+            "metadata": {"name": format!("{name}-1"), "namespace": "flux-system", "labels": {"app": name}},
+            "status": {"phase": "Running", "containerStatuses": [{"name": "manager",
+                "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off"}},
+                "lastState": {"terminated": {"reason": "Error", "exitCode": 1, "message": "no leases"}}}]}});
+        serde_json::from_value(json).expect("a pod")
+    }
+
+    /// Runs them.
+    #[track_caller]
+    pub(crate) fn controller_cases(check: &'static Check, name: &'static str, consequence: &str) {
+        let subject = format!("Deployment flux-system/{name}");
+        let gone = finding(check, |s| s.deployments.items.retain(|d| d.metadata.name != name));
+        assert_eq!(
+            (gone.subject.to_string(), gone.message),
+            (subject.clone(), format!("does not exist: {consequence}"))
+        );
+        assert!(gone.remedy.commands[0].contains("flux install --export"), "{:?}", gone.remedy);
+
+        let stopped = finding(check, |s| fixture::deployment_mut(s, name).spec.replicas = Some(0));
+        assert_eq!(stopped.message, format!("is scaled to 0: {consequence}"));
+        let scale = format!("kubectl -n flux-system scale deployment/{name} --replicas=1");
+        assert_eq!(stopped.remedy.commands[0], scale);
+
+        let crashed = finding(check, |s| {
+            fixture::deployment_mut(s, name).status.ready_replicas = 0;
+            s.pods.items.push(pod(name));
+        });
+        assert_eq!(crashed.subject.to_string(), subject);
+        assert_eq!(crashed.message, "does not run (CrashLoopBackOff): none of its 1 wanted pods is ready");
+        let said = format!("Pod flux-system/{name}-1: container manager (exit code 1): no leases");
+        assert_eq!(crashed.evidence, [said.as_str(), consequence]);
+        assert!(crashed.remedy.commands.iter().any(|c| c.contains("--previous")), "{:?}", crashed.remedy);
+
+        let blind = after(check, |s| {
+            fixture::deployment_mut(s, name).status.ready_replicas = 0;
+            s.pods = Listing::unknown(Why::new(WhyKind::Forbidden, "list pods", "no"));
+        });
+        assert_eq!(
+            (blind.verdict(), blind.unknown.len()),
+            (Verdict::Fail, 1),
+            "the reason could be more exact"
+        );
+
+        let rolling = finding(check, |s| fixture::deployment_mut(s, name).metadata.generation = 2);
+        assert_eq!(
+            (rolling.message.as_str(), rolling.severity),
+            ("is being rolled out", Some(Severity::Warning))
+        );
+        passes(check, |s| fixture::deployment_mut(s, name).spec.replicas = None);
+        passes(check, |s| {
+            let moved = fixture::deployment_mut(s, name);
+            if name != "notification-controller" {
+                moved.metadata.namespace = "elsewhere".to_owned();
+            }
+        });
+    }
+}

@@ -1,0 +1,168 @@
+//! GA102: you may read what the checks need.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::remedy::yaml_word;
+use super::{Check, Finding, Judgement, Remedy, Severity};
+use crate::facts::{Facts, Permission, Why};
+use crate::object::ObjectRef;
+use crate::text::{count, quote};
+
+pub(super) static CHECK: Check = Check {
+    code: 102,
+    slug: "permission-missing",
+    title: "you may read what the checks need",
+    severity: Severity::Error,
+    needs: &[],
+    page: include_str!("../../../../docs/checks/GA102.md"),
+    judge,
+};
+
+/// Name of the role and of its binding.
+const NAME: &str = "gitlab-agent-read";
+
+/// The user whose permissions were tried, as the API server names it.
+const WHOAMI: &str = r#""$(kubectl auth whoami -o jsonpath='{.status.userInfo.username}')""#;
+
+fn judge(facts: &Facts<'_>, judgement: &mut Judgement) -> Result<(), Why> {
+    judgement.skip("nothing was read that needs a permission");
+    let tried: BTreeSet<&Permission> = facts.snapshot.access.iter().map(|t| &t.permission).collect();
+    let denied: BTreeSet<&Permission> =
+        facts.snapshot.access.iter().filter(|t| !t.allowed).map(|t| &t.permission).collect();
+    for _ in &tried {
+        judgement.examine();
+    }
+    if denied.is_empty() {
+        return Ok(());
+    }
+    let message = format!(
+        "does not let you read {} of {} that the checks read",
+        denied.len(),
+        count(tried.len(), "thing")
+    );
+    let finding = Finding::new(ObjectRef::cluster(), message, grant(&tried, &denied));
+    judgement.find(denied.iter().fold(finding, |finding, permission| finding.because(permission.to_string())));
+    Ok(())
+}
+
+/// The roles that grant what was tried, one for each scope in which something was denied. They hold what was
+/// granted already, too: applied again after a later run, a role must not lose what it gave before.
+fn grant(tried: &BTreeSet<&Permission>, denied: &BTreeSet<&Permission>) -> Remedy {
+    let scopes: BTreeSet<Option<&str>> = denied.iter().map(|p| p.namespace.as_deref()).collect();
+    let remedy = Remedy::say(
+        "have an administrator run these commands, with your user name in place of $(…) if they run them as \
+         somebody else; pods, logs and Secrets of further namespaces may turn up missing in the next run",
+    );
+    scopes.into_iter().fold(remedy, |remedy, scope| {
+        let rules = rules(tried.iter().copied().filter(|p| p.namespace.as_deref() == scope));
+        remedy.run(role(scope, &rules)).run(binding(scope))
+    })
+}
+
+/// Rules in YAML: one for each API group and verb.
+fn rules<'p>(permissions: impl Iterator<Item = &'p Permission>) -> String {
+    let mut grouped: BTreeMap<(&str, &str), BTreeSet<&str>> = BTreeMap::new();
+    for p in permissions {
+        grouped.entry((&p.group, &p.verb)).or_default().insert(&p.resource);
+    }
+    let rule = |((group, verb), resources): (&(&str, &str), &BTreeSet<&str>)| {
+        let resources: Vec<String> = resources.iter().map(|r| yaml_word(r)).collect();
+        format!(
+            "- apiGroups: [{}]\n  resources: [{}]\n  verbs: [{}]\n",
+            yaml_word(group),
+            resources.join(", "),
+            yaml_word(verb)
+        )
+    };
+    grouped.iter().map(rule).collect()
+}
+
+fn role(namespace: Option<&str>, rules: &str) -> String {
+    let (kind, place) = match namespace {
+        Some(namespace) => ("Role", format!("\n  namespace: {}", yaml_word(namespace))),
+        None => ("ClusterRole", String::new()),
+    };
+    format!(
+        "kubectl apply -f - <<'EOF'\napiVersion: rbac.authorization.k8s.io/v1\nkind: {kind}\nmetadata:\n  name: {NAME}{place}\n\
+         rules:\n{rules}EOF"
+    )
+}
+
+fn binding(namespace: Option<&str>) -> String {
+    match namespace {
+        Some(namespace) => format!(
+            "kubectl -n {} create rolebinding {NAME} --role={NAME} --user={WHOAMI}",
+            quote(namespace)
+        ),
+        None => format!("kubectl create clusterrolebinding {NAME} --clusterrole={NAME} --user={WHOAMI}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{after, finding, passes};
+    use super::*;
+    use crate::assess::Verdict;
+    use crate::snapshot::{Snapshot, Trial};
+
+    fn deny(resource: &'static str) -> impl Fn(&mut Snapshot) {
+        move |s| {
+            s.access.iter_mut().filter(|t| t.permission.resource == resource).for_each(|t| t.allowed = false);
+        }
+    }
+
+    fn trial(resource: &str, namespace: &str, allowed: bool) -> Trial {
+        let permission = Permission {
+            verb: "get".to_owned(),
+            group: String::new(),
+            resource: resource.to_owned(),
+            namespace: Some(namespace.to_owned()),
+        };
+        Trial { permission, allowed }
+    }
+
+    #[test]
+    fn what_is_denied_is_listed_with_a_role_that_grants_it() {
+        let found = finding(&CHECK, |s| {
+            deny("receivers")(s);
+            deny("pods")(s);
+        });
+        assert_eq!(found.subject, ObjectRef::cluster());
+        assert_eq!(found.message, "does not let you read 2 of 18 things that the checks read");
+        assert_eq!(found.evidence, ["list pods", "list receivers.notification.toolkit.fluxcd.io"]);
+        let [role, binding] = &found.remedy.commands[..] else { panic!("{:?}", found.remedy) };
+        assert!(role.starts_with("kubectl apply -f - <<'EOF'\n") && role.ends_with("\nEOF"), "{role}");
+        let rule = "- apiGroups: [\"notification.toolkit.fluxcd.io\"]\n  resources: [\"receivers\"]\n  verbs: [\"list\"]\n";
+        assert!(role.contains("kind: ClusterRole\n") && role.contains(rule), "{role}");
+        assert!(role.contains("\"deployments\""), "what was granted stays granted: {role}");
+        assert!(binding.starts_with("kubectl create clusterrolebinding gitlab-agent-read "), "{binding}");
+    }
+
+    #[test]
+    fn what_is_denied_in_a_namespace_gets_a_role_there() {
+        let found = finding(&CHECK, |s| {
+            s.access.push(trial("secrets", "shop", false));
+            s.access.push(trial("pods/log", "shop", true));
+            s.access.push(trial("secrets", "gitlab", true));
+        });
+        assert_eq!(found.evidence, ["get secrets in namespace shop"]);
+        let [role, binding] = &found.remedy.commands[..] else { panic!("{:?}", found.remedy) };
+        assert!(role.contains("kind: Role\nmetadata:\n  name: gitlab-agent-read\n  namespace: \"shop\"\n"), "{role}");
+        assert!(role.contains("resources: [\"pods/log\", \"secrets\"]"), "{role}");
+        assert!(binding.starts_with("kubectl -n shop create rolebinding "), "{binding}");
+    }
+
+    #[test]
+    fn hostile_names_stay_words() {
+        let found = finding(&CHECK, |s| s.access.push(trial("secrets", "a\nEOF\nreboot", false)));
+        let [role, binding] = &found.remedy.commands[..] else { panic!("{:?}", found.remedy) };
+        assert!(role.contains(r#""a\nEOF\nreboot""#), "{role}");
+        assert!(binding.starts_with("kubectl -n 'a\nEOF\nreboot' create"), "{binding}");
+    }
+
+    #[test]
+    fn nothing_tried_is_no_pass() {
+        assert_eq!(after(&CHECK, |s| s.access.clear()).verdict(), Verdict::Skipped);
+        passes(&CHECK, |s| s.access.truncate(1));
+    }
+}

@@ -1,0 +1,188 @@
+//! GA315: agentk's log shows no fault.
+
+use super::{Check, Finding, Judgement, Remedy, Severity};
+use crate::facts::agent::Agent;
+use crate::facts::log::{Effect, LogLine, Rule};
+use crate::facts::{Facts, Why};
+use crate::need::Need;
+use crate::text::{age, count, quote, shorten};
+
+pub(super) static CHECK: Check = Check {
+    code: 315,
+    slug: "agentk-log-fault",
+    title: "agentk's recent log shows no fault",
+    severity: Severity::Error,
+    needs: &[Need::Deployments, Need::Pods, Need::PodLogs],
+    page: include_str!("../../../../docs/checks/GA315.md"),
+    judge,
+};
+
+/// How much of a line is shown.
+const SHOWN: usize = 200;
+/// How many lines are shown that no rule knows.
+const UNKNOWN_SHOWN: usize = 3;
+
+fn judge(facts: &Facts<'_>, judgement: &mut Judgement) -> Result<(), Why> {
+    for why in facts.agent_gaps() {
+        judgement.lacks(why.clone());
+    }
+    for agent in &facts.agents {
+        let Some(living) = judgement.known(agent.living()) else { continue };
+        for why in facts.log_gaps(agent) {
+            judgement.lacks(why);
+        }
+        let Some(faults) = judgement.known(agent.present_faults(facts.now)) else { continue };
+        let has_lines = agent.lines.as_ref().is_ok_and(|lines| !lines.is_empty());
+        if has_lines || !living.is_empty() {
+            judgement.examine();
+        }
+        for (rule, line) in faults {
+            judgement.find(known(facts, agent, rule, line));
+        }
+        let unknown = agent.unknown_errors(facts.now)?;
+        if !unknown.is_empty() {
+            judgement.find(unexplained(agent, &unknown));
+        }
+    }
+    judgement.skip("no agentk runs here");
+    Ok(())
+}
+
+/// A refused token is the Secret's fault, unless the pods started before it changed: what agentk cannot do without it is then shown under the Secret.
+fn known(facts: &Facts<'_>, agent: &Agent<'_>, rule: &Rule, line: &LogLine) -> Finding {
+    let remedy = Remedy::of_fault(agent, rule);
+    let refused = rule.effect == Effect::TokenRefused;
+    let (subject, message) = match agent.secret_object().filter(|_| refused) {
+        Some(_) if agent.runs_with_an_old_token() => {
+            (agent.object(), "runs with an old token, which GitLab refuses; its Secret holds a newer one".to_owned())
+        }
+        Some(secret) => (secret, format!("holds a token that does not work: {}", rule.cause)),
+        None => (agent.object(), format!("logs a fault: {}", rule.cause)),
+    };
+    let when = line.at.map(|at| format!("{} ago: ", age(facts.now, at))).unwrap_or_default();
+    let finding = Finding::new(subject, message, remedy).because(format!("{when}{}", shorten(&line.text(), SHOWN)));
+    if rule.effect == Effect::Other { finding.severity(Severity::Warning) } else { finding }
+}
+
+fn unexplained(agent: &Agent<'_>, lines: &[&LogLine]) -> Finding {
+    let selector = &agent.deployment.spec.selector.match_labels;
+    let selector: Vec<String> = selector.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let remedy = Remedy::say("read the log; restart agentk where it does not recover by itself").kubectl(
+        agent.namespace(),
+        format!("logs -l {} --prefix --tail=100", quote(&selector.join(","))),
+    );
+    let message = format!("logs {} of an unknown kind", count(lines.len(), "error"));
+    let newest = &lines[lines.len().saturating_sub(UNKNOWN_SHOWN)..];
+    let finding = Finding::new(agent.object(), message, remedy).severity(Severity::Warning);
+    newest.iter().fold(finding, |finding, line| finding.because(shorten(&line.text(), SHOWN)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{after, finding, passes};
+    use super::*;
+    use crate::assess::Verdict;
+    use crate::facts::Observed;
+    use crate::fixture;
+    use crate::snapshot::Snapshot;
+
+    fn logs(lines: &[&str]) -> impl FnOnce(&mut Snapshot) {
+        let lines = lines.iter().map(|l| (*l).to_owned()).collect();
+        move |s| s.logs[0].lines = Observed::Known(lines)
+    }
+
+    #[test]
+    fn a_refused_token_is_found_at_the_secret() {
+        let line = r#"{"time":"2026-11-02T09:58:00Z","level":"ERROR","msg":"Failed to register agent pod","error":"code = Unauthenticated"}"#;
+        let found = finding(&CHECK, logs(&[line, line]));
+        assert_eq!(found.subject.to_string(), "Secret gitlab/gitlab-agent-token");
+        assert!(found.message.starts_with("holds a token that does not work: GitLab refuses"), "{}", found.message);
+        assert_eq!(found.evidence, ["2m ago: Failed to register agent pod: code = Unauthenticated"]);
+        assert_eq!(found.remedy.commands.len(), 2);
+    }
+
+    #[test]
+    fn a_refused_token_that_the_secret_no_longer_holds_is_agentks_fault() {
+        let line = r#"{"time":"2026-11-02T09:58:00Z","level":"ERROR","msg":"x","error":"code = Unauthenticated"}"#;
+        let found = finding(&CHECK, |s| {
+            logs(&[line])(s);
+            let token = fixture::secret(s, "gitlab", "gitlab-agent-token").keys.get_mut("token").expect("a token");
+            token.changed_at = "2026-11-02T09:00:00Z".parse().ok();
+        });
+        assert_eq!(found.subject.to_string(), "Deployment gitlab/gitlab-agent-v2");
+        assert_eq!(found.message, "runs with an old token, which GitLab refuses; its Secret holds a newer one");
+        assert_eq!(found.remedy.commands, ["kubectl -n gitlab rollout restart deployment/gitlab-agent-v2"]);
+    }
+
+    #[test]
+    fn each_fault_is_found_once_with_its_severity() {
+        let refused = r#"{"time":"2026-11-02T09:58:00Z","level":"ERROR","msg":"x","error":"connection refused"}"#;
+        let lease = r#"{"time":"2026-11-02T09:59:00Z","level":"WARN","msg":"failed to renew lease gitlab/agent-7-lock"}"#;
+        let judgement = after(&CHECK, logs(&[refused, lease, refused]));
+        let found: Vec<_> = judgement.findings.iter().map(|f| (f.severity, f.message.as_str())).collect();
+        assert_eq!(
+            found,
+            [
+                (None, "logs a fault: nobody listens at kasAddress"),
+                (
+                    Some(Severity::Warning),
+                    "logs a fault: the leader could not renew its Lease in time: the API server was slow or away"
+                ),
+            ]
+        );
+    }
+
+    #[test]
+    fn the_flux_module_that_is_off_stays_a_fault_until_a_restart() {
+        let line = r#"{"time":"2026-11-01T09:00:05Z","level":"INFO","msg":"Flux could not be detected or the Agent is missing RBAC, skipping module. A restart is required for this to be checked again","mod_name":"flux"}"#;
+        let found = finding(&CHECK, logs(&[line]));
+        assert_eq!((found.severity, found.subject.kind.as_str()), (None, "Deployment"));
+        assert_eq!(found.remedy.commands, ["kubectl -n gitlab rollout restart deployment/gitlab-agent-v2"]);
+    }
+
+    #[test]
+    fn a_missing_permission_comes_with_its_grant() {
+        let line = r#"{"time":"2026-11-02T09:59:00Z","level":"ERROR","msg":"Failed to reconcile GitRepository","error":"failed to apply Receiver: forbidden"}"#;
+        let commands = finding(&CHECK, logs(&[line])).remedy.commands;
+        assert_eq!(
+            commands,
+            [
+                "kubectl -n gitlab create clusterrole default-receivers --verb=get,list,watch,create,patch \
+                 --resource=receivers.notification.toolkit.fluxcd.io",
+                "kubectl -n gitlab create clusterrolebinding default-receivers --clusterrole=default-receivers \
+                 --serviceaccount=gitlab:default",
+            ]
+        );
+    }
+
+    #[test]
+    fn unknown_errors_are_shown_as_they_are() {
+        let line = |n: u8| format!(r#"{{"time":"2026-11-02T09:58:0{n}Z","level":"ERROR","msg":"new {n}"}}"#);
+        let lines: Vec<String> = (0..4).map(line).collect();
+        let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+        let found = finding(&CHECK, logs(&lines));
+        assert_eq!((found.severity, found.message.as_str()), (Some(Severity::Warning), "logs 4 errors of an unknown kind"));
+        assert_eq!(found.evidence, ["new 1", "new 2", "new 3"]);
+        assert!(found.remedy.commands[0].contains("-l app=gitlab-agent-v2"));
+        assert_eq!(finding(&CHECK, logs(&["panic: x"])).evidence, ["panic: x"]);
+    }
+
+    #[test]
+    fn noise_and_history_are_no_faults() {
+        passes(
+            &CHECK,
+            logs(&[
+                r#"{"time":"2026-11-02T09:58:00Z","level":"ERROR","msg":"Error handling a connection","error":"received prior goaway: code: NO_ERROR"}"#,
+                r#"{"time":"2026-11-02T09:40:00Z","level":"ERROR","msg":"x","error":"connection refused"}"#,
+                r#"{"time":"2026-11-02T09:40:00Z","level":"ERROR","msg":"old and unknown"}"#,
+            ]),
+        );
+    }
+
+    #[test]
+    fn a_log_that_was_not_read_is_unknown() {
+        assert_eq!(after(&CHECK, |s| s.logs.clear()).verdict(), Verdict::Unknown);
+        let one = after(&CHECK, |s| s.logs[1].lines = Observed::Unknown(Why::new(crate::facts::WhyKind::TimedOut, "log", "slow")));
+        assert_eq!(one.verdict(), Verdict::Unknown);
+    }
+}

@@ -1,0 +1,160 @@
+//! GA407: each source is fetched.
+
+use jiff::SignedDuration;
+
+use super::{Check, Finding, Judgement, Remedy, Severity};
+use crate::facts::failure::classify;
+use crate::facts::readiness::{Readiness, lasts, readiness, since};
+use crate::facts::{Condition, Facts, Source, Why};
+use crate::need::Need;
+use crate::object::ObjectRef;
+use crate::text::{age, revision};
+
+pub(super) static CHECK: Check = Check {
+    code: 407,
+    slug: "source-not-fetched",
+    title: "every source is fetched",
+    severity: Severity::Error,
+    needs: &[
+        Need::GitRepositories,
+        Need::OciRepositories,
+        Need::Buckets,
+        Need::HelmRepositories,
+        Need::HelmCharts,
+    ],
+    page: include_str!("../../../../docs/checks/GA407.md"),
+    judge,
+};
+
+/// How long source-controller may take: well above the default timeout of one fetch.
+const PATIENCE: SignedDuration = SignedDuration::from_mins(10);
+
+fn judge(facts: &Facts<'_>, judgement: &mut Judgement) -> Result<(), Why> {
+    for (kind, listing) in facts.source_kinds() {
+        for source in judgement.each(listing) {
+            // source-controller does not fetch a HelmRepository of type oci and writes it no status.
+            if source.spec.suspend || (kind == "HelmRepository" && source.spec.kind == "oci") {
+                continue;
+            }
+            judgement.examine();
+            judgement.findings.extend(look(facts, source.metadata.object(kind), source));
+        }
+    }
+    judgement.skip("there is no source that is fetched");
+    Ok(())
+}
+
+fn look(facts: &Facts<'_>, object: ObjectRef, source: &Source) -> Option<Finding> {
+    let status = &source.status;
+    let long = lasts(&status.conditions, &source.metadata, facts.now, PATIENCE);
+    match readiness(&status.conditions, source.metadata.generation, status.observed_generation, false) {
+        Readiness::Ready | Readiness::Suspended => None,
+        Readiness::Failed(condition) | Readiness::Waiting(condition) => Some(failed(facts, object, source, condition)),
+        Readiness::Progressing(_) | Readiness::NotObserved => long.then(|| forgotten(facts, object, source)),
+    }
+}
+
+fn failed(facts: &Facts<'_>, object: ObjectRef, source: &Source, condition: &Condition) -> Finding {
+    let failure = classify(condition);
+    let remedy = Remedy::of_failure(facts, &object, source, failure);
+    let message = format!("is not fetched: {}", failure.phrase());
+    Finding::new(object, message, remedy).because(&condition.message).because(held(facts, source))
+}
+
+/// What it still holds: consumers stay Ready with it.
+fn held(facts: &Facts<'_>, source: &Source) -> String {
+    match source.status.artifact.as_ref() {
+        Some(artifact) => {
+            let when = artifact.last_update_time.map(|at| format!(" of {} ago", age(facts.now, at)));
+            format!("it still holds {}{}", revision(&artifact.revision), when.unwrap_or_default())
+        }
+        None => "it was never fetched".to_owned(),
+    }
+}
+
+fn forgotten(facts: &Facts<'_>, object: ObjectRef, source: &Source) -> Finding {
+    let when = since(&source.status.conditions, &source.metadata).map(|at| format!(" for {}", age(facts.now, at)));
+    let message = format!("is not fetched: source-controller has not dealt with it{}", when.unwrap_or_default());
+    let text = "ask for a fetch; where nothing changes, restart source-controller (GA202 tells whether it runs)";
+    let controller = ObjectRef::new("Deployment", &facts.snapshot.flux_namespace, "source-controller");
+    let remedy = Remedy::say(text).reconcile(&object).restart(&controller);
+    Finding::new(object, message, remedy).because(held(facts, source))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{after, finding, passes};
+    use super::*;
+    use crate::assess::Verdict;
+    use crate::fixture;
+    use crate::snapshot::Snapshot;
+
+    fn failing(message: &'static str) -> impl FnOnce(&mut Snapshot) {
+        move |s| fixture::git_mut(s, "flux-system").status.conditions = fixture::fetch_failed("GitOperationFailed", message)
+    }
+
+    #[test]
+    fn a_failure_is_found_with_its_class() {
+        let found = finding(&CHECK, failing("unable to clone 'https://h/x': authentication required"));
+        assert_eq!(found.subject.to_string(), "GitRepository flux-system/flux-system");
+        assert_eq!(found.message, "is not fetched: the server refused its credential (wrong, expired or revoked)");
+        assert_eq!(
+            found.evidence,
+            ["unable to clone 'https://h/x': authentication required", "it still holds main@11111111 of 1d2h ago"]
+        );
+        assert!(found.remedy.commands.last().expect("one").contains("requestedAt"));
+        assert!(finding(&CHECK, failing("couldn't find remote ref")).message.contains("branch, tag or commit"));
+    }
+
+    #[test]
+    fn every_kind_is_looked_at() {
+        for kind in ["OCIRepository", "Bucket", "HelmRepository", "HelmChart"] {
+            let found = finding(&CHECK, |s| {
+                failing("no such host")(s);
+                let source = s.git_repositories.items.remove(0);
+                let listing = match kind {
+                    "OCIRepository" => &mut s.oci_repositories,
+                    "Bucket" => &mut s.buckets,
+                    "HelmRepository" => &mut s.helm_repositories,
+                    _ => &mut s.helm_charts,
+                };
+                listing.items.push(source);
+            });
+            assert_eq!(found.subject.kind, kind);
+        }
+    }
+
+    #[test]
+    fn a_source_that_nobody_looks_at_is_found_and_hangs_on_its_controller() {
+        let mut s = fixture::healthy();
+        fixture::git_mut(&mut s, "flux-system").status.conditions.clear();
+        let facts = Facts::derive(&s);
+        let found = super::super::assess(&facts, [&CHECK]).remove(0).judgement.findings.remove(0);
+        assert_eq!(found.message, "is not fetched: source-controller has not dealt with it for 1d2h");
+        let controller = fixture::object("Deployment", "flux-system", "source-controller");
+        assert!(facts.graph.needs(&found.subject).contains(&controller));
+    }
+
+    #[test]
+    fn young_static_and_suspended_ones_are_not_reported() {
+        passes(&CHECK, |s| {
+            let source = fixture::git_mut(s, "flux-system");
+            source.status.conditions.clear();
+            source.metadata.creation_timestamp = "2026-11-02T09:55:00Z".parse().ok();
+        });
+        passes(&CHECK, |s| {
+            s.helm_repositories.items[0].spec.kind = "oci".to_owned();
+            s.helm_repositories.items[0].status.conditions.clear();
+        });
+        passes(&CHECK, |s| {
+            failing("no such host")(s);
+            fixture::git_mut(s, "flux-system").spec.suspend = true;
+        });
+        let none = after(&CHECK, |s| {
+            s.git_repositories.items.clear();
+            s.helm_repositories.items.clear();
+            s.helm_charts.items.clear();
+        });
+        assert_eq!(none.verdict(), Verdict::Skipped);
+    }
+}

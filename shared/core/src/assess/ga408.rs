@@ -1,0 +1,375 @@
+//! GA408: what consumes a source is applied, and at the source's revision.
+
+use jiff::SignedDuration;
+
+use super::{Check, Finding, Judgement, Remedy, Severity};
+use crate::facts::readiness::{Readiness, lasts, readiness, since};
+use crate::facts::{Condition, CrossRef, Facts, HelmRelease, Kustomization, Listing, Meta, Source, Why, condition};
+use crate::need::Need;
+use crate::object::ObjectRef;
+use crate::text::{age, commit, revision};
+
+pub(super) static CHECK: Check = Check {
+    code: 408,
+    slug: "not-applied",
+    title: "every Kustomization and HelmRelease is applied at its source's revision",
+    severity: Severity::Error,
+    needs: &[Need::GitRepositories, Need::HelmCharts, Need::Kustomizations, Need::HelmReleases],
+    page: include_str!("../../../../docs/checks/GA408.md"),
+    judge,
+};
+
+/// How long an applier may be at work, or nobody may have looked at it.
+const AT_WORK: SignedDuration = SignedDuration::from_mins(10);
+/// How long it may wait for something else.
+const WAITING: SignedDuration = SignedDuration::from_mins(5);
+/// How long after a fetch its consumers may still stand at the revision before.
+const TAKE_UP: SignedDuration = SignedDuration::from_mins(2);
+
+fn judge(facts: &Facts<'_>, judgement: &mut Judgement) -> Result<(), Why> {
+    for k in judgement.each(&facts.snapshot.kustomizations) {
+        let status = &k.status;
+        let applier = Applier {
+            facts,
+            object: k.metadata.object("Kustomization"),
+            metadata: &k.metadata,
+            conditions: &status.conditions,
+            state: readiness(&status.conditions, k.metadata.generation, status.observed_generation, k.spec.suspend),
+            depends_on: &k.spec.depends_on,
+            source: Some(Facts::resolve(&k.spec.source_ref, &k.metadata.namespace)),
+            controller: "kustomize-controller",
+        };
+        applier.look(judgement, &status.last_applied_revision, |c| kustomization_failed(facts, k, c));
+    }
+    for r in judgement.each(&facts.snapshot.helm_releases) {
+        let status = &r.status;
+        let applier = Applier {
+            facts,
+            object: r.metadata.object("HelmRelease"),
+            metadata: &r.metadata,
+            conditions: &status.conditions,
+            state: readiness(&status.conditions, r.metadata.generation, status.observed_generation, r.spec.suspend),
+            depends_on: &r.spec.depends_on,
+            source: chart_of(r),
+            controller: "helm-controller",
+        };
+        applier.look(judgement, &status.last_attempted_revision, |c| release_failed(facts, r, c));
+    }
+    judgement.skip("there is neither a Kustomization nor a HelmRelease");
+    Ok(())
+}
+
+/// The HelmChart of a release. A release from an OCIRepository names its chart's version in another way than the
+/// OCIRepository its revision, so these are not compared.
+fn chart_of(r: &HelmRelease) -> Option<ObjectRef> {
+    let (namespace, name) = r.status.helm_chart.split_once('/')?;
+    Some(ObjectRef::new("HelmChart", namespace, name))
+}
+
+/// A Kustomization or HelmRelease.
+struct Applier<'a, 's> {
+    facts: &'a Facts<'s>,
+    object: ObjectRef,
+    metadata: &'a Meta,
+    conditions: &'a [Condition],
+    state: Readiness<'a>,
+    depends_on: &'a [CrossRef],
+    source: Option<ObjectRef>,
+    controller: &'static str,
+}
+
+impl Applier<'_, '_> {
+    fn look(&self, judgement: &mut Judgement, applied: &str, failed: impl FnOnce(&Condition) -> Finding) {
+        if self.state == Readiness::Suspended {
+            return;
+        }
+        let source = judgement.known(self.fetched());
+        judgement.examine();
+        let found = match self.state {
+            Readiness::Suspended => None,
+            Readiness::Failed(condition) => Some(failed(condition)),
+            Readiness::Waiting(condition) => self.lasts(WAITING).then(|| self.waits(condition)),
+            Readiness::Progressing(condition) => self.lasts(AT_WORK).then(|| self.stuck(&condition.message)),
+            Readiness::NotObserved => self.lasts(AT_WORK).then(|| self.stuck("")),
+            Readiness::Ready => source.flatten().and_then(|source| self.behind(source, applied)),
+        };
+        judgement.findings.extend(found);
+    }
+
+    fn lasts(&self, patience: SignedDuration) -> bool {
+        lasts(self.conditions, self.metadata, self.facts.now, patience)
+    }
+
+    fn fetched(&self) -> Result<Option<&Source>, Why> {
+        let Some(source) = &self.source else { return Ok(None) };
+        let listing: Option<&Listing<Source>> = self.facts.sources(&source.kind);
+        listing.map_or(Ok(None), |listing| listing.find(&source.namespace, &source.name))
+    }
+
+    /// Ready, but at an old artifact, and for longer than taking up a new one takes.
+    fn behind(&self, source: &Source, applied: &str) -> Option<Finding> {
+        let artifact = source.status.artifact.as_ref()?;
+        let now = self.facts.now;
+        let fresh = artifact.last_update_time.is_some_and(|at| now.duration_since(at) < TAKE_UP);
+        let reconciling = condition(self.conditions, "Reconciling").filter(|c| c.status == "True");
+        let started = reconciling.and_then(|c| c.last_transition_time);
+        let at_work = started.is_some_and(|at| now.duration_since(at) < WAITING);
+        if applied == artifact.revision || fresh || at_work {
+            return None;
+        }
+        let held = if applied.is_empty() { "nothing".to_owned() } else { revision(applied) };
+        let message = format!("is Ready, but at {held} while its source is at {}", revision(&artifact.revision));
+        let text = format!("ask {} for it; where nothing changes, see that {} runs", self.controller, self.controller);
+        Some(Finding::new(self.object.clone(), message, Remedy::say(text).reconcile(&self.object)))
+    }
+
+    fn waits(&self, condition: &Condition) -> Finding {
+        let waited: Vec<String> = if condition.reason == "DependencyNotReady" {
+            self.depends_on.iter().map(|on| self.dependency(on)).filter(|on| !self.is_ready(on)).map(|on| on.to_string()).collect()
+        } else {
+            self.source.iter().map(ToString::to_string).collect()
+        };
+        let message = match (waited.is_empty(), condition.reason.as_str()) {
+            (true, _) => "waits for something that is not ready".to_owned(),
+            (false, "DependencyNotReady") => format!("waits for {}, which is not ready", waited.join(" and ")),
+            (false, _) => format!("waits for {}, which has nothing to apply", waited.join(" and ")),
+        };
+        let text = "mend what it waits for; it goes on by itself, and at once with the command";
+        Finding::new(self.object.clone(), message, Remedy::say(text).reconcile(&self.object)).because(&condition.message)
+    }
+
+    fn dependency(&self, on: &CrossRef) -> ObjectRef {
+        let mut object = Facts::resolve(on, &self.object.namespace);
+        object.kind.clone_from(&self.object.kind);
+        object
+    }
+
+    fn is_ready(&self, on: &ObjectRef) -> bool {
+        let s = self.facts.snapshot;
+        let conditions = match on.kind.as_str() {
+            "Kustomization" => {
+                s.kustomizations.find(&on.namespace, &on.name).ok().flatten().map(|k| &k.status.conditions)
+            }
+            _ => s.helm_releases.find(&on.namespace, &on.name).ok().flatten().map(|r| &r.status.conditions),
+        };
+        conditions.is_some_and(|c| condition(c, "Ready").is_some_and(|ready| ready.status == "True"))
+    }
+
+    fn stuck(&self, said: &str) -> Finding {
+        let when = since(self.conditions, self.metadata).map(|at| format!(" for {}", age(self.facts.now, at)));
+        let message = format!("is not applied: {} has not finished with it{}", self.controller, when.unwrap_or_default());
+        let text = format!("ask for a reconciliation; where nothing changes, see that {} runs", self.controller);
+        Finding::new(self.object.clone(), message, Remedy::say(text).reconcile(&self.object)).because(said)
+    }
+}
+
+fn kustomization_failed(facts: &Facts<'_>, k: &Kustomization, failed: &Condition) -> Finding {
+    let object = k.metadata.object("Kustomization");
+    let source = Facts::resolve(&k.spec.source_ref, &object.namespace);
+    let (message, remedy) = match failed.reason.as_str() {
+        "HealthCheckFailed" => (
+            "is applied, but what it deployed does not run".to_owned(),
+            Remedy::say("mend the workloads that GA701 and the message name; then ask for a reconciliation"),
+        ),
+        "ArtifactFailed" => (
+            format!("is not applied: it cannot get the artifact of {source}"),
+            Remedy::say("fetch the source again; where that fails, GA407 tells why").reconcile(&source),
+        ),
+        "AccessDenied" => (
+            "is not applied: it may not use a source of another namespace".to_owned(),
+            Remedy::in_git(facts, &object, "let it use a source of its own namespace"),
+        ),
+        reason => (format!("is not applied: {reason}"), revert(facts, k, &source).reconcile(&source)),
+    };
+    Finding::new(object.clone(), message, remedy.reconcile(&object)).because(&failed.message)
+}
+
+/// What is in Git does not apply: undone in Git, where the good and the bad commit are known.
+fn revert(facts: &Facts<'_>, k: &Kustomization, source: &ObjectRef) -> Remedy {
+    let url = facts.sources(&source.kind).and_then(|l| l.find(&source.namespace, &source.name).ok()?);
+    let of = url.map(|s| format!(" of {}", *s.spec.url)).unwrap_or_default();
+    let (applied, attempted) = (&k.status.last_applied_revision, &k.status.last_attempted_revision);
+    match commit(applied).zip(commit(attempted)).filter(|(good, bad)| good != bad) {
+        Some((good, bad)) => Remedy::say(format!(
+            "mend in Git what the message names, or go back to the last revision that applied: in an up-to-date checkout{of} \
+             run the first command"
+        ))
+        .run(format!("git revert --no-edit {good}..{bad} && git push")),
+        None => Remedy::say(format!("mend in Git{of} what the message names")),
+    }
+}
+
+fn release_failed(facts: &Facts<'_>, r: &HelmRelease, failed: &Condition) -> Finding {
+    let object = r.metadata.object("HelmRelease");
+    let (message, text) = match failed.reason.as_str() {
+        "ValuesError" => ("is not installed: a value cannot be read", "create what the message names, or correct valuesFrom in Git"),
+        "InstallFailed" => ("is not installed: Helm's install failed", MEND),
+        "UpgradeFailed" => ("is not upgraded: Helm's upgrade failed", MEND),
+        "RollbackSucceeded" | "UninstallSucceeded" => ("is not upgraded: it failed and was taken back", MEND),
+        "RetriesExceeded" | "MissingRollbackTarget" => ("is not applied: helm-controller has given up", MEND),
+        "TestFailed" => ("is applied, but its tests failed", MEND),
+        "ArtifactFailed" => ("is not applied: it cannot get its chart", "see what GA407 says of its HelmChart"),
+        _ => ("is not applied", MEND),
+    };
+    let named = ["ValuesError", "ArtifactFailed"].contains(&failed.reason.as_str());
+    let message = if named { message.to_owned() } else { format!("{message} ({})", failed.reason) };
+    let remedy = Remedy::in_git(facts, &object, text).reset(&object);
+    let finding = Finding::new(object, message, remedy).because(&failed.message);
+    // A stalled release says that it gave up; Ready, Released say what failed.
+    let details = ["Ready", "Released"].into_iter().filter_map(|kind| condition(&r.status.conditions, kind));
+    let more = details.filter(|c| c.status == "False" && c.message != failed.message).map(|c| c.message.as_str());
+    more.take(1).fold(finding, Finding::because)
+}
+
+const MEND: &str = "mend what the message names; then make helm-controller forget its failed attempts and try again";
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{after, finding, passes};
+    use super::*;
+    use crate::assess::Verdict;
+    use crate::fixture;
+    use crate::snapshot::Snapshot;
+
+    const BAD: &str = "main@sha1:2222222222222222222222222222222222222222";
+
+    fn kustomization(reason: &'static str, message: &'static str) -> impl FnOnce(&mut Snapshot) {
+        move |s| s.kustomizations.items[1].status.conditions = fixture::not_ready(reason, message)
+    }
+
+    fn release(reason: &'static str, message: &'static str) -> impl FnOnce(&mut Snapshot) {
+        move |s| s.helm_releases.items[0].status.conditions = fixture::not_ready(reason, message)
+    }
+
+    fn fetched(s: &mut Snapshot, at: &str) {
+        let artifact = fixture::git_mut(s, "example-nginx-app").status.artifact.as_mut().expect("an artifact");
+        artifact.revision = BAD.to_owned();
+        artifact.last_update_time = at.parse().ok();
+    }
+
+    #[test]
+    fn what_does_not_apply_is_found_with_its_way_back() {
+        let found = finding(&CHECK, |s| {
+            kustomization("BuildFailed", "kustomize build failed: x")(s);
+            s.kustomizations.items[1].status.last_attempted_revision = BAD.to_owned();
+        });
+        assert_eq!(found.subject.to_string(), "Kustomization flux-system/example-nginx-app");
+        assert_eq!(found.message, "is not applied: BuildFailed");
+        assert_eq!(found.evidence, ["kustomize build failed: x"]);
+        assert_eq!(
+            found.remedy.commands[0],
+            format!("git revert --no-edit {}..{} && git push", "1".repeat(40), "2".repeat(40))
+        );
+        assert!(found.remedy.commands[1].contains("gitrepository.") && found.remedy.commands[2].contains("kustomization."));
+        let unknown = finding(&CHECK, kustomization("ReconciliationFailed", "dry-run failed"));
+        assert_eq!(unknown.remedy.commands.len(), 2, "no commit to go back to");
+    }
+
+    #[test]
+    fn other_failures_of_a_kustomization_are_told_apart() {
+        for (reason, message) in [
+            ("HealthCheckFailed", "is applied, but what it deployed does not run"),
+            ("ArtifactFailed", "is not applied: it cannot get the artifact of GitRepository flux-system/example-nginx-app"),
+            ("AccessDenied", "is not applied: it may not use a source of another namespace"),
+        ] {
+            assert_eq!(finding(&CHECK, kustomization(reason, "x")).message, message);
+        }
+    }
+
+    #[test]
+    fn what_is_waited_for_is_named() {
+        let waits = |s: &mut Snapshot| {
+            kustomization("DependencyNotReady", "dependency 'flux-system/flux-system' is not ready")(s);
+            s.kustomizations.items[1].spec.depends_on =
+                vec![CrossRef { name: "flux-system".to_owned(), ..CrossRef::default() }];
+        };
+        let judgement = after(&CHECK, |s| {
+            waits(s);
+            s.kustomizations.items[0].status.conditions = fixture::not_ready("BuildFailed", "x");
+        });
+        assert_eq!(judgement.findings[1].message, "waits for Kustomization flux-system/flux-system, which is not ready");
+        assert_eq!(finding(&CHECK, waits).message, "waits for something that is not ready");
+        let source = finding(&CHECK, kustomization("ArtifactFailed", "Source artifact not found, retrying in 30s"));
+        assert_eq!(
+            source.message,
+            "waits for GitRepository flux-system/example-nginx-app, which has nothing to apply"
+        );
+        passes(&CHECK, |s| {
+            waits(s);
+            s.kustomizations.items[1].status.conditions[0].last_transition_time = "2026-11-02T09:58:00Z".parse().ok();
+        });
+    }
+
+    #[test]
+    fn ready_on_an_old_artifact_is_found() {
+        let found = finding(&CHECK, |s| fetched(s, "2026-11-02T09:50:00Z"));
+        assert_eq!(found.message, "is Ready, but at main@11111111 while its source is at main@22222222");
+        assert!(found.remedy.commands[0].contains("kustomization."));
+        passes(&CHECK, |s| fetched(s, "2026-11-02T09:59:00Z"));
+        passes(&CHECK, |s| {
+            fetched(s, "2026-11-02T09:50:00Z");
+            let conditions = &mut s.kustomizations.items[1].status.conditions;
+            conditions.push(Condition {
+                kind: "Reconciling".to_owned(),
+                status: "True".to_owned(),
+                last_transition_time: "2026-11-02T09:57:00Z".parse().ok(),
+                ..Condition::default()
+            });
+        });
+        let chart = finding(&CHECK, |s| s.helm_releases.items[0].status.last_attempted_revision = "2.29.0".to_owned());
+        assert_eq!(chart.message, "is Ready, but at 2.29.0 while its source is at 2.29.1");
+    }
+
+    #[test]
+    fn a_failed_release_is_found_and_made_to_try_again() {
+        for (reason, message) in [
+            ("InstallFailed", "is not installed: Helm's install failed (InstallFailed)"),
+            ("UpgradeFailed", "is not upgraded: Helm's upgrade failed (UpgradeFailed)"),
+            ("ValuesError", "is not installed: a value cannot be read"),
+            ("ArtifactFailed", "is not applied: it cannot get its chart"),
+            ("New", "is not applied (New)"),
+        ] {
+            assert_eq!(finding(&CHECK, release(reason, "x")).message, message);
+        }
+        let found = finding(&CHECK, |s| {
+            release("UpgradeFailed", "timed out waiting for Deployment")(s);
+            let stalled = Condition {
+                kind: "Stalled".to_owned(),
+                status: "True".to_owned(),
+                reason: "RetriesExceeded".to_owned(),
+                message: "Failed to upgrade after 1 attempt(s)".to_owned(),
+                ..Condition::default()
+            };
+            s.helm_releases.items[0].status.conditions.push(stalled);
+        });
+        assert_eq!(found.evidence, ["Failed to upgrade after 1 attempt(s)", "timed out waiting for Deployment"]);
+        assert_eq!(
+            found.remedy.commands,
+            [r#"NOW="$(date +%s)" && kubectl -n gitlab annotate --overwrite helmrelease.helm.toolkit.fluxcd.io/gitlab-agent reconcile.fluxcd.io/requestedAt="$NOW" reconcile.fluxcd.io/resetAt="$NOW""#]
+        );
+    }
+
+    #[test]
+    fn one_that_nobody_finishes_is_found() {
+        let found = finding(&CHECK, |s| s.kustomizations.items[1].status.conditions.clear());
+        assert_eq!(found.message, "is not applied: kustomize-controller has not finished with it for 1d2h");
+        passes(&CHECK, |s| {
+            let k = &mut s.kustomizations.items[1];
+            k.status.conditions.clear();
+            k.metadata.creation_timestamp = "2026-11-02T09:55:00Z".parse().ok();
+        });
+    }
+
+    #[test]
+    fn what_is_suspended_is_another_check() {
+        passes(&CHECK, |s| {
+            kustomization("BuildFailed", "x")(s);
+            s.kustomizations.items[1].spec.suspend = true;
+        });
+        let none = after(&CHECK, |s| {
+            s.kustomizations.items.clear();
+            s.helm_releases.items.clear();
+        });
+        assert_eq!(none.verdict(), Verdict::Skipped);
+    }
+}
