@@ -62,8 +62,8 @@ pub struct LiveStatus {
 pub enum Answer {
     /// Its controller has not taken it up, or is at work on it; the text is what the controller says, or empty.
     Working(String),
-    /// It waits for another object.
-    Waiting(String),
+    /// It waits for another object: one word, and what the controller says.
+    Waiting(String, String),
     /// It was done; this revision is in place.
     Done(String),
     /// It failed for our request. It may be retried by itself, which is no reason to wait.
@@ -109,7 +109,7 @@ pub fn answer(kind: &str, live: &Live, token: &str) -> Answer {
     }
     match readiness(&status.conditions, meta.generation, status.observed_generation, false) {
         Readiness::Ready => Answer::Done(revision(kind, live)),
-        Readiness::Waiting(c) => Answer::Waiting(c.message.clone()),
+        Readiness::Waiting(c) => Answer::Waiting(c.reason.clone(), c.message.clone()),
         Readiness::Failed(c) => Answer::Failed(fault(kind, &status.conditions, c)),
         Readiness::Progressing(_) | Readiness::NotObserved | Readiness::Suspended => {
             Answer::Working(phase(&status.conditions))
@@ -305,7 +305,8 @@ mod tests {
     #[test]
     fn waiting_and_cancelled_health_checks_are_no_failures() {
         let waits = object(OURS, OURS, ready("False", "DependencyNotReady", "dependency 'a/b' is not ready"));
-        assert_eq!(say("Kustomization", waits), Answer::Waiting("dependency 'a/b' is not ready".to_owned()));
+        let said = "dependency 'a/b' is not ready".to_owned();
+        assert_eq!(say("Kustomization", waits), Answer::Waiting("DependencyNotReady".to_owned(), said));
         let cancelled = object(OURS, OURS, ready("False", "HealthCheckCanceled", "new revision"));
         assert_eq!(say("Kustomization", cancelled), Answer::Working(String::new()));
     }

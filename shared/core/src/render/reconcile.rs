@@ -125,7 +125,7 @@ pub fn summary(plan: &Plan, journal: &Journal, origin: &Origin, style: &Style) -
     let listed = |(_, end): &(&Hop, &End)| !many || end.state != State::Done;
     let rows: Vec<(&Hop, &End)> = plan.hops.iter().zip(&journal.ends).filter(listed).collect();
     let wide = rows.iter().map(|(h, _)| visible(&h.object.to_string()).width()).max().unwrap_or(0);
-    let wide = wide.min(style.width.saturating_sub(38).max(20));
+    let wide = wide.min(style.width.saturating_sub(41).max(20));
     let mut out = String::from("\n");
     for (hop, end) in rows {
         let took = if end.state == State::NotAsked { String::new() } else { seconds(end.took) };

@@ -1,5 +1,7 @@
 //! One hop: ask, follow, judge.
 
+use gitlab_agent_core::assess::{Check, assess};
+use gitlab_agent_core::facts::Facts;
 use gitlab_agent_core::object::ObjectRef;
 use gitlab_agent_core::plan::answer::{
     Answer, FORCE_AT, Fault, Live, REQUESTED_AT, RESET_AT, answer, revision,
@@ -17,9 +19,13 @@ use tokio::time::{Instant, sleep_until};
 use super::follow::{Follow, Seen, version_of};
 use super::{QUIET, Run, path, said};
 use crate::access::segment;
+use crate::observe::observe_chain;
 
 /// How often the request is made again when others overwrite it, or when nothing comes of it.
 const AGAIN: usize = 5;
+
+/// How many failures of one run are looked into.
+const EXPLAINED: usize = 3;
 
 /// What stands between the answer and the end.
 enum Step {
@@ -86,6 +92,23 @@ impl<'a> Run<'a> {
         let workload: Workload = serde_json::from_slice(&answer.body)
             .map_err(|e| Why::new(WhyKind::Unreadable, asked, e.to_string()))?;
         Ok(Some(workload.readiness("Deployment")))
+    }
+
+    /// A failure in the words of `verify`, where it has more to say. A run in which all fails asks a few times only.
+    async fn explained(&self, object: &ObjectRef, end: End) -> End {
+        let explained = self.explained.get();
+        if explained >= EXPLAINED {
+            return end;
+        }
+        self.explained.set(explained + 1);
+        let snapshot = observe_chain(&self.client.read, &self.options.flux_namespace).await;
+        let facts = Facts::derive(&snapshot);
+        let checks = ["GA407", "GA408"].into_iter().filter_map(Check::named);
+        let findings = assess(&facts, checks).into_iter().flat_map(|a| a.judgement.findings);
+        let Some(found) = findings.into_iter().find(|f| f.subject == *object) else { return end };
+        let command = found.remedy.commands.first().map(|c| format!(": {c}")).unwrap_or_default();
+        let hint = if end.hint.is_empty() { format!("{}{command}", found.remedy.text) } else { end.hint };
+        End { meaning: found.message, hint, ..end }
     }
 
     /// Leaves an Event on an object that the person named, where a reason was given.
@@ -271,22 +294,22 @@ impl Drive<'_, '_> {
                     .hint("--resume resumes it, if that is meant"),
             ),
             Answer::Deleted => Step::End(deleted()),
-            Answer::Waiting(message) if hop.outside.is_empty() => {
-                self.tell_phase(message.clone());
-                let end = End::new(State::Waiting, "what it depends on is done, and it still waits for it");
-                Step::Stuck(End { reason: "DependencyNotReady".to_owned(), ..end }.said(message))
-            }
-            Answer::Waiting(message) => {
+            Answer::Waiting(reason, message) if reason == "DependencyNotReady" && !hop.outside.is_empty() => {
                 let outside: Vec<String> = hop.outside.iter().map(ToString::to_string).collect();
                 let meaning = format!("it depends on {}, which is not ready or does not exist", outside.join(", "));
-                Step::End(End { reason: "DependencyNotReady".to_owned(), ..End::new(State::Waiting, meaning) }.said(message))
+                Step::End(End { reason, ..End::new(State::Waiting, meaning) }.said(message))
+            }
+            Answer::Waiting(reason, message) => {
+                self.tell_phase(message.clone());
+                let end = End::new(State::Waiting, "what it needs is done, and it still waits for it");
+                Step::Stuck(End { reason, ..end }.said(message))
             }
             Answer::Failed(fault) => match self.behind(live, &live.status.last_attempted_revision).await {
                 Some((tried, held)) if kind == "Kustomization" => {
                     self.tell_phase(format!("tried {tried}, its source holds {held}"));
                     Step::Stuck(self.failed(kind, live, &fault))
                 }
-                _ => Step::End(self.failed(kind, live, &fault)),
+                _ => Step::End(run.explained(&hop.object, self.failed(kind, live, &fault)).await),
             },
             Answer::Done(at) => match self.behind(live, &at).await {
                 Some((shown, held)) => {

@@ -8,7 +8,7 @@ mod hop;
 mod permit;
 mod webhook;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -65,6 +65,8 @@ struct Run<'a> {
     places: Semaphore,
     /// When the first request was made.
     started: RefCell<Option<Instant>>,
+    /// How many failures were looked into.
+    explained: Cell<usize>,
 }
 
 /// Runs the plan to its end.
@@ -77,6 +79,7 @@ pub async fn run(client: &WriteClient, plan: &Plan, options: &Options, tell: Tel
         ends: plan.hops.iter().map(|_| watch::channel(None).0).collect(),
         places: Semaphore::new(options.concurrency.max(1)),
         started: RefCell::new(None),
+        explained: Cell::new(0),
     };
     let ends = join_all((0..plan.hops.len()).map(|hop| run.one(hop))).await;
     let took = run.started.borrow().map(|at| at.elapsed()).unwrap_or_default();
