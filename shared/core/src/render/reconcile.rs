@@ -108,7 +108,13 @@ fn ended(hop: &Hop, end: &End, style: &Style) -> String {
         return format!("{} {object}  {}  {}\n", sign(end, style), revision(end), style.faint(&took));
     }
     let reason = if end.reason.is_empty() { String::new() } else { format!(" ({})", visible(&end.reason)) };
-    let mut out = format!("{} {}  {}  {}\n", sign(end, style), style.strong(&object), end.state.word(), style.faint(&took));
+    let mut out = format!(
+        "{} {}  {}  {}\n",
+        sign(end, style),
+        style.strong(&object),
+        end.state.word(),
+        style.faint(&took)
+    );
     out.push_str(&indented(&format!("{}{reason}", end.meaning), style));
     if !end.said.is_empty() {
         out.push_str(&indented(&shorten(&end.said, 1200), style));
@@ -268,14 +274,18 @@ mod tests {
     fn the_end_fits_80_columns_and_hides_nothing() {
         let plan = a_plan();
         let journal = a_journal(&plan);
-        let origin = Origin { context: Some("world".to_owned()), server: "https://127.0.0.1:6443".to_owned() };
+        let origin =
+            Origin { context: Some("world".to_owned()), server: "https://127.0.0.1:6443".to_owned() };
         let shown = summary(&plan, &journal, &origin, &Style::default());
         assert!(shown.lines().all(|l| l.width() <= 80), "{shown}");
         assert!(shown.contains("3 of 5 hops done in 0.42s · context world"), "{shown}");
         let failed = Event::Ended { hop: 3, end: journal.ends[3].clone() };
         let shown = line(&plan, &failed, &Style::default()).expect("a line");
         assert!(shown.contains(r"\u{1b}[31mno"), "{shown}");
-        assert_eq!(line(&plan, &Event::Ended { hop: 4, end: journal.ends[4].clone() }, &Style::default()), None);
+        assert_eq!(
+            line(&plan, &Event::Ended { hop: 4, end: journal.ends[4].clone() }, &Style::default()),
+            None
+        );
     }
 
     #[test]

@@ -182,7 +182,8 @@ impl ReadClient {
         let started = Instant::now();
         // Whoever knows the path of a webhook can use it.
         let path = request.uri().path();
-        let path = path.split_once("/hook/").map_or(path.to_owned(), |(before, _)| format!("{before}/hook/…"));
+        let path =
+            path.split_once("/hook/").map_or(path.to_owned(), |(before, _)| format!("{before}/hook/…"));
         let line = format!("{} {path}", request.method());
         let result = exchange_with_wait(client, request, asked, self.limit()).await;
         self.account(&line, started, &result);

@@ -42,8 +42,15 @@ impl WriteClient {
     /// No answer, or one that says no. 404 and 409 are answers.
     pub async fn patch(&self, path: &str, patch: &serde_json::Value, asked: &str) -> Result<Answer, Why> {
         let uri = format!("{path}?fieldManager={FIELD_MANAGER}");
-        self.send(Method::PATCH, &uri, "application/merge-patch+json", &[], patch.to_string().into_bytes(), asked)
-            .await
+        self.send(
+            Method::PATCH,
+            &uri,
+            "application/merge-patch+json",
+            &[],
+            patch.to_string().into_bytes(),
+            asked,
+        )
+        .await
     }
 
     /// Makes an object. Sent once.
@@ -60,7 +67,12 @@ impl WriteClient {
     ///
     /// # Errors
     /// No answer.
-    pub async fn post_bare(&self, path: &str, headers: &[(&str, String)], asked: &str) -> Result<Answer, Why> {
+    pub async fn post_bare(
+        &self,
+        path: &str,
+        headers: &[(&str, String)],
+        asked: &str,
+    ) -> Result<Answer, Why> {
         let request = request(Method::POST, path, "", headers, Vec::new(), asked)?;
         self.read.send_through(&self.client, request, asked).await
     }
@@ -138,8 +150,9 @@ fn request(
         builder = builder.header("content-type", kind);
     }
     for (name, value) in headers {
-        let mut value = http::HeaderValue::from_str(value)
-            .map_err(|_| Why::new(WhyKind::Unreadable, asked, format!("{name} has a value that no header can hold")))?;
+        let mut value = http::HeaderValue::from_str(value).map_err(|_| {
+            Why::new(WhyKind::Unreadable, asked, format!("{name} has a value that no header can hold"))
+        })?;
         value.set_sensitive(true);
         builder = builder.header(*name, value);
     }

@@ -28,6 +28,8 @@ pub(super) enum Seen {
     There(Box<Live>),
     /// It is gone.
     Gone,
+    /// The API server does not answer, and is asked again: told once per silence, with what came back.
+    Silence(String),
 }
 
 /// One object that is followed.
@@ -42,8 +44,6 @@ pub(super) struct Follow<'a> {
     silent_since: Option<Instant>,
     woke: Option<Instant>,
     pause: Duration,
-    /// The API server does not answer; set once per silence, for a line to the person.
-    pub(super) trouble: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -83,7 +83,6 @@ impl<'a> Follow<'a> {
             silent_since: None,
             woke: None,
             pause: Duration::ZERO,
-            trouble: None,
         }
     }
 
@@ -112,7 +111,11 @@ impl<'a> Follow<'a> {
             match step {
                 Ok(Some(seen)) => return Ok(seen),
                 Ok(None) => {}
-                Err(why) => self.survive(why)?,
+                Err(why) => {
+                    if let Some(silence) = self.survive(why)? {
+                        return Ok(silence);
+                    }
+                }
             }
         }
     }
@@ -134,7 +137,8 @@ impl<'a> Follow<'a> {
     async fn watch(&mut self) -> Result<Option<Seen>, Why> {
         let asked = format!("watch {}", self.object);
         if self.watch.is_none() {
-            let opened = self.client.watch(&collection(self.object), &self.object.name, &self.version, &asked).await;
+            let opened =
+                self.client.watch(&collection(self.object), &self.object.name, &self.version, &asked).await;
             match opened {
                 Ok(watch) => self.watch = Some(watch),
                 Err(why) if why.kind == WhyKind::Forbidden && self.woke.is_none() => {
@@ -188,7 +192,7 @@ impl<'a> Follow<'a> {
     }
 
     /// A silent server is asked again for a while; a server that says no is believed.
-    fn survive(&mut self, why: Why) -> Result<(), Why> {
+    fn survive(&mut self, why: Why) -> Result<Option<Seen>, Why> {
         self.watch = None;
         self.read_first = true;
         let silent = matches!(why.kind, WhyKind::Unreachable | WhyKind::TimedOut | WhyKind::Unreadable);
@@ -197,14 +201,12 @@ impl<'a> Follow<'a> {
         if !(silent || refused && waking) {
             return Err(why);
         }
-        if self.silent_since.is_none() {
-            self.trouble = Some(why.message.clone());
-        }
+        let first = self.silent_since.is_none().then(|| Seen::Silence(why.message.clone()));
         let since = *self.silent_since.get_or_insert_with(Instant::now);
         if since.elapsed() > SILENCE {
             return Err(why);
         }
         self.pause = Duration::from_millis(250);
-        Ok(())
+        Ok(first)
     }
 }

@@ -117,7 +117,8 @@ impl<'a> Run<'a> {
         let Some(reason) = self.options.reason.as_ref().filter(|_| h.named) else { return };
         let object = &h.object;
         let version = if object.kind == "HelmRelease" { "v2" } else { "v1" };
-        let group = object.kubectl().split('/').next().and_then(|k| k.split_once('.')).map(|(_, g)| g.to_owned());
+        let group =
+            object.kubectl().split('/').next().and_then(|k| k.split_once('.')).map(|(_, g)| g.to_owned());
         let now = Timestamp::now();
         let event = json!({
             "apiVersion": "v1", "kind": "Event",
@@ -187,9 +188,6 @@ impl Drive<'_, '_> {
                     }
                 }
             };
-            if let Some(trouble) = follow.trouble.take() {
-                run.note(Some(self.hop), format!("the API server did not answer ({trouble}); the wait goes on"));
-            }
             match seen {
                 None => {
                     self.new_token();
@@ -198,6 +196,12 @@ impl Drive<'_, '_> {
                     live = next;
                 }
                 Some(Ok(Seen::There(next))) => live = *next,
+                Some(Ok(Seen::Silence(said))) => {
+                    run.note(
+                        Some(self.hop),
+                        format!("the API server did not answer ({said}); the wait goes on"),
+                    );
+                }
                 Some(Ok(Seen::Gone)) => return Ok(deleted()),
                 Some(Err(why)) => return Err(broken(&why, object)),
             }
@@ -217,7 +221,8 @@ impl Drive<'_, '_> {
     async fn ask_again(&mut self, live: &Live) -> Result<(Live, String), End> {
         if self.asked > AGAIN {
             let by = live.metadata.annotation(REQUESTED_AT).unwrap_or_default();
-            let end = End::new(State::Failed, "others ask for it all the time, and our request is never answered");
+            let end =
+                End::new(State::Failed, "others ask for it all the time, and our request is never answered");
             return Err(end.said(format!("the last request is {by}")));
         }
         let asked = self.ask(true).await?;
@@ -252,7 +257,10 @@ impl Drive<'_, '_> {
                 Ok(answer) => return parse(&answer.body, &asked).map_err(|why| broken(&why, object)),
                 // It may or may not have arrived: the object knows.
                 Err(why) if matches!(why.kind, WhyKind::Unreachable | WhyKind::TimedOut) => {
-                    let text = format!("the API server did not answer ({}); looking whether the request arrived", why.message);
+                    let text = format!(
+                        "the API server did not answer ({}); looking whether the request arrived",
+                        why.message
+                    );
                     run.note(Some(self.hop), text);
                     if let Some(found) = self.look_for_own_request(object).await? {
                         return Ok(found);
@@ -264,14 +272,18 @@ impl Drive<'_, '_> {
     }
 
     async fn look_for_own_request(&self, object: &ObjectRef) -> Result<Option<(Live, String)>, End> {
-        match Follow::from(self.run.client, object, String::new()).next().await {
-            Ok(Seen::Gone) => Err(deleted()),
-            Err(why) => Err(broken(&why, object)),
-            Ok(Seen::There(live)) => {
-                let arrived = live.metadata.annotation(REQUESTED_AT) == Some(&self.token);
-                // Followed from the beginning: the reading that found it is repeated.
-                Ok(arrived.then(|| (*live, String::new())))
-            }
+        let mut follow = Follow::from(self.run.client, object, String::new());
+        loop {
+            return match follow.next().await {
+                Ok(Seen::Silence(_)) => continue,
+                Ok(Seen::Gone) => Err(deleted()),
+                Err(why) => Err(broken(&why, object)),
+                Ok(Seen::There(live)) => {
+                    let arrived = live.metadata.annotation(REQUESTED_AT) == Some(&self.token);
+                    // Followed from the beginning: the reading that found it is repeated.
+                    Ok(arrived.then(|| (*live, String::new())))
+                }
+            };
         }
     }
 
@@ -286,7 +298,10 @@ impl Drive<'_, '_> {
             }
             Answer::Overwritten => {
                 let by = live.metadata.annotation(REQUESTED_AT).unwrap_or("nothing").to_owned();
-                run.note(Some(self.hop), format!("another request ({by}) took the place of ours; asking again"));
+                run.note(
+                    Some(self.hop),
+                    format!("another request ({by}) took the place of ours; asking again"),
+                );
                 Step::Again
             }
             Answer::Suspended => Step::End(
@@ -296,7 +311,8 @@ impl Drive<'_, '_> {
             Answer::Deleted => Step::End(deleted()),
             Answer::Waiting(reason, message) if reason == "DependencyNotReady" && !hop.outside.is_empty() => {
                 let outside: Vec<String> = hop.outside.iter().map(ToString::to_string).collect();
-                let meaning = format!("it depends on {}, which is not ready or does not exist", outside.join(", "));
+                let meaning =
+                    format!("it depends on {}, which is not ready or does not exist", outside.join(", "));
                 Step::End(End { reason, ..End::new(State::Waiting, meaning) }.said(message))
             }
             Answer::Waiting(reason, message) => {
@@ -386,7 +402,8 @@ impl Drive<'_, '_> {
 }
 
 fn parse(body: &[u8], asked: &str) -> Result<(Live, String), Why> {
-    let live = serde_json::from_slice(body).map_err(|e| Why::new(WhyKind::Unreadable, asked, e.to_string()))?;
+    let live =
+        serde_json::from_slice(body).map_err(|e| Why::new(WhyKind::Unreadable, asked, e.to_string()))?;
     Ok((live, version_of(body)))
 }
 
@@ -402,7 +419,9 @@ pub(super) fn broken(why: &Why, object: &ObjectRef) -> End {
             let hint = format!("`kubectl auth can-i patch {kind} -n {namespace}` shows the same");
             End::new(State::Forbidden, "you may not do this").said(said(why)).hint(hint)
         }
-        WhyKind::SignIn => End::new(State::Unreachable, "the cluster refuses your credential").said(said(why)),
+        WhyKind::SignIn => {
+            End::new(State::Unreachable, "the cluster refuses your credential").said(said(why))
+        }
         WhyKind::Unreachable | WhyKind::TimedOut => {
             End::new(State::Unreachable, "the API server does not answer").said(said(why))
         }

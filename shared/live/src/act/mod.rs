@@ -139,7 +139,8 @@ impl Run<'_> {
 /// The path of the collection that an object is in.
 fn collection(object: &ObjectRef) -> String {
     let kind = KINDS.iter().find(|(kind, ..)| *kind == object.kind);
-    let (group, version, plural) = kind.map_or(("", "v1", ""), |(_, plural, group, version)| (group, version, plural));
+    let (group, version, plural) =
+        kind.map_or(("", "v1", ""), |(_, plural, group, version)| (group, version, plural));
     format!("/apis/{group}/{version}/namespaces/{}/{plural}", segment(&object.namespace))
 }
 

@@ -29,7 +29,8 @@ pub async fn denied(client: &WriteClient, plan: &Plan) -> Vec<Permission> {
             (allowed, permission)
         }
     };
-    let known = |kind: &str| KINDS.iter().map(|(known, ..)| *known).find(|known| *known == kind).unwrap_or("");
+    let known =
+        |kind: &str| KINDS.iter().map(|(known, ..)| *known).find(|known| *known == kind).unwrap_or("");
     let broad = places.iter().map(|(kind, namespace)| ask((known(kind), namespace), String::new()));
     let mut missing = BTreeSet::new();
     for ((kind, namespace), (allowed, permission)) in places.iter().zip(join_all(broad).await) {

@@ -63,23 +63,33 @@ fn link(meaning: impl Into<String>, hint: &str) -> End {
 
 impl Run<'_> {
     /// Sends what agentk would send; gives the source as it is after, its version, and the request that it now carries.
-    pub(super) async fn by_webhook(&self, hop: usize, webhook: &Webhook) -> Result<(Live, String, String), End> {
+    pub(super) async fn by_webhook(
+        &self,
+        hop: usize,
+        webhook: &Webhook,
+    ) -> Result<(Live, String, String), End> {
         let source = &self.plan.hops[hop].object;
         let receiver = self.receiver_of(source).await?;
         let name = receiver.metadata.object("Receiver");
         check(&receiver, &name)?;
         let headers = self.signed(&receiver, &name).await?;
         let mut follow = Follow::from(self.client, source, String::new());
-        let before = match follow.next().await {
-            Ok(Seen::There(live)) => live.metadata.annotation(REQUESTED_AT).map(str::to_owned),
-            Ok(Seen::Gone) => return Err(End::new(State::Deleted, "it does not exist any more")),
-            Err(why) => return Err(broken(&why, source)),
+        let before = loop {
+            match follow.next().await {
+                Ok(Seen::There(live)) => break live.metadata.annotation(REQUESTED_AT).map(str::to_owned),
+                Ok(Seen::Silence(_)) => {}
+                Ok(Seen::Gone) => return Err(End::new(State::Deleted, "it does not exist any more")),
+                Err(why) => return Err(broken(&why, source)),
+            }
         };
         let sent = Instant::now();
         self.send(webhook, &receiver, &name, &headers).await?;
         drop(headers);
         let took = sent.elapsed().as_millis();
-        self.note(Some(hop), format!("{name} ({}) took the push event: 200 in {took} ms", receiver.spec.kind));
+        self.note(
+            Some(hop),
+            format!("{name} ({}) took the push event: 200 in {took} ms", receiver.spec.kind),
+        );
         let annotated = async {
             loop {
                 match follow.next().await {
@@ -89,7 +99,10 @@ impl Run<'_> {
                             return Ok((*live, now));
                         }
                     }
-                    Ok(Seen::Gone) => return Err(End::new(State::Deleted, "it was deleted by somebody while we waited")),
+                    Ok(Seen::Silence(_)) => {}
+                    Ok(Seen::Gone) => {
+                        return Err(End::new(State::Deleted, "it was deleted by somebody while we waited"));
+                    }
                     Err(why) => return Err(broken(&why, source)),
                 }
             }
@@ -109,27 +122,37 @@ impl Run<'_> {
         let answer = answer.map_err(|why| no_access(&why))?;
         if answer.status == StatusCode::NOT_FOUND {
             let hint = "`kubectl gitlab-agent verify` says what of Flux is missing";
-            return Err(link("this cluster serves no Receivers: notification-controller is not installed", hint));
+            return Err(link(
+                "this cluster serves no Receivers: notification-controller is not installed",
+                hint,
+            ));
         }
         let listed: Receivers = serde_json::from_slice(&answer.body)
             .map_err(|_| End::new(State::Failed, "the list of Receivers is not understood"))?;
         let fits = |r: &Receiver| {
             r.spec.resources.iter().any(|x| {
                 let namespace = if x.namespace.is_empty() { &r.metadata.namespace } else { &x.namespace };
-                x.kind == source.kind && *namespace == source.namespace && (x.name == source.name || x.name == "*")
+                x.kind == source.kind
+                    && *namespace == source.namespace
+                    && (x.name == source.name || x.name == "*")
             })
         };
         let mut found: Vec<Receiver> = listed.items.unwrap_or_default().into_iter().filter(fits).collect();
         let expected = expected_receiver(&source.namespace, &source.name);
         found.sort_by_key(|r| r.metadata.object("Receiver") != expected);
         found.into_iter().next().ok_or_else(|| {
-            let meaning = format!("no Receiver triggers it: push events do not reach it (agentk makes {expected})");
+            let meaning =
+                format!("no Receiver triggers it: push events do not reach it (agentk makes {expected})");
             link(meaning, "`kubectl gitlab-agent verify` says why agentk made none")
         })
     }
 
     /// The headers that the Receiver's type asks for, over an empty body.
-    async fn signed(&self, receiver: &Receiver, name: &ObjectRef) -> Result<Vec<(&'static str, String)>, End> {
+    async fn signed(
+        &self,
+        receiver: &Receiver,
+        name: &ObjectRef,
+    ) -> Result<Vec<(&'static str, String)>, End> {
         match receiver.spec.kind.as_str() {
             "generic" => Ok(Vec::new()),
             "generic-hmac" => {
@@ -192,7 +215,8 @@ impl Run<'_> {
         let answer = match &webhook.url {
             Some(url) => post_elsewhere(url.trim_end_matches('/'), path, headers, &self.options.access).await,
             None => {
-                let proxy = format!("/api/v1/namespaces/{namespace}/services/http:webhook-receiver:80/proxy{path}");
+                let proxy =
+                    format!("/api/v1/namespaces/{namespace}/services/http:webhook-receiver:80/proxy{path}");
                 self.client.post_bare(&proxy, headers, asked).await
             }
         };
@@ -209,7 +233,9 @@ impl Run<'_> {
             None => format!("the Service webhook-receiver in {}", self.options.flux_namespace),
         };
         let meaning = match why.kind {
-            WhyKind::TimedOut => format!("nobody answers at {place} in time: a NetworkPolicy may be in the way"),
+            WhyKind::TimedOut => {
+                format!("nobody answers at {place} in time: a NetworkPolicy may be in the way")
+            }
             _ => format!("nobody answers at {place}"),
         };
         let hint = "a NetworkPolicy must let it in (Flux's own is allow-webhooks), and notification-controller must run";
@@ -287,16 +313,19 @@ fn check(receiver: &Receiver, name: &ObjectRef) -> Result<(), End> {
             let said = c.message.replace(&status.webhook_path, "/hook/…");
             Err(link(format!("{name} is not ready"), hint).said(mask::free_text(&said)))
         }
-        _ if status.webhook_path.is_empty() => {
-            Err(link(format!("{name} has no webhook path: notification-controller has not taken it up"), hint))
-        }
+        _ if status.webhook_path.is_empty() => Err(link(
+            format!("{name} has no webhook path: notification-controller has not taken it up"),
+            hint,
+        )),
         _ => Ok(()),
     }
 }
 
 fn no_access(why: &Why) -> End {
     match why.kind {
-        WhyKind::Forbidden => End::new(State::Forbidden, "you may not read what a push event is signed with").said(said(why)),
+        WhyKind::Forbidden => {
+            End::new(State::Forbidden, "you may not read what a push event is signed with").said(said(why))
+        }
         _ => End::new(State::Unreachable, "the API server does not answer").said(said(why)),
     }
 }

@@ -28,6 +28,7 @@ use crate::recording;
     name = "kubectl-gitlab_agent-reconcile_now",
     bin_name = "kubectl gitlab-agent reconcile-now",
     version,
+    args_override_self = true,
     mut_arg("timeout", |a| a.default_value("5m").visible_alias("wait-timeout")),
     mut_arg("from", |a| a.help("Plan from a recording instead of a cluster; only with --dry-run")),
     mut_arg("namespace", |a| a.help("Namespace of the named object; limits -l and --all")),
@@ -167,7 +168,9 @@ impl Args {
     fn selection(&self) -> Result<Selection> {
         let usage = |text: String| anyhow::Error::from(UsageError(text));
         Ok(match (&self.target, &self.selector, self.all) {
-            (Some(target), ..) => Selection::parse(target, self.common.namespace.as_deref()).map_err(usage)?,
+            (Some(target), ..) => {
+                Selection::parse(target, self.common.namespace.as_deref()).map_err(usage)?
+            }
             (_, Some(labels), _) => Selection::Labels(Selector::parse(labels).map_err(usage)?),
             (.., true) => Selection::All,
             _ => Selection::Agentk,
@@ -182,13 +185,17 @@ impl Args {
             NoPlan::Ambiguous(text) => self.stop(Exit::Usage, &text),
             NoPlan::Circle(objects) => {
                 let names: Vec<String> = objects.iter().map(ToString::to_string).collect();
-                let text = format!("these depend on each other in a circle, so none is ever applied: {}", names.join(", "));
+                let text = format!(
+                    "these depend on each other in a circle, so none is ever applied: {}",
+                    names.join(", ")
+                );
                 self.stop(Exit::Refused, &text)
             }
             NoPlan::Unknown(why) => {
                 let silent = matches!(why.kind, WhyKind::Unreachable | WhyKind::SignIn | WhyKind::TimedOut);
                 let exit = if silent { Exit::Unreachable } else { Exit::Unknown };
-                let text = format!("{}: {} ({})", why.asked, why.message, render::place(&facts.snapshot.origin));
+                let text =
+                    format!("{}: {} ({})", why.asked, why.message, render::place(&facts.snapshot.origin));
                 self.stop(exit, &text)
             }
         })?;
@@ -197,7 +204,9 @@ impl Args {
             let names: Vec<String> = fetchers.iter().map(|i| plan.hops[*i].object.to_string()).collect();
             let text = match names.len() {
                 0 => format!("--at {at} speaks of a source of commits, and there is none in the plan"),
-                _ => format!("--at {at} speaks of one source, and the plan has several: {}", names.join(", ")),
+                _ => {
+                    format!("--at {at} speaks of one source, and the plan has several: {}", names.join(", "))
+                }
             };
             return Err(self.stop(Exit::Usage, &text));
         }
@@ -353,7 +362,8 @@ impl<'p> Screen<'p> {
         const FRAMES: [char; 10] = ['⠋', '⠙', '⠹', '⠸', '⠼', '⠴', '⠦', '⠧', '⠇', '⠏'];
         let active = self.active.borrow();
         let Some((hop, since, phase)) = active.first().filter(|_| self.moving) else { return };
-        let frame = FRAMES[usize::try_from(self.begun.elapsed().as_millis() / 100).unwrap_or(0) % FRAMES.len()];
+        let frame =
+            FRAMES[usize::try_from(self.begun.elapsed().as_millis() / 100).unwrap_or(0) % FRAMES.len()];
         let all = self.plan.hops.len();
         let count = format!("{}/{all}", self.done.get());
         let more = if active.len() > 1 { format!(" and {} more", active.len() - 1) } else { String::new() };
