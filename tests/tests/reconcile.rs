@@ -1,8 +1,8 @@
 //! `reconcile-now` in the test world: every way in which a chain moves or stands, with the words and the exit code that
 //! a person gets. A run that waits past what is known would meet its own deadline, which none of these expects.
 
-use std::fmt::Write as _;
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
@@ -498,7 +498,7 @@ fn two_hundred_kustomizations_of_one_source() -> Result<()> {
         let app = App::new(world, "many")?;
         let mut all = String::new();
         for i in 1..200 {
-            write!(all, "{}", kustomization(&format!("many-{i}"), "many", ""))?;
+            all.push_str(&kustomization(&format!("many-{i}"), "many", ""));
         }
         world.apply(&all)?;
         let ran = reconcile(world, &["shop/many"]);
@@ -653,13 +653,45 @@ fn the_way_of_a_push_event_is_proved() -> Result<()> {
     })
 }
 
+/// A webhook that takes one request and answers it so.
+fn answering(status: &'static str) -> Result<String> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let url = format!("http://{}", listener.local_addr()?);
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept()?;
+        let mut asked = BufReader::new(stream.try_clone()?);
+        let mut line = String::new();
+        while asked.read_line(&mut line)? > 2 {
+            line.clear();
+        }
+        write!(stream, "HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+    });
+    Ok(url)
+}
+
+#[test]
+fn what_the_webhook_refuses_is_told_apart() -> Result<()> {
+    in_world(|world| {
+        for (status, words) in [
+            ("400 Bad Request", "refuses the signature"),
+            ("404 Not Found", "does not know the path"),
+            ("503 Service Unavailable", "does not take events"),
+            ("500 Internal Server Error", "the webhook answered 500"),
+            ("200 OK", "did not annotate the source"),
+        ] {
+            let url = answering(status)?;
+            let ran = reconcile(world, &[AGENT_PROJECT, "--through-webhook", "--webhook-url", &url]);
+            ensure!(ran.code == 1 && ran.out.contains(words), "{status} {ran:?}");
+        }
+        Ok(())
+    })
+}
+
 fn broken_receivers(world: &World, app: &App<'_>, hook: &dyn Fn(&[&str]) -> Ran) -> Result<()> {
     let patch = |kind: &str, patch: &str| {
         let args = ["patch", "-n", "flux-system", kind, "hooked-generic-hmac", "--type=merge", "-p", patch];
         world.kubectl(&args).map(drop)
     };
-    // As after a rotation by hand: the controller reads a Secret anew for each event, so only a value that is not the
-    // one we read would be refused. The path is what goes stale.
     patch("receiver", r#"{"spec":{"suspend":true}}"#)?;
     let ran = hook(&[]);
     ensure!(ran.code == 1 && ran.out.contains("is suspended: it takes no events"), "{ran:?}");
