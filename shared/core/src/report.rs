@@ -22,6 +22,8 @@ pub enum Exit {
     Unknown,
     /// The cluster or GitLab could not be reached, or refused the credential.
     Unreachable,
+    /// Refused before anything was changed.
+    Refused,
     /// A defect of this program.
     Bug,
     /// The run's deadline passed.
@@ -39,6 +41,7 @@ impl Exit {
             Self::Usage => 2,
             Self::Unknown => 3,
             Self::Unreachable => 4,
+            Self::Refused => 5,
             Self::Bug => 70,
             Self::TimedOut => 124,
             Self::Interrupted => 130,

@@ -2,12 +2,14 @@
 //!
 //! - [`access`] turns kubeconfig and flags into a client that can only read, with a deadline on every request.
 //! - [`observe`] fills a [`gitlab_agent_core::snapshot::Snapshot`] from a cluster.
+//! - [`act`] runs a plan: the only part that changes something.
 //! - [`recording`] writes a snapshot to a file and reads it back.
 //! - [`cli`] holds what the commands share: flags, output, errors, exit codes.
 //!
 //! What can fail here fails with a text for people: what was tried, on what, what came back, what to do.
 
 pub mod access;
+pub mod act;
 pub mod cli;
 pub mod observe;
 pub mod recording;

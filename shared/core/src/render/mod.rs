@@ -1,5 +1,6 @@
 //! From a report or a status to bytes: one file per format. How it looks is an argument, never a global.
 
+pub mod reconcile;
 pub mod status_table;
 mod style;
 mod verify_json;
@@ -58,7 +59,15 @@ pub fn status(status: &Status, format: StatusFormat, style: &Style) -> String {
 
 /// JSON with hidden code points written as escapes: serde writes C1, bidirectional and zero-width ones as they are.
 fn json(document: &impl serde::Serialize) -> String {
-    let text = serde_json::to_string_pretty(document).unwrap_or_default();
+    escaped(&serde_json::to_string_pretty(document).unwrap_or_default())
+}
+
+/// The same on one line.
+fn json_line(document: &impl serde::Serialize) -> String {
+    escaped(&serde_json::to_string(document).unwrap_or_default())
+}
+
+fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 1);
     for c in text.chars() {
         if c != '\n' && crate::text::is_hidden(c) {

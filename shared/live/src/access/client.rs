@@ -68,6 +68,15 @@ impl ReadClient {
     /// # Errors
     /// The kubeconfig cannot be used, or the credential plugin failed.
     pub async fn connect(access: &Access) -> Result<Self> {
+        Ok(Self::build(access, true).await?.0)
+    }
+
+    /// The same without the lock, for a client that also changes something, with that client's own.
+    pub(super) async fn connect_unlocked(access: &Access) -> Result<(Self, Client)> {
+        Self::build(access, false).await
+    }
+
+    async fn build(access: &Access, locked: bool) -> Result<(Self, Client)> {
         let Resolved { config, context } = access.resolve().await?;
         let origin = Origin {
             context,
@@ -78,8 +87,9 @@ impl ReadClient {
             config.auth_info.token.as_ref().and_then(|t| expiry(secrecy::ExposeSecret::expose_secret(t)));
         let builder = ClientBuilder::try_from(config).map_err(|e| anyhow::anyhow!("{}", describe(&e).1));
         let builder = builder.with_context(|| format!("cannot build a client for {}", origin.server))?;
-        Ok(Self {
-            client: builder.with_layer(&ReadOnly).build(),
+        let client = if locked { builder.with_layer(&ReadOnly).build() } else { builder.build() };
+        let reader = Self {
+            client: client.clone(),
             limit: Arc::new(Semaphore::new(AT_ONCE)),
             request_timeout: access.request_timeout,
             verbose: access.verbose,
@@ -87,7 +97,8 @@ impl ReadClient {
             cost: Arc::default(),
             origin,
             namespace,
-        })
+        };
+        Ok((reader, client))
     }
 
     /// `GET path`. `asked` says in words what is asked for.
@@ -107,11 +118,26 @@ impl ReadClient {
         Err(Why::new(WhyKind::TimedOut, asked, "the API server asked three times to come back later"))
     }
 
-    /// Asks whether a permission is granted.
+    /// Asks whether a permission is granted in all namespaces.
     ///
     /// # Errors
     /// No answer.
     pub async fn may(&self, verb: &str, group: &str, resource: &str) -> Result<bool, Why> {
+        self.may_on(verb, group, resource, "", "").await
+    }
+
+    /// Asks whether a permission is granted in a namespace, on an object; where either is empty, on all.
+    ///
+    /// # Errors
+    /// No answer.
+    pub async fn may_on(
+        &self,
+        verb: &str,
+        group: &str,
+        resource: &str,
+        namespace: &str,
+        name: &str,
+    ) -> Result<bool, Why> {
         #[derive(Deserialize)]
         struct Review {
             status: ReviewStatus,
@@ -121,8 +147,8 @@ impl ReadClient {
             allowed: bool,
         }
         let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
-        let attributes =
-            json!({"verb": verb, "group": group, "resource": resource, "subresource": subresource});
+        let attributes = json!({"verb": verb, "group": group, "resource": resource, "subresource": subresource,
+            "namespace": namespace, "name": name});
         let review = json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview",
             "spec": {"resourceAttributes": attributes}});
         let asked = format!("whether you may {verb} {resource}");
@@ -141,28 +167,54 @@ impl ReadClient {
         let _place = self.limit.acquire().await;
         let started = Instant::now();
         let line = format!("{} {}", request.method(), request.uri());
-        let whole = async {
-            let response = self.client.send(request).await.map_err(|e| {
-                let (kind, message) = describe(&e);
-                Why::new(kind, asked, message)
-            })?;
-            let status = response.status();
-            let wait = retry_after(status, response.headers());
-            let body = Limited::new(response.into_body(), LARGEST).collect().await.map_err(|e| {
-                Why::new(WhyKind::Unreadable, asked, format!("the answer broke off: {}", innermost(&*e)))
-            })?;
-            Ok((Answer { status, body: body.to_bytes().to_vec() }, wait))
-        };
-        let result = if self.request_timeout.is_zero() {
-            whole.await
-        } else {
-            tokio::time::timeout(self.request_timeout, whole).await.unwrap_or_else(|_| {
-                let text = format!("no answer in {} s (--request-timeout)", self.request_timeout.as_secs());
-                Err(Why::new(WhyKind::TimedOut, asked, text))
-            })
-        };
+        let result = exchange_with_wait(&self.client, request, asked, self.limit()).await;
         self.account(&line, started, &result);
         result
+    }
+
+    /// Sends once through another client, and accounts for it here.
+    pub(super) async fn send_through(
+        &self,
+        client: &Client,
+        request: Request<Body>,
+        asked: &str,
+    ) -> Result<Answer, Why> {
+        let started = Instant::now();
+        // Whoever knows the path of a webhook can use it.
+        let path = request.uri().path();
+        let path =
+            path.split_once("/hook/").map_or(path.to_owned(), |(before, _)| format!("{before}/hook/…"));
+        let line = format!("{} {path}", request.method());
+        let result = exchange_with_wait(client, request, asked, self.limit()).await;
+        self.account(&line, started, &result);
+        result.map(|(answer, _)| answer)
+    }
+
+    /// Sends, and gives the answer before its body has come.
+    pub(super) async fn open(
+        &self,
+        client: &Client,
+        request: Request<Body>,
+        asked: &str,
+    ) -> Result<http::Response<Body>, Why> {
+        let line = format!("{} {}", request.method(), request.uri());
+        if self.verbose > 0 {
+            crate::cli::note(&format!("{line} opened"));
+        }
+        self.cost.requests.fetch_add(1, Ordering::Relaxed);
+        let sending = client.send(request);
+        let result = match self.limit() {
+            Some(limit) => tokio::time::timeout(limit, sending).await.map_err(|_| late(asked, limit))?,
+            None => sending.await,
+        };
+        result.map_err(|e| {
+            let (kind, message) = describe(&e);
+            Why::new(kind, asked, message)
+        })
+    }
+
+    fn limit(&self) -> Option<Duration> {
+        (!self.request_timeout.is_zero()).then_some(self.request_timeout)
     }
 
     fn account(&self, line: &str, started: Instant, result: &Result<(Answer, Option<Duration>), Why>) {
@@ -180,7 +232,7 @@ impl ReadClient {
     }
 
     /// Turns statuses that say no into reasons.
-    fn judge(&self, answer: Answer, asked: &str) -> Result<Answer, Why> {
+    pub(super) fn judge(&self, answer: Answer, asked: &str) -> Result<Answer, Why> {
         let said = || api_message(&answer.body);
         let why = match answer.status {
             s if s.is_success() || s == StatusCode::NOT_FOUND => return Ok(answer),
@@ -196,6 +248,44 @@ impl ReadClient {
         };
         Err(why)
     }
+}
+
+/// One request and its whole answer.
+pub(super) async fn exchange(
+    client: &Client,
+    request: Request<Body>,
+    asked: &str,
+    limit: Option<Duration>,
+) -> Result<Answer, Why> {
+    exchange_with_wait(client, request, asked, limit).await.map(|(answer, _)| answer)
+}
+
+async fn exchange_with_wait(
+    client: &Client,
+    request: Request<Body>,
+    asked: &str,
+    limit: Option<Duration>,
+) -> Result<(Answer, Option<Duration>), Why> {
+    let whole = async {
+        let response = client.send(request).await.map_err(|e| {
+            let (kind, message) = describe(&e);
+            Why::new(kind, asked, message)
+        })?;
+        let status = response.status();
+        let wait = retry_after(status, response.headers());
+        let body = Limited::new(response.into_body(), LARGEST).collect().await.map_err(|e| {
+            Why::new(WhyKind::Unreadable, asked, format!("the answer broke off: {}", innermost(&*e)))
+        })?;
+        Ok((Answer { status, body: body.to_bytes().to_vec() }, wait))
+    };
+    match limit {
+        None => whole.await,
+        Some(limit) => tokio::time::timeout(limit, whole).await.unwrap_or_else(|_| Err(late(asked, limit))),
+    }
+}
+
+fn late(asked: &str, limit: Duration) -> Why {
+    Why::new(WhyKind::TimedOut, asked, format!("no answer in {} s (--request-timeout)", limit.as_secs()))
 }
 
 /// One segment of a URL path, or one value of a query: whatever has a meaning in a URL is encoded. Names of objects
@@ -220,7 +310,7 @@ fn retry_after(status: StatusCode, headers: &http::HeaderMap) -> Option<Duration
 }
 
 /// The `message` of a Kubernetes Status; of anything else the first line, because a proxy's page is long.
-fn api_message(body: &[u8]) -> String {
+pub(crate) fn api_message(body: &[u8]) -> String {
     #[derive(Deserialize)]
     struct Status {
         message: String,

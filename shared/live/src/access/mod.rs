@@ -4,7 +4,10 @@ mod client;
 mod exec;
 mod kubeconfig;
 mod read_only;
+mod write_client;
 
+pub(crate) use client::api_message;
 pub use client::{Answer, Cost, ReadClient, segment};
 pub use exec::CannotSignIn;
 pub use kubeconfig::{Access, duration};
+pub use write_client::{FIELD_MANAGER, Watch, WriteClient, post_elsewhere};

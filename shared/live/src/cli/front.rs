@@ -17,6 +17,7 @@ use super::{note, out};
 pub const VERBS: &[(&str, &str)] = &[
     ("status", "what runs here, whether it is healthy, which revision is where"),
     ("verify", "what is wrong between a git push and a running pod, and how to mend it"),
+    ("reconcile-now", "push the pipe through, from source to workload, and see it move"),
     ("snapshot", "record everything the others read, with no secret in it, to one file"),
 ];
 
@@ -40,6 +41,8 @@ const FLAGS_WITH_VALUE: &[&str] = &[
     "--from",
     "-o",
     "--output",
+    "--at",
+    "--reason",
 ];
 
 const PREFIX: &str = "kubectl-gitlab_agent-";
@@ -164,7 +167,7 @@ fn help() -> String {
     );
     for (verb, answers) in VERBS {
         let missing = if find(verb).is_some() { "" } else { "  (not installed)" };
-        text.push_str(&format!("  {verb:<10} {answers}{missing}\n"));
+        text.push_str(&format!("  {verb:<13} {answers}{missing}\n"));
     }
     text.push_str(
         "\n`kubectl gitlab-agent COMMAND --help` explains a command. Start with `status`; where it shows a problem,\n\

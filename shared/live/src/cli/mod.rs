@@ -1,6 +1,7 @@
 //! What the commands share: flags, output, errors, exit codes. Data goes to standard output, talk to standard error.
 
 pub mod front;
+pub mod reconcile_now;
 pub mod snapshot;
 pub mod status;
 pub mod verify;

@@ -53,6 +53,51 @@ pub async fn observe(client: &ReadClient, scope: &Scope) -> Snapshot {
     snapshot
 }
 
+/// Observes what a plan is made of and nothing else: sources, what applies them, and Flux's own Deployments. One wave.
+pub async fn observe_chain(client: &ReadClient, flux_namespace: &str) -> Snapshot {
+    let scope = Scope { namespace: None, flux_namespace: flux_namespace.to_owned() };
+    let observer = Observer { client, scope: &scope, wanted: None };
+    let flux = [scope.flux_namespace.clone()];
+    let (sources, kustomizations, releases, deployments) = tokio::join!(
+        observer.sources(),
+        observer.everywhere(Need::Kustomizations),
+        observer.everywhere(Need::HelmReleases),
+        observer.some(Need::Deployments, &flux),
+    );
+    let [git, oci, bucket, helm, chart] = sources;
+    let not_asked = || Why::new(WhyKind::NotAsked, "what no plan is made of", "it was not asked for");
+    let mut access = Vec::new();
+    Snapshot {
+        format: FORMAT,
+        tool: env!("CARGO_PKG_VERSION").to_owned(),
+        taken_at: Timestamp::now(),
+        origin: client.origin.clone(),
+        namespaces: Vec::new(),
+        flux_namespace: scope.flux_namespace.clone(),
+        server: Observed::Unknown(not_asked()),
+        groups: Observed::Unknown(not_asked()),
+        crds: Listing::unknown(not_asked()),
+        git_repositories: keep(git, &mut access),
+        oci_repositories: keep(oci, &mut access),
+        buckets: keep(bucket, &mut access),
+        helm_repositories: keep(helm, &mut access),
+        helm_charts: keep(chart, &mut access),
+        kustomizations: keep(kustomizations, &mut access),
+        helm_releases: keep(releases, &mut access),
+        receivers: Listing::unknown(not_asked()),
+        deployments: keep(deployments, &mut access),
+        stateful_sets: Listing::unknown(not_asked()),
+        daemon_sets: Listing::unknown(not_asked()),
+        pods: Listing::unknown(not_asked()),
+        leases: Listing::unknown(not_asked()),
+        services: Listing::unknown(not_asked()),
+        endpoint_slices: Listing::unknown(not_asked()),
+        secrets: Vec::new(),
+        logs: Vec::new(),
+        access,
+    }
+}
+
 /// One run of observing.
 struct Observer<'c> {
     client: &'c ReadClient,

@@ -1,0 +1,315 @@
+//! `reconcile-now` for people: a line for what happens, and at the end how each hop ended; and for programs: one JSON
+//! object a line.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use unicode_width::UnicodeWidthStr;
+
+use super::style::wrap;
+use super::{API_VERSION, Style};
+use crate::assess::Severity;
+use crate::object::ObjectRef;
+use crate::plan::journal::{End, Event, Journal, State};
+use crate::plan::{Hop, Plan};
+use crate::snapshot::Origin;
+use crate::text::{self, count, shorten, visible};
+
+/// Done hops beyond this many are counted, not listed again at the end.
+const LISTED: usize = 25;
+
+/// Seconds as a person reads them: `0.42s`, `12s`, `2m3s`.
+pub fn seconds(took: Duration) -> String {
+    match took.as_secs_f64() {
+        s if s < 10.0 => format!("{s:.2}s"),
+        s if s < 100.0 => format!("{s:.0}s"),
+        _ => format!("{}m{}s", took.as_secs() / 60, took.as_secs() % 60),
+    }
+}
+
+/// The object, short enough for a column.
+fn name(object: &ObjectRef, width: usize) -> String {
+    shorten(&visible(&object.to_string()), width)
+}
+
+fn pad(text: &str, width: usize) -> String {
+    format!("{text}{}", " ".repeat(width.saturating_sub(text.width())))
+}
+
+fn indented(text: &str, style: &Style) -> String {
+    let lines = wrap(&visible(text), style.width.saturating_sub(6).max(30));
+    lines.iter().map(|line| format!("    {line}\n")).collect()
+}
+
+fn revision(end: &End) -> String {
+    if end.revision.is_empty() { "-".to_owned() } else { visible(&text::revision(&end.revision)) }
+}
+
+/// The plan, for `--dry-run`.
+pub fn plan(plan: &Plan, style: &Style) -> String {
+    let wide = plan.hops.iter().map(|h| visible(&h.object.to_string()).width()).max().unwrap_or(0).min(46);
+    let mut out = String::new();
+    for (at, hop) in plan.hops.iter().enumerate() {
+        let mut facts = Vec::new();
+        if !hop.fetches.is_empty() {
+            facts.push(hop.fetches.clone());
+        }
+        if !hop.after.is_empty() {
+            let after: Vec<String> = hop.after.iter().map(|a| (a + 1).to_string()).collect();
+            facts.push(format!("after {}", after.join(", ")));
+        }
+        if hop.suspended {
+            facts.push("suspended".to_owned());
+        }
+        if !hop.revision.is_empty() {
+            facts.push(format!("at {}", text::revision(&hop.revision)));
+        }
+        let facts = visible(&facts.join(" · "));
+        out.push_str(format!("{:>3}  {}  {facts}", at + 1, pad(&name(&hop.object, wide), wide)).trim_end());
+        out.push('\n');
+    }
+    for text in &plan.notes {
+        out.push_str(&format!("note: {}\n", visible(text)));
+    }
+    out.push_str(&style.faint(&format!("{}; --dry-run: nothing was changed", count(plan.hops.len(), "hop"))));
+    out.push('\n');
+    out
+}
+
+/// One line (or a few, for a failure) for what happened; `None` where people need none.
+pub fn line(plan: &Plan, event: &Event, style: &Style) -> Option<String> {
+    let object = |hop: usize| name(&plan.hops[hop].object, 60);
+    Some(match event {
+        Event::Asked { hop, again: true, .. } => format!("· {} asked again\n", object(*hop)),
+        Event::Asked { hop, resumed: true, .. } => format!("· {} resumed and asked\n", object(*hop)),
+        Event::Asked { hop, webhook: true, .. } => format!("· {} asked through its webhook\n", object(*hop)),
+        Event::Asked { hop, .. } => format!("· {} asked\n", object(*hop)),
+        Event::Working { hop, phase } => format!("· {}: {}\n", object(*hop), visible(phase)),
+        Event::Note { hop: Some(hop), text } => format!("· {}: {}\n", object(*hop), visible(text)),
+        Event::Note { hop: None, text } => format!("· {}\n", visible(text)),
+        Event::Ended { end, .. } if end.state == State::NotAsked => return None,
+        Event::Ended { hop, end } => ended(&plan.hops[*hop], end, style),
+    })
+}
+
+fn sign(end: &End, style: &Style) -> String {
+    match end.state {
+        State::Done => style.good("✓"),
+        State::NotAsked => style.faint("-"),
+        _ => style.severity(Severity::Error, "✗"),
+    }
+}
+
+fn ended(hop: &Hop, end: &End, style: &Style) -> String {
+    let object = name(&hop.object, 60);
+    let took = seconds(end.took);
+    if end.state == State::Done {
+        return format!("{} {object}  {}  {}\n", sign(end, style), revision(end), style.faint(&took));
+    }
+    let reason = if end.reason.is_empty() { String::new() } else { format!(" ({})", visible(&end.reason)) };
+    let mut out = format!(
+        "{} {}  {}  {}\n",
+        sign(end, style),
+        style.strong(&object),
+        end.state.word(),
+        style.faint(&took)
+    );
+    out.push_str(&indented(&format!("{}{reason}", end.meaning), style));
+    if !end.said.is_empty() {
+        out.push_str(&indented(&shorten(&end.said, 1200), style));
+    }
+    if !end.hint.is_empty() {
+        out.push_str(&indented(&style.complete(&end.hint), style).replacen("    ", "  → ", 1));
+    }
+    out
+}
+
+/// The end: each hop's state, revision and time, and the whole.
+pub fn summary(plan: &Plan, journal: &Journal, origin: &Origin, style: &Style) -> String {
+    let many = journal.count(State::Done) > LISTED;
+    let listed = |(_, end): &(&Hop, &End)| !many || end.state != State::Done;
+    let rows: Vec<(&Hop, &End)> = plan.hops.iter().zip(&journal.ends).filter(listed).collect();
+    let wide = rows.iter().map(|(h, _)| visible(&h.object.to_string()).width()).max().unwrap_or(0);
+    let wide = wide.min(style.width.saturating_sub(41).max(20));
+    let mut out = String::from("\n");
+    for (hop, end) in rows {
+        let took = if end.state == State::NotAsked { String::new() } else { seconds(end.took) };
+        let row = format!(
+            "{} {}  {}  {}  {took:>6}",
+            sign(end, style),
+            pad(&name(&hop.object, wide), wide),
+            pad(end.state.word(), 10),
+            pad(&shorten(&revision(end), 16), 16),
+        );
+        out.push_str(row.trim_end());
+        out.push('\n');
+    }
+    let done = journal.count(State::Done);
+    let whole = format!("{done} of {} done", count(plan.hops.len(), "hop"));
+    out.push_str(&format!("{} in {}", style.strong(&whole), seconds(journal.took)));
+    if journal.ends.iter().any(|e| e.state != State::Done) {
+        out.push_str(&format!(" · {}", place(origin)));
+    }
+    out.push('\n');
+    out
+}
+
+/// Where: context and server.
+pub fn place(origin: &Origin) -> String {
+    match &origin.context {
+        Some(context) => format!("context {} ({})", visible(context), visible(&origin.server)),
+        None => visible(&origin.server),
+    }
+}
+
+fn object(o: &ObjectRef) -> Value {
+    json!({"kind": o.kind, "namespace": o.namespace, "name": o.name})
+}
+
+fn envelope(event: &str, now: Timestamp, mut rest: Value) -> String {
+    rest["apiVersion"] = json!(API_VERSION);
+    rest["kind"] = json!("ReconcileEvent");
+    rest["event"] = json!(event);
+    rest["time"] = json!(now.to_string());
+    super::json_line(&rest)
+}
+
+/// The plan as one JSON line.
+pub fn plan_json(plan: &Plan, origin: &Origin, dry_run: bool, now: Timestamp) -> String {
+    let hops: Vec<Value> = plan
+        .hops
+        .iter()
+        .map(|h| {
+            json!({"object": object(&h.object), "named": h.named, "after": h.after, "source": h.source,
+                "suspended": h.suspended, "revision": h.revision, "fetches": h.fetches, "controller": object(&h.controller)})
+        })
+        .collect();
+    let origin = json!({"context": origin.context, "server": origin.server});
+    envelope("plan", now, json!({"dryRun": dry_run, "origin": origin, "hops": hops, "notes": plan.notes}))
+}
+
+/// What happened as one JSON line.
+pub fn event_json(plan: &Plan, event: &Event, now: Timestamp) -> String {
+    let of = |hop: &usize| json!({"hop": hop, "object": object(&plan.hops[*hop].object)});
+    match event {
+        Event::Asked { hop, resumed, again, webhook } => {
+            let mut rest = of(hop);
+            rest["resumed"] = json!(resumed);
+            rest["again"] = json!(again);
+            rest["webhook"] = json!(webhook);
+            envelope("asked", now, rest)
+        }
+        Event::Working { hop, phase } => {
+            let mut rest = of(hop);
+            rest["phase"] = json!(phase);
+            envelope("working", now, rest)
+        }
+        Event::Note { hop, text } => {
+            let mut rest = hop.as_ref().map_or_else(|| json!({}), of);
+            rest["text"] = json!(text);
+            envelope("note", now, rest)
+        }
+        Event::Ended { hop, end } => {
+            let mut rest = of(hop);
+            fill(&mut rest, end);
+            envelope("ended", now, rest)
+        }
+    }
+}
+
+fn fill(rest: &mut Value, end: &End) {
+    rest["state"] = json!(end.state.word());
+    rest["revision"] = json!(end.revision);
+    rest["reason"] = json!(end.reason);
+    rest["meaning"] = json!(end.meaning);
+    rest["said"] = json!(end.said);
+    rest["hint"] = json!(end.hint);
+    rest["seconds"] = json!(end.took.as_secs_f64());
+}
+
+/// The end as one JSON line.
+pub fn summary_json(plan: &Plan, journal: &Journal, now: Timestamp) -> String {
+    let hops: Vec<Value> = plan
+        .hops
+        .iter()
+        .zip(&journal.ends)
+        .map(|(h, end)| {
+            let mut row = json!({"object": object(&h.object)});
+            fill(&mut row, end);
+            row
+        })
+        .collect();
+    let rest = json!({"verdict": journal.verdict(), "exitCode": journal.exit().code(), "hops": hops,
+        "seconds": journal.took.as_secs_f64()});
+    envelope("summary", now, rest)
+}
+
+/// Why nothing was done, as one JSON line.
+pub fn refused_json(verdict: &str, text: &str, exit: u8, now: Timestamp) -> String {
+    envelope("summary", now, json!({"verdict": verdict, "exitCode": exit, "text": text, "hops": []}))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::facts::Facts;
+    use crate::fixture;
+    use crate::plan::Selection;
+
+    fn a_plan() -> Plan {
+        let snapshot = fixture::healthy();
+        Plan::derive(&Facts::derive(&snapshot), &Selection::Agentk, None, false).expect("a plan")
+    }
+
+    fn a_journal(plan: &Plan) -> Journal {
+        let mut ends: Vec<End> = plan.hops.iter().map(|_| End::new(State::Done, "")).collect();
+        ends[0].revision = fixture::REVISION.to_owned();
+        ends[3] = End::new(State::Failed, "what is in Git cannot be built").said("kustomize: \u{1b}[31mno");
+        ends[4] = End::new(State::NotAsked, "not asked");
+        Journal { ends, took: Duration::from_millis(420) }
+    }
+
+    #[test]
+    fn the_end_fits_80_columns_and_hides_nothing() {
+        let plan = a_plan();
+        let journal = a_journal(&plan);
+        let origin =
+            Origin { context: Some("world".to_owned()), server: "https://127.0.0.1:6443".to_owned() };
+        let shown = summary(&plan, &journal, &origin, &Style::default());
+        assert!(shown.lines().all(|l| l.width() <= 80), "{shown}");
+        assert!(shown.contains("3 of 5 hops done in 0.42s · context world"), "{shown}");
+        let failed = Event::Ended { hop: 3, end: journal.ends[3].clone() };
+        let shown = line(&plan, &failed, &Style::default()).expect("a line");
+        assert!(shown.contains(r"\u{1b}[31mno"), "{shown}");
+        assert_eq!(
+            line(&plan, &Event::Ended { hop: 4, end: journal.ends[4].clone() }, &Style::default()),
+            None
+        );
+    }
+
+    #[test]
+    fn programs_get_one_object_a_line_with_the_verdict() {
+        let plan = a_plan();
+        let journal = a_journal(&plan);
+        let now: Timestamp = fixture::NOW.parse().expect("a time");
+        let lines = [
+            plan_json(&plan, &Origin::default(), true, now),
+            event_json(&plan, &Event::Ended { hop: 3, end: journal.ends[3].clone() }, now),
+            summary_json(&plan, &journal, now),
+        ];
+        for line in &lines {
+            assert!(line.ends_with('\n') && line.trim_end().lines().count() == 1, "{line}");
+            let value: Value = serde_json::from_str(line).expect("JSON");
+            assert_eq!(value["kind"], "ReconcileEvent");
+        }
+        let end: Value = serde_json::from_str(&lines[2]).expect("JSON");
+        assert_eq!((end["verdict"].as_str(), end["exitCode"].as_u64()), (Some("failed"), Some(1)));
+    }
+
+    #[test]
+    fn times_are_short() {
+        let of = |ms| seconds(Duration::from_millis(ms));
+        assert_eq!([of(42), of(9_990), of(12_400), of(125_000)], ["0.04s", "9.99s", "12s", "2m5s"]);
+    }
+}

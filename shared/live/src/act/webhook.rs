@@ -1,0 +1,339 @@
+//! The way of a push event, tried: what agentk does when GitLab tells it of a push, with the same Receiver and Secret.
+//!
+//! The webhook's path and the Secret's value are never shown: whoever knows them can trigger Flux.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use gitlab_agent_core::facts::graph::expected_receiver;
+use gitlab_agent_core::facts::readiness::{Readiness, readiness};
+use gitlab_agent_core::object::ObjectRef;
+use gitlab_agent_core::plan::answer::{Live, REQUESTED_AT};
+use gitlab_agent_core::plan::journal::{End, State};
+use gitlab_agent_core::snapshot::kinds::{Condition, Meta, ReceiverSpec};
+use gitlab_agent_core::snapshot::{Why, WhyKind, mask};
+use http::StatusCode;
+use ring::hmac;
+use secrecy::{ExposeSecret, SecretSlice};
+use serde::Deserialize;
+use tokio::time::{Instant, timeout};
+
+use super::follow::{Follow, Seen};
+use super::hop::broken;
+use super::{Run, said};
+use crate::access::{Answer, api_message, post_elsewhere, segment};
+
+/// notification-controller annotates before it answers, so this is only for a slow API server.
+const ANNOTATES_WITHIN: Duration = Duration::from_secs(10);
+
+/// Where the webhook is.
+#[derive(Clone, Debug, Default)]
+pub struct Webhook {
+    /// A base URL; the API server's service proxy where none is given.
+    pub url: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Receivers {
+    items: Option<Vec<Receiver>>,
+}
+
+/// A Receiver with its path, which no snapshot holds.
+#[derive(Deserialize)]
+struct Receiver {
+    metadata: Meta,
+    spec: ReceiverSpec,
+    #[serde(default)]
+    status: ReceiverStatus,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct ReceiverStatus {
+    conditions: Vec<Condition>,
+    observed_generation: i64,
+    webhook_path: String,
+}
+
+/// A broken link of the way: what, and what to do.
+fn link(meaning: impl Into<String>, hint: &str) -> End {
+    End { reason: "WebhookBroken".to_owned(), ..End::new(State::Failed, meaning) }.hint(hint)
+}
+
+impl Run<'_> {
+    /// Sends what agentk would send; gives the source as it is after, its version, and the request that it now carries.
+    pub(super) async fn by_webhook(
+        &self,
+        hop: usize,
+        webhook: &Webhook,
+    ) -> Result<(Live, String, String), End> {
+        let source = &self.plan.hops[hop].object;
+        let receiver = self.receiver_of(source).await?;
+        let name = receiver.metadata.object("Receiver");
+        check(&receiver, &name)?;
+        let headers = self.signed(&receiver, &name).await?;
+        let mut follow = Follow::from(self.client, source, String::new());
+        let before = loop {
+            match follow.next().await {
+                Ok(Seen::There(live)) => break live.metadata.annotation(REQUESTED_AT).map(str::to_owned),
+                Ok(Seen::Silence(_)) => {}
+                Ok(Seen::Gone) => return Err(End::new(State::Deleted, "it does not exist any more")),
+                Err(why) => return Err(broken(&why, source)),
+            }
+        };
+        let sent = Instant::now();
+        self.send(webhook, &receiver, &name, &headers).await?;
+        drop(headers);
+        let took = sent.elapsed().as_millis();
+        self.note(
+            Some(hop),
+            format!("{name} ({}) took the push event: 200 in {took} ms", receiver.spec.kind),
+        );
+        let annotated = async {
+            loop {
+                match follow.next().await {
+                    Ok(Seen::There(live)) => {
+                        let now = live.metadata.annotation(REQUESTED_AT).map(str::to_owned);
+                        if let Some(now) = now.filter(|now| Some(now) != before.as_ref()) {
+                            return Ok((*live, now));
+                        }
+                    }
+                    Ok(Seen::Silence(_)) => {}
+                    Ok(Seen::Gone) => {
+                        return Err(End::new(State::Deleted, "it was deleted by somebody while we waited"));
+                    }
+                    Err(why) => return Err(broken(&why, source)),
+                }
+            }
+        };
+        let (live, token) = timeout(ANNOTATES_WITHIN, annotated).await.unwrap_or_else(|_| {
+            let hint = "look at notification-controller's log: it may lack the permission to patch sources";
+            Err(link("notification-controller took the push event, and did not annotate the source", hint))
+        })?;
+        self.note(Some(hop), format!("notification-controller annotated {source}: requestedAt is {token}"));
+        Ok((live, String::new(), token))
+    }
+
+    async fn receiver_of(&self, source: &ObjectRef) -> Result<Receiver, End> {
+        let asked = "list receivers.notification.toolkit.fluxcd.io";
+        let path = "/apis/notification.toolkit.fluxcd.io/v1/receivers";
+        let answer = self.client.read.get(path, "application/json", asked).await;
+        let answer = answer.map_err(|why| no_access(&why))?;
+        if answer.status == StatusCode::NOT_FOUND {
+            let hint = "`kubectl gitlab-agent verify` says what of Flux is missing";
+            return Err(link(
+                "this cluster serves no Receivers: notification-controller is not installed",
+                hint,
+            ));
+        }
+        let listed: Receivers = serde_json::from_slice(&answer.body)
+            .map_err(|_| End::new(State::Failed, "the list of Receivers is not understood"))?;
+        let fits = |r: &Receiver| {
+            r.spec.resources.iter().any(|x| {
+                let namespace = if x.namespace.is_empty() { &r.metadata.namespace } else { &x.namespace };
+                x.kind == source.kind
+                    && *namespace == source.namespace
+                    && (x.name == source.name || x.name == "*")
+            })
+        };
+        let mut found: Vec<Receiver> = listed.items.unwrap_or_default().into_iter().filter(fits).collect();
+        let expected = expected_receiver(&source.namespace, &source.name);
+        found.sort_by_key(|r| r.metadata.object("Receiver") != expected);
+        found.into_iter().next().ok_or_else(|| {
+            let meaning =
+                format!("no Receiver triggers it: push events do not reach it (agentk makes {expected})");
+            link(meaning, "`kubectl gitlab-agent verify` says why agentk made none")
+        })
+    }
+
+    /// The headers that the Receiver's type asks for, over an empty body.
+    async fn signed(
+        &self,
+        receiver: &Receiver,
+        name: &ObjectRef,
+    ) -> Result<Vec<(&'static str, String)>, End> {
+        match receiver.spec.kind.as_str() {
+            "generic" => Ok(Vec::new()),
+            "generic-hmac" => {
+                let token = self.token_of(receiver, name).await?;
+                let key = hmac::Key::new(hmac::HMAC_SHA256, token.expose_secret());
+                let tag = hmac::sign(&key, b"");
+                let hex: String = tag.as_ref().iter().map(|b| format!("{b:02x}")).collect();
+                Ok(vec![("x-signature", format!("sha256={hex}"))])
+            }
+            "gitlab" => {
+                let token = self.token_of(receiver, name).await?;
+                let token = String::from_utf8(token.expose_secret().to_vec()).map_err(|_| {
+                    link(format!("the token of {name} is not text"), "write a new token into its Secret")
+                })?;
+                Ok(vec![("x-gitlab-token", token), ("x-gitlab-event", "Push Hook".to_owned())])
+            }
+            other => {
+                let meaning = format!("{name} is of type {other}, whose events only {other} can send");
+                Err(link(meaning, "leave --through-webhook out"))
+            }
+        }
+    }
+
+    async fn token_of(&self, receiver: &Receiver, name: &ObjectRef) -> Result<SecretSlice<u8>, End> {
+        #[derive(Deserialize)]
+        struct Secret {
+            #[serde(default)]
+            data: Data,
+        }
+        #[derive(Default, Deserialize)]
+        struct Data {
+            token: Option<String>,
+        }
+        let secret = ObjectRef::new("Secret", &receiver.metadata.namespace, &receiver.spec.secret_ref.name);
+        let (namespace, short) = (segment(&secret.namespace), segment(&secret.name));
+        let path = format!("/api/v1/namespaces/{namespace}/secrets/{short}");
+        let asked = format!("get {secret}");
+        let answer = self.client.read.get(&path, "application/json", &asked).await;
+        let answer = answer.map_err(|why| no_access(&why))?;
+        let hint = "agentk writes it anew when it is restarted; other Receivers need a new token";
+        if answer.status == StatusCode::NOT_FOUND {
+            return Err(link(format!("{secret} of {name} does not exist"), hint));
+        }
+        let read: Result<Secret, _> = serde_json::from_slice(&answer.body);
+        let encoded = read.ok().and_then(|s| s.data.token);
+        let token = encoded.and_then(|t| STANDARD.decode(t).ok()).filter(|t| !t.is_empty());
+        token.map(SecretSlice::from).ok_or_else(|| link(format!("{secret} of {name} has no key token"), hint))
+    }
+
+    async fn send(
+        &self,
+        webhook: &Webhook,
+        receiver: &Receiver,
+        name: &ObjectRef,
+        headers: &[(&'static str, String)],
+    ) -> Result<(), End> {
+        let path = receiver.status.webhook_path.as_str();
+        let namespace = segment(&self.options.flux_namespace);
+        let asked = "post to the webhook";
+        let answer = match &webhook.url {
+            Some(url) => post_elsewhere(url.trim_end_matches('/'), path, headers, &self.options.access).await,
+            None => {
+                let proxy =
+                    format!("/api/v1/namespaces/{namespace}/services/http:webhook-receiver:80/proxy{path}");
+                self.client.post_bare(&proxy, headers, asked).await
+            }
+        };
+        let answer = answer.map_err(|why| self.no_answer(&why, webhook))?;
+        if answer.status.is_success() {
+            return Ok(());
+        }
+        Err(self.refused(&answer, webhook, name).await)
+    }
+
+    fn no_answer(&self, why: &Why, webhook: &Webhook) -> End {
+        let place = match &webhook.url {
+            Some(url) => mask::url(url),
+            None => format!("the Service webhook-receiver in {}", self.options.flux_namespace),
+        };
+        let meaning = match why.kind {
+            WhyKind::TimedOut => {
+                format!("nobody answers at {place} in time: a NetworkPolicy may be in the way")
+            }
+            _ => format!("nobody answers at {place}"),
+        };
+        let hint = "a NetworkPolicy must let it in (Flux's own is allow-webhooks), and notification-controller must run";
+        link(meaning, hint).said(why.message.clone())
+    }
+
+    /// Which link an answer other than 200 speaks of. The API server answers with a Status, the webhook does not.
+    async fn refused(&self, answer: &Answer, webhook: &Webhook, name: &ObjectRef) -> End {
+        let namespace = &self.options.flux_namespace;
+        let message = api_message(&answer.body);
+        let code = answer.status.as_u16();
+        let from_api_server = webhook.url.is_none() && is_status(&answer.body);
+        let shown = format!("{code} {message}");
+        if from_api_server {
+            let low = message.to_lowercase();
+            return match code {
+                401 | 403 => {
+                    let hint = format!("it needs create services/proxy in namespace {namespace}; or give --webhook-url");
+                    End::new(State::Forbidden, "you may not use the API server's service proxy").hint(hint)
+                }
+                404 => link(
+                    format!("there is no Service webhook-receiver in {namespace}"),
+                    "`flux install` makes it; another base is given with --webhook-url",
+                ),
+                _ if low.contains("no endpoints") => link(
+                    format!("the Service webhook-receiver in {namespace} has no endpoints: no pod of notification-controller is ready"),
+                    "`kubectl gitlab-agent verify` says why notification-controller does not run",
+                ),
+                _ if low.contains("timeout") || low.contains("timed out") || low.contains("deadline") => link(
+                    "the API server cannot reach the webhook in time: a NetworkPolicy may be in the way".to_owned(),
+                    "Flux's own NetworkPolicy allow-webhooks lets everybody in; from outside of the cluster give --webhook-url",
+                ),
+                _ => link(
+                    "the API server cannot reach the webhook".to_owned(),
+                    "the API server's own network must reach pods; where it does not, give --webhook-url",
+                ),
+            }
+            .said(shown);
+        }
+        match code {
+            400 => link(
+                format!("{name} refuses the signature: its Secret has changed and it has not noticed"),
+                "`kubectl gitlab-agent reconcile-now` does not ask Receivers; annotate it with reconcile.fluxcd.io/requestedAt, or restart agentk",
+            ),
+            404 => link(
+                format!("the webhook does not know the path of {name}: notification-controller has not taken it up"),
+                "is the base URL right? Its log says more; annotate the Receiver with reconcile.fluxcd.io/requestedAt",
+            ),
+            503 => link(
+                format!("{name} does not take events: it is suspended or not ready"),
+                "`kubectl gitlab-agent verify` says why",
+            ),
+            _ => link(
+                format!("the webhook answered {code}"),
+                "notification-controller's log says why",
+            ),
+        }
+        .said(shown)
+    }
+}
+
+fn check(receiver: &Receiver, name: &ObjectRef) -> Result<(), End> {
+    let hint = "`kubectl gitlab-agent verify` says why";
+    if receiver.spec.suspend {
+        let resume = format!(
+            "`kubectl -n {} patch {} --type=merge -p '{{\"spec\":{{\"suspend\":false}}}}'` resumes it",
+            gitlab_agent_core::text::quote(&name.namespace),
+            name.kubectl()
+        );
+        return Err(link(format!("{name} is suspended: it takes no events"), &resume));
+    }
+    let (status, generation) = (&receiver.status, receiver.metadata.generation);
+    match readiness(&status.conditions, generation, status.observed_generation, false) {
+        Readiness::Failed(c) | Readiness::Waiting(c) => {
+            let said = c.message.replace(&status.webhook_path, "/hook/…");
+            Err(link(format!("{name} is not ready"), hint).said(mask::free_text(&said)))
+        }
+        _ if status.webhook_path.is_empty() => Err(link(
+            format!("{name} has no webhook path: notification-controller has not taken it up"),
+            hint,
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn no_access(why: &Why) -> End {
+    match why.kind {
+        WhyKind::Forbidden => {
+            End::new(State::Forbidden, "you may not read what a push event is signed with").said(said(why))
+        }
+        _ => End::new(State::Unreachable, "the API server does not answer").said(said(why)),
+    }
+}
+
+fn is_status(body: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Kind {
+        kind: String,
+    }
+    serde_json::from_slice::<Kind>(body).is_ok_and(|k| k.kind == "Status")
+}
