@@ -17,7 +17,7 @@ fn fails(verb: &str, args: &[&str], code: i32, words: &[&str]) -> Ran {
 
 #[test]
 fn help_fits_a_readers_head() {
-    for verb in ["", "status", "verify", "snapshot"] {
+    for verb in ["", "status", "verify", "snapshot", "reconcile_now"] {
         let ran = run(command(verb).arg("--help"));
         assert_eq!(ran.code, 0, "{}", ran.err);
         let lines = ran.out.lines().count();

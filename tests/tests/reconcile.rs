@@ -5,7 +5,6 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -16,17 +15,7 @@ use gitlab_agent_tests::world::gitlab::AGENT_PROJECT;
 use gitlab_agent_tests::world::wait::{wait_until, yes};
 use serde_json::{Value, json};
 
-/// The tests change one world: one at a time.
-static ALONE: Mutex<()> = Mutex::new(());
-
 const SOON: Duration = Duration::from_secs(90);
-
-/// Runs a test in the shared world, or leaves it out where there is no Go.
-fn in_world(test: impl FnOnce(&World) -> Result<()>) -> Result<()> {
-    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let Some(world) = World::shared()? else { return Ok(()) };
-    test(world)
-}
 
 fn prepared(kubeconfig: &Path, args: &[&str]) -> Command {
     let mut command = command("reconcile_now");
@@ -234,7 +223,7 @@ impl Drop for Stopped<'_> {
 
 #[test]
 fn a_commit_is_pushed_through_to_what_runs() -> Result<()> {
-    in_world(|world| {
+    World::with(|world| {
         let app = App::new(world, "healthy")?;
         let sha = app.commit(|files| files.write("deploy/said.yaml", &config_map("healthy", "second")))?;
         let ran = reconcile(world, &[&app.ks(), "--at", &sha[..9], "--reason", "try it"]);
@@ -264,7 +253,7 @@ fn a_commit_is_pushed_through_to_what_runs() -> Result<()> {
 
 #[test]
 fn without_an_argument_what_carries_agentk_moves() -> Result<()> {
-    in_world(|world| {
+    World::with(|world| {
         let ran = reconcile(world, &[]);
         assert_eq!(ran.code, 0, "{ran:?}");
         let all = ends(&ran)?;
@@ -283,7 +272,7 @@ fn without_an_argument_what_carries_agentk_moves() -> Result<()> {
 
 #[test]
 fn a_source_that_cannot_be_fetched_ends_the_wait_at_once() -> Result<()> {
-    in_world(|world| {
+    World::with(|world| {
         let app = App::new(world, "unfetched")?;
         world.gitlab().revoke(&app.token)?;
         let ran = reconcile(world, &[&app.ks()]);
@@ -301,7 +290,7 @@ fn a_source_that_cannot_be_fetched_ends_the_wait_at_once() -> Result<()> {
 
 #[test]
 fn a_build_that_fails_and_what_depends_on_it() -> Result<()> {
-    in_world(|world| {
+    World::with(|world| {
         let app = App::new(world, "unbuilt")?;
         world.apply(&kustomization("unbuilt-next", "unbuilt", "  dependsOn: [{ name: unbuilt }]\n"))?;
         world.apply(&kustomization("unbuilt-lost", "unbuilt", "  dependsOn: [{ name: nobody }]\n"))?;
@@ -325,7 +314,7 @@ fn a_build_that_fails_and_what_depends_on_it() -> Result<()> {
 
 #[test]
 fn what_does_not_get_healthy_is_said_when_flux_says_it() -> Result<()> {
-    in_world(|world| {
+    World::with(|world| {
         let app = App::with(world, "unwell", "  wait: true\n  timeout: 5s\n")?;
         let sick = "apiVersion: apps/v1\nkind: Deployment\nmetadata: { name: unwell, namespace: default }\nspec:\n  \
             selector: { matchLabels: { app: unwell } }\n  template:\n    metadata:\n      labels: { app: unwell }\n      \
@@ -341,7 +330,7 @@ fn what_does_not_get_healthy_is_said_when_flux_says_it() -> Result<()> {
 
 #[test]
 fn a_release_that_is_out_of_retries() -> Result<()> {
-    in_world(|world| {
+    World::with(|world| {
         let release = "apiVersion: helm.toolkit.fluxcd.io/v2\nkind: HelmRelease\n\
             metadata: { name: retired, namespace: gitlab }\nspec:\n  interval: 1h\n  targetNamespace: nowhere\n  \
             chart: { spec: { chart: gitlab-agent, version: '~2.29.0', sourceRef: { kind: HelmRepository, name: gitlab-agent } } }\n  \
@@ -364,7 +353,7 @@ fn a_release_that_is_out_of_retries() -> Result<()> {
 
 #[test]
 fn what_is_suspended_is_refused_before_anything_is_changed() -> Result<()> {
-    in_world(|world| {
+    World::with(|world| {
         let app = App::new(world, "asleep")?;
         for kind in ["gitrepository", "kustomization"] {
             app.patch(kind, r#"{"spec":{"suspend":true}}"#)?;
@@ -413,7 +402,7 @@ fn what_is_suspended_is_refused_before_anything_is_changed() -> Result<()> {
 
 #[test]
 fn an_object_that_is_deleted_while_we_wait() -> Result<()> {
-    in_world(|world| {
+    World::with(|world| {
         let app = App::new(world, "fleeting")?;
         let stopped = Stopped::silent(world, "kustomize-controller")?;
         let mut running = Running::start(world, &["shop/fleeting"])?;
@@ -429,7 +418,7 @@ fn an_object_that_is_deleted_while_we_wait() -> Result<()> {
 
 #[test]
 fn a_controller_that_does_not_run_is_named() -> Result<()> {
-    in_world(|world| {
+    World::with(|world| {
         let app = App::new(world, "unheard")?;
         let stopped = Stopped::gone(world, "kustomize-controller")?;
         let ran = reconcile(world, &["shop/unheard"]);
@@ -449,7 +438,7 @@ fn a_controller_that_does_not_run_is_named() -> Result<()> {
 
 #[test]
 fn the_api_server_may_restart_while_we_wait() -> Result<()> {
-    in_world(|world| {
+    World::with(|world| {
         let app = App::new(world, "restarted")?;
         let stopped = Stopped::silent(world, "kustomize-controller")?;
         let mut running = Running::start(world, &[&app.ks()])?;
@@ -467,7 +456,7 @@ fn the_api_server_may_restart_while_we_wait() -> Result<()> {
 
 #[test]
 fn somebody_elses_request_neither_satisfies_nor_breaks_ours() -> Result<()> {
-    in_world(|world| {
+    World::with(|world| {
         let app = App::new(world, "shared")?;
         let stopped = Stopped::silent(world, "kustomize-controller")?;
         let mut running = Running::start(world, &[&app.ks()])?;
@@ -494,7 +483,7 @@ fn somebody_elses_request_neither_satisfies_nor_breaks_ours() -> Result<()> {
 
 #[test]
 fn two_hundred_kustomizations_of_one_source() -> Result<()> {
-    in_world(|world| {
+    World::with(|world| {
         let app = App::new(world, "many")?;
         let mut all = String::new();
         for i in 1..200 {
@@ -534,7 +523,7 @@ subjects: [{ apiGroup: rbac.authorization.k8s.io, kind: User, name: fetcher }]
 
 #[test]
 fn who_may_only_patch_sources_is_told_so_before_anything_is_changed() -> Result<()> {
-    in_world(|world| {
+    World::with(|world| {
         let app = App::new(world, "denied")?;
         let kubeconfig = sources_only(world)?;
         let before = app.object("gitrepository")?;
@@ -554,7 +543,7 @@ fn who_may_only_patch_sources_is_told_so_before_anything_is_changed() -> Result<
 
 #[test]
 fn ctrl_c_leaves_nothing_but_annotations() -> Result<()> {
-    in_world(|world| {
+    World::with(|world| {
         let app = App::new(world, "left")?;
         let plain = |mut object: Value| {
             for field in ["annotations", "managedFields", "resourceVersion"] {
@@ -595,7 +584,7 @@ fn receiver(world: &World, app: &App<'_>, kind: &str) -> Result<String> {
 
 #[test]
 fn the_way_of_a_push_event_is_proved() -> Result<()> {
-    in_world(|world| {
+    World::with(|world| {
         let base = world.webhook_url();
         let args = [AGENT_PROJECT, "--through-webhook", "--webhook-url", &base];
         let ran = reconcile(world, &args);
@@ -671,7 +660,7 @@ fn answering(status: &'static str) -> Result<String> {
 
 #[test]
 fn what_the_webhook_refuses_is_told_apart() -> Result<()> {
-    in_world(|world| {
+    World::with(|world| {
         for (status, words) in [
             ("400 Bad Request", "refuses the signature"),
             ("404 Not Found", "does not know the path"),

@@ -7,8 +7,9 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use unicode_width::UnicodeWidthStr;
 
+use super::Style;
 use super::style::wrap;
-use super::{API_VERSION, Style};
+use crate::API_VERSION;
 use crate::assess::Severity;
 use crate::object::ObjectRef;
 use crate::plan::journal::{End, Event, Journal, State};

@@ -190,6 +190,8 @@ fn hide_panics() {
     std::panic::set_hook(Box::new(|info| {
         let place = info.location().map(|l| format!(" at {}:{}", l.file(), l.line())).unwrap_or_default();
         note(&format!("error: this is a defect of kubectl gitlab-agent{place}; please report it"));
+        #[expect(clippy::exit, reason = "a panic is a bug and ends with its own code, unwinding or not")]
+        std::process::exit(i32::from(Exit::Bug.code()));
     }));
 }
 

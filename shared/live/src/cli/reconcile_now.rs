@@ -28,6 +28,7 @@ use crate::recording;
     name = "kubectl-gitlab_agent-reconcile_now",
     bin_name = "kubectl gitlab-agent reconcile-now",
     version,
+    disable_help_flag = true,
     args_override_self = true,
     mut_arg("timeout", |a| a.default_value("5m").visible_alias("wait-timeout")),
     mut_arg("from", |a| a.help("Plan from a recording instead of a cluster; only with --dry-run")),

@@ -18,6 +18,7 @@ use crate::recording;
     bin_name = "kubectl gitlab-agent snapshot",
     version,
     disable_help_flag = true,
+    args_override_self = true,
     after_help = "Secrets are kept as key names, lengths and kinds, never as values; docs/snapshot.md lists what is kept.\n\
                   Exit codes: 0 recorded · 2 usage · 4 cluster unreachable or sign-in failed · 124 timed out"
 )]

@@ -19,6 +19,7 @@ use super::{Common, HasDeadline, out};
     bin_name = "kubectl gitlab-agent status",
     version,
     disable_help_flag = true,
+    args_override_self = true,
     after_help = "Exit codes: 0 fine · 1 problems · 2 usage · 3 could not find out · 4 cluster unreachable or sign-in \
                   failed · 124 timed out · 130 interrupted"
 )]
