@@ -53,18 +53,18 @@ fn unusable(facts: &Facts<'_>, why: &Why) -> Option<Finding> {
     let server = &facts.snapshot.origin.server;
     let (message, remedy) = match why.kind {
         WhyKind::Unreachable => (
-            format!("the API server at {server} cannot be reached"),
+            format!("cannot be reached at {server}"),
             Remedy::say("check VPN, proxy and address; start the API server if it is yours")
                 .run("kubectl config view --minify")
                 .run("kubectl get --raw /readyz"),
         ),
         WhyKind::TimedOut => (
-            format!("the API server at {server} did not answer in time"),
+            format!("did not answer in time at {server}"),
             Remedy::say("check VPN and load; ask again with a longer --request-timeout")
                 .run("kubectl get --raw /readyz"),
         ),
         WhyKind::SignIn => (
-            format!("the API server at {server} refused your credential"),
+            format!("refused your credential at {server}"),
             Remedy::say("sign in again: renew the credential of this kubeconfig user").run("kubectl auth whoami"),
         ),
         _ => return None,

@@ -1,20 +1,26 @@
 //! `status` for people: the verdict, Flux, agents, sources with what they feed, and what is not well.
 
+use std::collections::BTreeMap;
+
 use comfy_table::{ContentArrangement, Table};
 use jiff::Timestamp;
 
 use super::style::Style;
 use crate::assess::{Severity, Verdict};
 use crate::report::{Exit, Problem};
+use crate::snapshot::WhyKind;
 use crate::status::{AgentRow, ApplierRow, SourceRow, Status};
 use crate::text::{age, count, revision, shorten, visible};
 
 /// At 80 columns; `wide` adds columns and cuts nothing.
 pub(super) fn render(status: &Status, style: &Style, wide: bool) -> String {
     let mut out = vec![header(status, style), verdict(status, style), String::new()];
-    out.push(flux(status, style));
-    out.push(agents(status, style, wide));
-    out.push(sources(status, style, wide));
+    // Of a cluster that does not answer there is nothing to show but that.
+    if status.report.exit != Exit::Unreachable {
+        out.push(flux(status, style));
+        out.push(agents(status, style, wide));
+        out.push(sources(status, style, wide));
+    }
     out.push(not_well(status, style, wide));
     out.retain(|part| !part.is_empty());
     let mut text = out.join("\n");
@@ -55,7 +61,8 @@ fn verdict(status: &Status, style: &Style) -> String {
         }
         Exit::Unknown => {
             let unknown = count(report.verdicts(Verdict::Unknown), "check");
-            style.severity(Severity::Warning, &format!("? Not everything could be seen ({unknown} unknown)"))
+            let text = format!("? Not everything could be seen ({unknown} unknown)");
+            format!("{}   see {how}", style.severity(Severity::Warning, &text))
         }
         _ if warnings > 0 => {
             let text = format!("! No problem, {}", count(warnings, "warning"));
@@ -86,7 +93,7 @@ fn flux(status: &Status, style: &Style) -> String {
 fn agents(status: &Status, style: &Style, wide: bool) -> String {
     let title = style.strong("Agents");
     if status.agents.is_empty() {
-        return format!("{title}\n  none seen\n");
+        return format!("{title}\n  {}\n", none(status));
     }
     // Never wrapped: each agent's details stand under its one row.
     let mut table = table(style, true);
@@ -150,7 +157,7 @@ fn agent_details(agent: &AgentRow, wide: bool) -> Vec<String> {
 fn sources(status: &Status, style: &Style, wide: bool) -> String {
     let title = style.strong("Sources and what they feed");
     if status.sources.is_empty() {
-        return format!("{title}\n  none seen\n");
+        return format!("{title}\n  {}\n", none(status));
     }
     let now = status.report.observed_at;
     let mut table = table(style, wide);
@@ -216,14 +223,33 @@ fn not_well(status: &Status, style: &Style, wide: bool) -> String {
         lines.push(problem_line(problem, style, wide, 0));
         lines.extend(problem.consequences.iter().map(|p| problem_line(p, style, wide, 2)));
     }
-    for why in &status.gaps {
-        let text = format!("{}: {}", why.asked, why.message);
-        lines.push(format!("  ? {}", cut(&visible(&text), style.width.saturating_sub(4), wide)));
-    }
+    lines.extend(
+        gaps(status).iter().map(|l| format!("  ? {}", cut(&visible(l), style.width.saturating_sub(4), wide))),
+    );
     if lines.is_empty() {
         return String::new();
     }
     format!("{}\n{}", style.strong("Not well"), lines.join("\n"))
+}
+
+/// None of something: told apart from none that could be seen.
+fn none(status: &Status) -> &'static str {
+    if status.gaps.is_empty() { "none" } else { "none seen, and not everything could be seen" }
+}
+
+/// What could not be seen, one line for each reason.
+fn gaps(status: &Status) -> Vec<String> {
+    let mut reasons: BTreeMap<(WhyKind, &str), Vec<&str>> = BTreeMap::new();
+    for why in &status.gaps {
+        let message = if why.kind == WhyKind::Forbidden { "you may not (GA102)" } else { &why.message };
+        reasons.entry((why.kind, message)).or_default().push(&why.asked);
+    }
+    let line = |((_, message), asked): (&(WhyKind, &str), &Vec<&str>)| match asked.as_slice() {
+        [one] => format!("{message}: {one}"),
+        [first, rest @ ..] => format!("{message}: {first} and {} more", rest.len()),
+        [] => (*message).to_owned(),
+    };
+    reasons.iter().map(line).collect()
 }
 
 fn problem_line(problem: &Problem, style: &Style, wide: bool, depth: usize) -> String {
