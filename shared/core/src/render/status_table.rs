@@ -6,7 +6,7 @@ use comfy_table::{ContentArrangement, Table};
 use jiff::Timestamp;
 
 use super::style::Style;
-use crate::assess::{Severity, Verdict};
+use crate::assess::Severity;
 use crate::report::{Exit, Problem};
 use crate::snapshot::WhyKind;
 use crate::status::{AgentRow, ApplierRow, SourceRow, Status};
@@ -60,9 +60,8 @@ fn verdict(status: &Status, style: &Style) -> String {
             )
         }
         Exit::Unknown => {
-            let unknown = count(report.verdicts(Verdict::Unknown), "check");
-            let text = format!("? Not everything could be seen ({unknown} unknown)");
-            format!("{}   see {how}", style.severity(Severity::Warning, &text))
+            let text = "? Not everything could be seen";
+            format!("{}   see {how}", style.severity(Severity::Warning, text))
         }
         _ if warnings > 0 => {
             let text = format!("! No problem, {}", count(warnings, "warning"));
