@@ -12,6 +12,9 @@ use crate::text::{count, shorten, visible};
 /// At most this many consequences are shown under one cause, and as many findings of one check.
 const MOST: usize = 8;
 
+/// Columns of an area's sign and title.
+const AREA_MARGIN: usize = 18;
+
 /// Renders for people; `wide` adds every check and all the evidence.
 pub(super) fn render(report: &Report, style: &Style, wide: bool) -> String {
     let mut out = Page { style, wide, text: String::new() };
@@ -183,14 +186,13 @@ impl Page<'_> {
                     self.line(&line);
                 }
             } else {
-                let line = self.area(area, &checks);
-                self.line(&line);
+                self.area(area, &checks);
             }
         }
     }
 
     /// `✓ Flux            5 passed · ✗ GA205`
-    fn area(&self, area: Area, checks: &[&CheckLine]) -> String {
+    fn area(&mut self, area: Area, checks: &[&CheckLine]) {
         let of = |verdict| checks.iter().filter(move |c| c.verdict == verdict);
         let ids = |verdict| of(verdict).map(|c| c.check.id()).collect::<Vec<_>>().join(" ");
         let (sign, paint): (&str, &dyn Fn(&str) -> String) = if of(Verdict::Fail).next().is_some() {
@@ -213,7 +215,12 @@ impl Page<'_> {
                 parts.push(format!("{word}: {ids}"));
             }
         }
-        format!("{} {:<15} {}", paint(sign), area.title(), parts.join(" · "))
+        let lead = format!("{} {:<15} ", paint(sign), area.title());
+        let width = self.style.width.clamp(40, 140) - AREA_MARGIN;
+        for (i, line) in wrap(&parts.join(" · "), width).iter().enumerate() {
+            let margin = if i == 0 { lead.clone() } else { " ".repeat(AREA_MARGIN) };
+            self.line(&format!("{margin}{line}"));
+        }
     }
 
     fn check(&self, line: &CheckLine) -> String {
