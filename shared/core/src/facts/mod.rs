@@ -24,7 +24,7 @@ use graph::Graph;
 
 /// Everything the checks read.
 pub struct Facts<'s> {
-    /// What was observed. Checks read listings through [`crate::assess::Judgement::each`], which notes their gaps.
+    /// What was observed. Checks read listings through `Judgement::each`, which notes their gaps.
     pub snapshot: &'s Snapshot,
     /// "Now": when the snapshot was taken.
     pub now: Timestamp,
