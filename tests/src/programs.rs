@@ -14,14 +14,43 @@ pub fn folder() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
         let root = root();
-        let built = Command::new(env!("CARGO"))
+        let built = cargo()
             .args(["build", "--quiet", "--workspace", "--bins", "--exclude", "gitlab-agent-tests"])
             .current_dir(root)
             .status();
         assert!(built.is_ok_and(|status| status.success()), "the programs build");
-        let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-        target.join("debug")
+        target().join("debug")
     })
+}
+
+/// A verb's program as it is released.
+///
+/// # Panics
+/// When it does not build.
+pub fn released(verb: &str) -> PathBuf {
+    let built = cargo()
+        .args(["build", "--quiet", "--release", "--package", &format!("kubectl-gitlab-agent-{verb}")])
+        .current_dir(root())
+        .status();
+    assert!(built.is_ok_and(|status| status.success()), "the program builds");
+    target().join("release").join(format!("kubectl-gitlab_agent-{}", verb.replace('-', "_")))
+}
+
+/// Cargo without what the cargo that runs the tests says of them: build scripts look at it (ring's does), so all that
+/// hangs on them would be built anew, here and then again there.
+fn cargo() -> Command {
+    let mut cargo = Command::new(env!("CARGO"));
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy().into_owned();
+        if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
+            cargo.env_remove(name);
+        }
+    }
+    cargo
+}
+
+fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
 
 /// The root of the checkout.
@@ -79,11 +108,46 @@ pub fn command(verb: &str) -> Command {
         format!("kubectl-gitlab_agent-{verb}")
     };
     let mut command = Command::new(folder().join(name));
-    for name in ["KUBECONFIG", "GITLAB_TOKEN", "GITLAB_HOST", "FLUX_SYSTEM_NAMESPACE", "NO_COLOR"] {
+    let gitlab = ["GITLAB_TOKEN", "GITLAB_ACCESS_TOKEN", "GITLAB_HOST", "GITLAB_URI", "GL_HOST"];
+    let others = ["KUBECONFIG", "GLAB_CONFIG_DIR", "XDG_CONFIG_HOME", "FLUX_SYSTEM_NAMESPACE", "NO_COLOR"];
+    for name in gitlab.into_iter().chain(others) {
         command.env_remove(name);
     }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let dirs = std::iter::once(stand_ins().to_path_buf()).chain(std::env::split_paths(&path));
+    command.env("PATH", std::env::join_paths(dirs).unwrap_or(path));
     command.env("COLUMNS", "80").env("HOME", "/nonexistent").stdin(Stdio::null());
     command
+}
+
+/// A folder with a `kubectl` and a `flux` that say one version and nothing else, so that a verdict does not depend on
+/// what is installed on a machine.
+fn stand_ins() -> &'static Path {
+    static STAND_INS: OnceLock<PathBuf> = OnceLock::new();
+    STAND_INS.get_or_init(|| {
+        let made = folder().join("stand-ins");
+        for (name, says) in
+            [("kubectl", r#"{"clientVersion":{"gitVersion":"v1.36.3"}}"#), ("flux", r#"{"flux":"v2.9.2"}"#)]
+        {
+            make_program(&made, name, says);
+        }
+        made
+    })
+}
+
+/// Makes a program that prints a text. Another test process may make the same one meanwhile.
+///
+/// # Panics
+/// When the folder cannot be written.
+pub fn make_program(folder: &Path, name: &str, says: &str) {
+    use std::os::unix::fs::PermissionsExt as _;
+    let whole = format!("#!/bin/sh\ncat <<'EOF'\n{says}\nEOF\n");
+    let draft = folder.join(format!(".{name}.{}", std::process::id()));
+    let made = std::fs::create_dir_all(folder)
+        .and_then(|()| std::fs::write(&draft, whole))
+        .and_then(|()| std::fs::set_permissions(&draft, std::fs::Permissions::from_mode(0o755)))
+        .and_then(|()| std::fs::rename(&draft, folder.join(name)));
+    assert!(made.is_ok(), "{}: {made:?}", folder.display());
 }
 
 /// Runs it to its end.

@@ -17,11 +17,11 @@ fn fails(verb: &str, args: &[&str], code: i32, words: &[&str]) -> Ran {
 
 #[test]
 fn help_fits_a_readers_head() {
-    for verb in ["", "status", "verify", "snapshot", "reconcile_now"] {
+    for verb in ["", "status", "verify", "snapshot", "reconcile_now", "rotate_token"] {
         let ran = run(command(verb).arg("--help"));
         assert_eq!(ran.code, 0, "{}", ran.err);
         let lines = ran.out.lines().count();
-        assert!(lines <= 90, "{verb} --help has {lines} lines");
+        assert!(lines <= 100, "{verb} --help has {lines} lines");
         assert!(
             ran.out.contains("kubectl gitlab-agent"),
             "{verb}: the usage names the command as it is typed"
@@ -39,6 +39,14 @@ fn slips_say_what_would_be_right() {
     fails("verify", &["--severity", "GA405"], 2, &["CHECK=SEVERITY"]);
     fails("verify", &["--request-timeout", "soon"], 2, &["not a length of time"]);
     fails("verify", &["-n", "a", "-A"], 2, &["--all-namespaces"]);
+    fails("verify", &["--service-account", "a/b"], 2, &["--print-rbac"]);
+    fails("verify", &["--print-rbac", "--service-account", "a"], 2, &["NAMESPACE/NAME"]);
+    fails("verify", &["--print-rbac", "-o", "junit"], 2, &["YAML"]);
+    fails("verify", &["--list-checks", "-o", "markdown"], 2, &["json"]);
+    fails("verify", &["--watch", "-o", "junit"], 2, &["--watch", "table"]);
+    for senseless in [["--from", "x", "--wait"], ["--from", "x", "--watch"], ["--wait", "--watch", "-A"]] {
+        fails("verify", &senseless, 2, &["cannot be used with"]);
+    }
 }
 
 #[test]
@@ -131,6 +139,9 @@ fn the_front_end_finds_the_programs_beside_itself_and_passes_everything() {
 fn pages_print_without_a_cluster() {
     let ran = run(command("verify").args(["--explain", "token-secret-unusable"]));
     assert!(ran.code == 0 && ran.out.starts_with("# GA304"), "{}", ran.out);
+    let rbac = run(command("verify").args(["--print-rbac", "--only", "GA304"]));
+    assert!(rbac.code == 0 && rbac.out.contains("kind: ClusterRole"), "{}{}", rbac.out, rbac.err);
+    assert!(!rbac.out.contains("receivers"), "only what GA304 needs: {}", rbac.out);
     let list = run(command("verify").arg("--list-checks"));
     assert_eq!(list.out.lines().count(), gitlab_agent_core::assess::CHECKS.len());
 }

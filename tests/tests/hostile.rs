@@ -9,6 +9,7 @@ use gitlab_agent_core::report::{Report, Thresholds};
 use gitlab_agent_core::snapshot::{Observed, Snapshot};
 use gitlab_agent_core::status::Status;
 use gitlab_agent_core::text::is_hidden;
+use gitlab_agent_tests::prometheus;
 use proptest::prelude::*;
 
 /// Broken in many places, with `text` wherever a cluster can put it.
@@ -38,9 +39,8 @@ fn outputs(s: &Snapshot) -> Vec<(String, String)> {
     let facts = Facts::derive(s);
     let report = || Report::build(&facts, assess(&facts, CHECKS.iter().copied()), &Thresholds::default());
     let style = Style { context: s.origin.context.clone(), ..Style::default() };
-    let verify = [VerifyFormat::Table, VerifyFormat::Wide, VerifyFormat::Json, VerifyFormat::Yaml];
     let status = [StatusFormat::Table, StatusFormat::Wide, StatusFormat::Json, StatusFormat::Yaml];
-    let verify = verify.map(|f| (format!("verify {f:?}"), render::verify(&report(), f, &style)));
+    let verify = VerifyFormat::ALL.map(|f| (format!("verify {f:?}"), render::verify(&report(), f, &style)));
     let status = status
         .map(|f| (format!("status {f:?}"), render::status(&Status::build(&facts, report()), f, &style)));
     verify.into_iter().chain(status).collect()
@@ -50,13 +50,25 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_output_holds_what_a_terminal_acts_on(text in "[\\PC\u{0}-\u{9f}\u{200b}-\u{200f}\u{202a}-\u{202e}\u{feff}'\"$`|<>\\\\]{0,40}") {
+    fn no_output_holds_what_a_terminal_acts_on(text in "[\\PC\u{0}-\u{9f}\u{200b}-\u{200f}\u{202a}-\u{202e}\u{feff}\u{fffe}\u{ffff}'\"$`|<>@#/&\\\\]{0,40}") {
         let snapshot = broken(&text);
         for (format, output) in outputs(&snapshot) {
             let hidden = output.chars().find(|c| is_hidden(*c) && *c != '\n');
             prop_assert!(hidden.is_none(), "{format} holds {hidden:?}");
             if format.ends_with("Json") {
                 prop_assert!(serde_json::from_str::<serde_json::Value>(&output).is_ok(), "{format}: {output}");
+            }
+            if format.ends_with("Junit") {
+                let xml = roxmltree::Document::parse(&output);
+                prop_assert!(xml.is_ok(), "{format}: {:?}\n{output}", xml.err());
+            }
+            if format.ends_with("Prometheus") {
+                let samples = prometheus::parse(&output);
+                prop_assert!(samples.is_ok(), "{format}: {:?}", samples.err());
+            }
+            if format.ends_with("Markdown") {
+                // A quick action is a line that begins with a slash.
+                prop_assert!(!output.lines().any(|l| l.trim_start().starts_with('/')), "{format}: {output}");
             }
             if format.ends_with("Yaml") {
                 let yaml = serde_saphyr::from_str::<serde_json::Value>(&output);

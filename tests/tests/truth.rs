@@ -34,7 +34,7 @@ fn sources() -> Vec<PathBuf> {
 /// Stages of the core only look left: each may use those before it, `object`, `text` and `need`.
 #[test]
 fn stages_look_left() {
-    const ORDER: [&str; 7] = ["snapshot", "facts", "assess", "report", "plan", "status", "render"];
+    const ORDER: [&str; 8] = ["snapshot", "facts", "assess", "report", "plan", "rotate", "status", "render"];
     let core = root().join("shared/core/src");
     for (at, stage) in ORDER.iter().enumerate() {
         let own = [core.join(format!("{stage}.rs")), core.join(stage)];
@@ -94,6 +94,20 @@ fn every_check_has_its_file_and_its_page() {
     let codes: BTreeSet<String> = CHECKS.iter().map(|c| c.id().to_lowercase()).collect();
     assert_eq!(names("shared/core/src/assess", ".rs"), codes, "files and registry");
     assert_eq!(names("docs/checks", ".md"), codes, "pages and registry");
+}
+
+/// Each check is seen failing in the test world: a file of its tests names it. (That one names it is no proof that it
+/// fails there; that none does is proof that it was forgotten.)
+#[test]
+fn every_check_has_its_case_in_the_world() {
+    let mut worlds = files(&root().join("tests/tests/broken"), ".rs");
+    for name in ["scenarios", "checks_early", "checks_late", "gitlab_checks"] {
+        worlds.push(root().join(format!("tests/tests/{name}.rs")));
+    }
+    let all: String = worlds.iter().map(|f| fs::read_to_string(f).expect("a file")).collect();
+    for check in CHECKS {
+        assert!(all.contains(&check.id()), "{} has no case in the test world", check.id());
+    }
 }
 
 #[test]

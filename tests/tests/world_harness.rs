@@ -7,7 +7,9 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use gitlab_agent_tests::world::gitlab::{AGENT_PROJECT, EXAMPLE_PROJECT};
+use gitlab_agent_tests::world::gitlab::{
+    AGENT_ID, AGENT_PROJECT, EXAMPLE_PROJECT, Role, ShownToken, in_days,
+};
 use gitlab_agent_tests::world::wait::{wait_until, yes};
 use gitlab_agent_tests::world::{Options, World};
 
@@ -71,6 +73,43 @@ fn the_documented_installation_comes_up() -> Result<()> {
         ensure!(logs.contains(r#""msg":"successfully acquired lease gitlab/agent-7-lock""#), "{logs}");
         ensure!(logs.contains(r#""msg":"Starting GitRepository controller""#), "{logs}");
         Ok(())
+    })
+}
+
+#[test]
+fn the_api_server_reaches_pods_as_services_and_policies_have_it() -> Result<()> {
+    World::with(|world| {
+        let service = |name: &str, path: &str| {
+            let base = "/api/v1/namespaces/flux-system/services";
+            let answer = world.kubectl(&["get", "--raw", &format!("{base}/http:{name}:80/proxy/{path}")]);
+            answer.unwrap_or_else(|refusal| format!("{refusal:#}"))
+        };
+        let says = |name: &'static str, path: &'static str, words: &str| {
+            wait_until(words, SOON, || Ok(yes(service(name, path).contains(words))))
+        };
+        says("webhook-receiver", "hook/unknown", "NotFound")?;
+        // As flux installs it: only pods of its own namespace get at the artifacts.
+        let artifact = "gitrepository/flux-system/flux-system/";
+        says("source-controller", artifact, ":9090: i/o timeout")?;
+        let allow = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\n\
+            metadata: { name: allow-artifacts, namespace: flux-system }\nspec:\n  \
+            podSelector: { matchLabels: { app: source-controller } }\n  ingress: [{ ports: [{ port: http }] }]\n";
+        world.apply(allow)?;
+        says("source-controller", artifact, ".tar.gz")?;
+        world.kubectl(&["delete", "networkpolicy", "-n", "flux-system", "allow-artifacts"])?;
+        says("source-controller", artifact, ":9090: i/o timeout")?;
+        world.stop("notification-controller")?;
+        says("webhook-receiver", "hook/unknown", "connection refused")?;
+        world.start_component("notification-controller")?;
+        says("webhook-receiver", "hook/unknown", "NotFound")?;
+        let scale = |to: &str| {
+            let replicas = format!("--replicas={to}");
+            world.kubectl(&["scale", "-n", "flux-system", "deployment/notification-controller", &replicas])
+        };
+        scale("0")?;
+        says("webhook-receiver", "hook/unknown", "no endpoints available")?;
+        scale("1")?;
+        says("webhook-receiver", "hook/unknown", "NotFound")
     })
 }
 
@@ -171,6 +210,66 @@ fn a_revoked_agent_token_shows_in_the_log_and_a_restart_reads_the_new_one() -> R
         ensure!(used.is_some(), "the new token was used");
         world.gitlab().restore(&world.tokens().agent)?;
         world.wait_healthy()
+    })
+}
+
+#[test]
+fn gitlab_knows_the_pods_of_agentk() -> Result<()> {
+    World::with(|world| {
+        let gitlab = world.gitlab();
+        wait_until("both pods among the connections", SOON, || {
+            Ok(yes(gitlab.connections(AGENT_ID).len() == 2))
+        })?;
+        let connection = gitlab.connections(AGENT_ID).remove(0);
+        ensure!(connection.namespace == "gitlab" && connection.version == "v19.2.2", "{connection:?}");
+        ensure!(
+            gitlab.token(&world.tokens().agent).is_some_and(|token| token.last_used.is_some()),
+            "it was used"
+        );
+        Ok(())
+    })
+}
+
+#[test]
+fn flux_sets_commit_statuses_with_a_token_that_may() -> Result<()> {
+    World::with(|world| {
+        let gitlab = world.gitlab();
+        let token =
+            gitlab.new_resource_token(AGENT_PROJECT, "status", &["api"], Role::Developer, in_days(30))?;
+        let address = format!("{}/{AGENT_PROJECT}", gitlab.url());
+        world.apply(&format!(
+            "apiVersion: v1\nkind: Secret\nmetadata: {{name: status, namespace: flux-system}}\n\
+             stringData: {{token: {}}}\n---\n\
+             apiVersion: v1\nkind: Secret\nmetadata: {{name: status-ca, namespace: flux-system}}\n\
+             stringData: {{ca.crt: {:?}}}\n---\n\
+             apiVersion: notification.toolkit.fluxcd.io/v1beta3\nkind: Provider\n\
+             metadata: {{name: status, namespace: flux-system}}\n\
+             spec: {{type: gitlab, address: '{address}', secretRef: {{name: status}}, certSecretRef: {{name: status-ca}}}}\n---\n\
+             apiVersion: notification.toolkit.fluxcd.io/v1beta3\nkind: Alert\n\
+             metadata: {{name: status, namespace: flux-system}}\n\
+             spec: {{providerRef: {{name: status}}, eventSources: [{{kind: Kustomization, name: flux-system}}]}}\n",
+            token.value,
+            gitlab.ca_pem()
+        ))?;
+        let sha = world.git(AGENT_PROJECT)?.push_file("clusters/world/status.yaml", &config_map("status"))?;
+        let arrived = wait_until("a status of the commit", SOON, || {
+            let statuses = gitlab.commit_statuses();
+            Ok(statuses.into_iter().find(|status| status.sha == sha && status.status == "success"))
+        });
+        world.kubectl(&[
+            "-n",
+            "flux-system",
+            "delete",
+            "alert/status",
+            "provider/status",
+            "secret/status",
+            "secret/status-ca",
+        ])?;
+        let seen =
+            gitlab.requests().into_iter().filter(|seen| seen.token == Some(ShownToken::Access(token.id)));
+        let status = arrived.with_context(|| format!("{:?}", seen.collect::<Vec<_>>()))?;
+        ensure!(status.name.starts_with("kustomization/flux-system"), "{status:?}");
+        Ok(())
     })
 }
 

@@ -4,10 +4,12 @@ use serde_json::{Value, json};
 
 use crate::need::Need;
 use crate::object::ObjectRef;
+use crate::snapshot::gitlab::{AgentRecord, GitLabPart};
 use crate::snapshot::kinds::{Condition, Source, Workload};
 use crate::snapshot::secret::KeyShape;
 use crate::snapshot::{
-    Listing, Observed, Permission, PodLog, SecretEntry, SecretShape, Snapshot, Trial, Why, WhyKind,
+    Listing, Observed, Permission, PodLog, Review, SecretEntry, SecretShape, Snapshot, Tools, Trial, Why,
+    WhyKind,
 };
 
 /// When the healthy snapshot was taken.
@@ -40,6 +42,9 @@ pub fn healthy() -> Snapshot {
         ]),
         "helmReleases": listing(vec![release()]),
         "receivers": listing(vec![receiver("flux-system"), receiver("example-nginx-app")]),
+        "providers": listing(vec![provider("flux-system"), provider("example-nginx-app")]),
+        "alerts": listing(vec![alert("flux-system"), alert("example-nginx-app")]),
+        "dispatchFailures": listing(vec![]),
         "deployments": listing(deployments()),
         "statefulSets": listing(vec![]), "daemonSets": listing(vec![]),
         "pods": listing(vec![agent_pod("gitlab-agent-v2-1"), agent_pod("gitlab-agent-v2-2")]),
@@ -47,17 +52,66 @@ pub fn healthy() -> Snapshot {
             "metadata": meta("gitlab", "agent-7-lock"),
             "spec": {"holderIdentity": "gitlab-agent-v2-1", "leaseDurationSeconds": 15, "renewTime": "2026-11-02T09:59:58Z"}})]),
         "services": listing(vec![json!({
-            "metadata": meta("flux-system", "webhook-receiver"), "spec": {"selector": {"app": "notification-controller"}}})]),
+            "metadata": meta("flux-system", "webhook-receiver"), "spec": {"selector": {"app": "notification-controller"},
+                "ports": [{"name": "http", "port": 80, "targetPort": "http-webhook", "protocol": "TCP"}]}})]),
         "endpointSlices": listing(vec![json!({
             "metadata": with(meta("flux-system", "webhook-receiver-1"), "labels", json!({"kubernetes.io/service-name": "webhook-receiver"})),
             "endpoints": [{"conditions": {"ready": true}}]})]),
+        "chartIndexes": [{"namespace": "gitlab", "name": "gitlab-agent", "versions": {"known": [
+            {"version": "2.29.1", "appVersion": "v19.2.2"}, {"version": "2.29.0", "appVersion": "v19.2.1"},
+            {"version": "2.28.0", "appVersion": "v19.1.0"}]}}],
+        "networkPolicies": listing(policies()),
+        "namespaceObjects": listing(["flux-system", "gitlab"].iter().map(|name| json!({"metadata": {"name": name,
+            "labels": {"kubernetes.io/metadata.name": name, "team": "platform"}}})).collect()),
+        "tools": {"kubectl": {"known": "v1.36.1"}, "flux": {"known": "v2.9.2"}},
         "secrets": [], "logs": [], "access": [],
+        "gitlab": {"known": gitlab()},
     });
     let mut snapshot: Snapshot = serde_json::from_value(snapshot).expect("the fixture is a snapshot");
     snapshot.secrets = secrets();
     snapshot.logs = ["gitlab-agent-v2-1", "gitlab-agent-v2-2"].into_iter().map(log).collect();
     snapshot.access = access();
+    snapshot.reviews = reviews(&snapshot);
     snapshot
+}
+
+/// Flux's own policies, and one that lets agentk's namespace talk only to Flux's and the outside.
+fn policies() -> Vec<Value> {
+    let policy =
+        |namespace: &str, name: &str, spec: Value| json!({"metadata": meta(namespace, name), "spec": spec});
+    vec![
+        policy(
+            "flux-system",
+            "allow-egress",
+            json!({"podSelector": {}, "policyTypes": ["Ingress", "Egress"], "egress": [{}], "ingress": [{"from": [{"podSelector": {}}]}]}),
+        ),
+        policy(
+            "flux-system",
+            "allow-webhooks",
+            json!({"podSelector": {"matchLabels": {"app": "notification-controller"}}, "policyTypes": ["Ingress"],
+                "ingress": [{"from": [{"namespaceSelector": {}}]}]}),
+        ),
+        policy(
+            "gitlab",
+            "egress",
+            json!({"podSelector": {}, "policyTypes": ["Egress"], "egress": [
+                {"to": [{"ipBlock": {"cidr": "0.0.0.0/0", "except": ["10.0.0.0/8"]}}]},
+                {"to": [{"namespaceSelector": {"matchLabels": {"team": "platform"}}}]}]}),
+        ),
+    ]
+}
+
+/// Everything that agentk has to do is allowed.
+fn reviews(s: &Snapshot) -> Vec<Review> {
+    let facts = crate::facts::Facts::derive(s);
+    let asked = facts.agents.iter().flat_map(|agent| facts.duties(agent));
+    let reviewed = asked.map(|duty| Review {
+        namespace: "gitlab".to_owned(),
+        service_account: "default".to_owned(),
+        permission: duty.permission,
+        allowed: Observed::Known(true),
+    });
+    reviewed.collect()
 }
 
 fn with(mut object: Value, key: &str, value: Value) -> Value {
@@ -116,7 +170,8 @@ fn chart() -> Value {
 }
 
 fn kustomization(name: &str, inventory: &[&str]) -> Value {
-    let entries: Vec<Value> = inventory.iter().map(|id| json!({"id": id, "v": "v1"})).collect();
+    let version = |id: &str| if id.ends_with("_HelmRelease") { "v2" } else { "v1" };
+    let entries: Vec<Value> = inventory.iter().map(|id| json!({"id": id, "v": version(id)})).collect();
     json!({
         "metadata": meta("flux-system", name),
         "spec": {"path": "./", "interval": "10m0s", "sourceRef": {"kind": "GitRepository", "name": name}},
@@ -148,6 +203,19 @@ fn receiver(name: &str) -> Value {
         "status": {"observedGeneration": 1, "conditions": ready("Succeeded", "Receiver initialized"), "webhookPath": "/hook/0"}})
 }
 
+fn provider(project: &str) -> Value {
+    let address = format!("https://gitlab.example.com/platform/{project}");
+    let name = format!("gitlab-status-{project}");
+    json!({"metadata": meta("flux-system", &name),
+        "spec": {"type": "gitlab", "address": address, "secretRef": {"name": name}}})
+}
+
+fn alert(project: &str) -> Value {
+    let name = format!("gitlab-status-{project}");
+    json!({"metadata": meta("flux-system", &name),
+        "spec": {"providerRef": {"name": name}, "eventSources": [{"kind": "Kustomization", "name": project}]}})
+}
+
 fn deployment(namespace: &str, name: &str, replicas: i64, image: &str) -> Value {
     json!({
         "metadata": meta(namespace, name),
@@ -169,6 +237,11 @@ fn deployments() -> Vec<Value> {
         deployment("gitlab", "gitlab-agent-v2", 2, "registry.gitlab.com/gitlab-org/agentk:v19.2.2");
     agent["metadata"]["labels"] = json!({"app.kubernetes.io/name": "gitlab-agent",
         "helm.toolkit.fluxcd.io/name": "gitlab-agent", "helm.toolkit.fluxcd.io/namespace": "gitlab"});
+    let receiver = |mut made: Value| {
+        made["spec"]["template"]["spec"]["containers"][0]["ports"] =
+            json!([{"name": "http-webhook", "containerPort": 9292, "protocol": "TCP"}]);
+        made
+    };
     let pod = &mut agent["spec"]["template"]["spec"];
     pod["volumes"] = json!([{"name": "secret-volume", "secret": {"secretName": "gitlab-agent-token"}}]);
     pod["containers"][0]["args"] =
@@ -177,7 +250,7 @@ fn deployments() -> Vec<Value> {
         controller("source-controller", "v1.9.1"),
         controller("kustomize-controller", "v1.9.4"),
         controller("helm-controller", "v1.6.3"),
-        controller("notification-controller", "v1.9.1"),
+        receiver(controller("notification-controller", "v1.9.1")),
         agent,
         deployment("example-nginx", "nginx", 2, "nginx:1.27"),
     ]
@@ -193,7 +266,8 @@ fn agent_pod(name: &str) -> Value {
 
 fn secrets() -> Vec<SecretEntry> {
     let token = format!("glagent-{}", "x".repeat(50));
-    let password = format!("glpat-{}", "y".repeat(20));
+    let [fleet, example] = ["y", "z"].map(|c| format!("gldt-{}", c.repeat(20)));
+    let statuses = ["v", "w"].map(|c| format!("glpat-{}", c.repeat(20)));
     let entry = |namespace: &str, name: &str, keys: &[(&str, &str)]| {
         let keys = keys.iter().map(|(key, value)| {
             let mut shape = KeyShape::of(value.as_bytes(), b"fixture");
@@ -210,11 +284,16 @@ fn secrets() -> Vec<SecretEntry> {
             shape: Observed::Known(Some(shape)),
         }
     };
-    let git: [(&str, &str); 2] = [("username", "flux"), ("password", &password)];
     vec![
         entry("gitlab", "gitlab-agent-token", &[("token", &token)]),
-        entry("flux-system", "flux-system", &git),
-        entry("flux-system", "example-nginx-app", &git),
+        entry("flux-system", "flux-system", &[("username", "gitlab+deploy-token-1"), ("password", &fleet)]),
+        entry(
+            "flux-system",
+            "example-nginx-app",
+            &[("username", "gitlab+deploy-token-2"), ("password", &example)],
+        ),
+        entry("flux-system", "gitlab-status-flux-system", &[("token", &statuses[0])]),
+        entry("flux-system", "gitlab-status-example-nginx-app", &[("token", &statuses[1])]),
         entry("flux-system", "gitlab-receiver-flux-system", &[("token", "0123456789abcdef")]),
         entry("flux-system", "gitlab-receiver-example-nginx-app", &[("token", "0123456789abcdef")]),
     ]
@@ -227,6 +306,49 @@ fn log(pod: &str) -> PodLog {
         namespace: "gitlab".to_owned(),
         pod: pod.to_owned(),
         lines: Observed::Known(vec![line.to_owned()]),
+    }
+}
+
+fn gitlab() -> Value {
+    let agent = json!({
+        "id": 7, "name": "production", "project": "platform/flux-system",
+        "config": {"known": {"exists": true, "keys": ["ci_access", "ci_access.projects", "ci_access.projects.id"]}},
+        "tokens": {"known": [{"id": 31, "name": "flux", "createdAt": MADE, "lastUsedAt": "2026-11-02T09:30:00Z"}]},
+        "connections": {"known": [{"connectedAt": STARTED, "version": "v19.2.2", "podNamespace": "gitlab", "podName": "gitlab-agent-v2-1"}]}});
+    let project = |name: &str, id: u64, visibility: &str| {
+        json!({
+            "path": format!("platform/{name}"), "project": {"known": {"id": id, "visibility": visibility}},
+            "credentials": {"known": [{"kind": "deployToken", "id": id + 100, "name": "flux", "scopes": ["read_repository"],
+                "heldBy": [{"kind": "Secret", "namespace": "flux-system", "name": name}],
+                "expiresAt": "2027-06-01T00:00:00Z"}]}})
+    };
+    json!({
+        "url": "https://gitlab.example.com",
+        "metadata": {"known": {"version": "19.2.4-ee", "kasEnabled": true, "kasUrl": "wss://kas.example.com", "kasVersion": "19.2.2"}},
+        "token": {"known": {"scopes": ["read_api"], "expiresAt": "2027-06-01T00:00:00Z"}},
+        "agents": [{"deployment": {"kind": "Deployment", "namespace": "gitlab", "name": "gitlab-agent-v2"}, "agent": {"known": agent}}],
+        "projects": [project("flux-system", 1, "private"), project("example-nginx-app", 2, "public")]})
+}
+
+/// What was observed of GitLab, to change it.
+///
+/// # Panics
+/// When it is not known.
+pub fn gitlab_mut(s: &mut Snapshot) -> &mut GitLabPart {
+    match &mut s.gitlab {
+        Observed::Known(part) => part,
+        Observed::Unknown(_) => panic!("the fixture's GitLab is known"),
+    }
+}
+
+/// The agent as GitLab knows it, to change it.
+///
+/// # Panics
+/// When it is not known.
+pub fn gitlab_agent_mut(s: &mut Snapshot) -> &mut AgentRecord {
+    match &mut gitlab_mut(s).agents[0].agent {
+        Observed::Known(agent) => agent,
+        Observed::Unknown(_) => panic!("the fixture's agent is known"),
     }
 }
 
@@ -266,6 +388,12 @@ pub fn take_away(s: &mut Snapshot, need: Need) {
         Need::Kustomizations => s.kustomizations = Listing::unknown(why),
         Need::HelmReleases => s.helm_releases = Listing::unknown(why),
         Need::Receivers => s.receivers = Listing::unknown(why),
+        Need::Providers => s.providers = Listing::unknown(why),
+        Need::Alerts => s.alerts = Listing::unknown(why),
+        Need::Events => s.dispatch_failures = Listing::unknown(why),
+        Need::ChartIndex => {
+            s.chart_indexes.iter_mut().for_each(|i| i.versions = Observed::Unknown(why.clone()));
+        }
         Need::Deployments => s.deployments = Listing::unknown(why),
         Need::StatefulSets => s.stateful_sets = Listing::unknown(why),
         Need::DaemonSets => s.daemon_sets = Listing::unknown(why),
@@ -274,7 +402,28 @@ pub fn take_away(s: &mut Snapshot, need: Need) {
         Need::Services => s.services = Listing::unknown(why),
         Need::EndpointSlices => s.endpoint_slices = Listing::unknown(why),
         Need::PodLogs => s.logs.iter_mut().for_each(|l| l.lines = Observed::Unknown(why.clone())),
+        Need::NetworkPolicies => s.network_policies = Listing::unknown(why),
+        Need::Namespaces => s.namespace_objects = Listing::unknown(why),
+        Need::AccessReviews => {
+            s.reviews.iter_mut().for_each(|r| r.allowed = Observed::Unknown(why.clone()));
+        }
+        Need::Tools => {
+            let unknown = || Observed::Unknown(why.clone());
+            s.tools = Some(Tools { kubectl: unknown(), flux: unknown() });
+        }
         Need::Secrets => s.secrets.iter_mut().for_each(|e| e.shape = Observed::Unknown(why.clone())),
+        Need::GitLabMetadata => gitlab_mut(s).metadata = Observed::Unknown(why),
+        Need::GitLabToken => gitlab_mut(s).token = Observed::Unknown(why),
+        Need::GitLabAgents => {
+            gitlab_mut(s).agents.iter_mut().for_each(|a| a.agent = Observed::Unknown(why.clone()));
+        }
+        Need::GitLabAgentConfig => gitlab_agent_mut(s).config = Observed::Unknown(why),
+        Need::GitLabProjects => {
+            gitlab_mut(s).projects.iter_mut().for_each(|p| p.project = Observed::Unknown(why.clone()));
+        }
+        Need::GitLabCredentials => {
+            gitlab_mut(s).projects.iter_mut().for_each(|p| p.credentials = Observed::Unknown(why.clone()));
+        }
     }
 }
 
@@ -295,6 +444,14 @@ pub fn secret<'s>(s: &'s mut Snapshot, namespace: &str, name: &str) -> &'s mut S
     match &mut secret_entry(s, namespace, name).shape {
         Observed::Known(Some(shape)) => shape,
         _ => panic!("the fixture's Secret is known"),
+    }
+}
+
+/// Puts an access token of GitLab in place of the deploy token that the source `flux-system` is fetched with.
+pub fn hold_access_token(s: &mut Snapshot) {
+    let keys = &mut secret(s, "flux-system", "flux-system").keys;
+    for (key, value) in [("username", "flux".to_owned()), ("password", format!("glpat-{}", "u".repeat(20)))] {
+        keys.insert(key.to_owned(), KeyShape::of(value.as_bytes(), b"fixture"));
     }
 }
 

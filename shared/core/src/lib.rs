@@ -10,7 +10,8 @@
 //! 4. [`report`] orders the findings: what to mend first, what follows from it, the verdict and the exit code.
 //! 5. [`render`] turns a report or a status into bytes, one file per format.
 //!
-//! Beside the checks, [`plan`] derives from the same facts what a command will change, as a value.
+//! Beside the checks, [`plan`] derives from the same facts what a command will change, as a value, and [`rotate`]
+//! decides what a change of keys does next.
 //!
 //! This crate has no clock, no file system, no network and no async runtime: its `Cargo.toml` holds that, and a
 //! test of the code base compares it (docs/architecture.md).
@@ -24,6 +25,7 @@ pub mod object;
 pub mod plan;
 pub mod render;
 pub mod report;
+pub mod rotate;
 pub mod snapshot;
 pub mod status;
 pub mod text;

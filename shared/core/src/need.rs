@@ -28,6 +28,12 @@ pub enum Need {
     HelmReleases,
     /// Receiver.
     Receivers,
+    /// Provider.
+    Providers,
+    /// Alert.
+    Alerts,
+    /// Events that tell of notifications that were not delivered.
+    Events,
     /// Deployment.
     Deployments,
     /// StatefulSet.
@@ -44,8 +50,30 @@ pub enum Need {
     Services,
     /// EndpointSlices of the Flux namespace.
     EndpointSlices,
+    /// The index of agentk's chart repository, from source-controller through the API server.
+    ChartIndex,
+    /// NetworkPolicies of the Flux namespace and of agentk's.
+    NetworkPolicies,
+    /// Metadata of namespaces: policies select by their labels.
+    Namespaces,
+    /// Whether agentk's service account may do what it has to: access reviews.
+    AccessReviews,
+    /// Versions of the programs on this machine; no permission is needed.
+    Tools,
     /// Secrets that something refers to, by name.
     Secrets,
+    /// GitLab's version and kas.
+    GitLabMetadata,
+    /// What GitLab says of the person's own token.
+    GitLabToken,
+    /// The agents as GitLab knows them, with tokens and connections.
+    GitLabAgents,
+    /// The agents' configuration files.
+    GitLabAgentConfig,
+    /// The projects that the cluster fetches from.
+    GitLabProjects,
+    /// The projects' deploy tokens, deploy keys and access tokens.
+    GitLabCredentials,
 }
 
 /// Where a thing is read.
@@ -111,6 +139,16 @@ pub const TABLE: &[Row] = &[
     ),
     row(Need::HelmReleases, "list", "helm.toolkit.fluxcd.io", "v2", "helmreleases", Reach::AllNamespaces),
     row(Need::Receivers, "list", "notification.toolkit.fluxcd.io", "v1", "receivers", Reach::AllNamespaces),
+    row(
+        Need::Providers,
+        "list",
+        "notification.toolkit.fluxcd.io",
+        "v1beta3",
+        "providers",
+        Reach::AllNamespaces,
+    ),
+    row(Need::Alerts, "list", "notification.toolkit.fluxcd.io", "v1beta3", "alerts", Reach::AllNamespaces),
+    row(Need::Events, "list", "", "v1", "events", Reach::AllNamespaces),
     row(Need::Deployments, "list", "apps", "v1", "deployments", Reach::AllNamespaces),
     row(Need::StatefulSets, "list", "apps", "v1", "statefulsets", Reach::AllNamespaces),
     row(Need::DaemonSets, "list", "apps", "v1", "daemonsets", Reach::AllNamespaces),
@@ -119,7 +157,19 @@ pub const TABLE: &[Row] = &[
     row(Need::Leases, "list", "coordination.k8s.io", "v1", "leases", Reach::SomeNamespaces),
     row(Need::Services, "list", "", "v1", "services", Reach::FluxNamespace),
     row(Need::EndpointSlices, "list", "discovery.k8s.io", "v1", "endpointslices", Reach::FluxNamespace),
+    row(Need::ChartIndex, "get", "", "v1", "services/proxy", Reach::FluxNamespace),
+    row(Need::NetworkPolicies, "list", "networking.k8s.io", "v1", "networkpolicies", Reach::SomeNamespaces),
+    row(Need::Namespaces, "list", "", "v1", "namespaces", Reach::Cluster),
+    row(Need::AccessReviews, "create", "authorization.k8s.io", "v1", "subjectaccessreviews", Reach::Cluster),
+    row(Need::Tools, "", "", "", "tools", Reach::Cluster),
     row(Need::Secrets, "get", "", "v1", "secrets", Reach::SomeNamespaces),
+    // Not of the cluster: no RBAC permission opens them.
+    row(Need::GitLabMetadata, "", "gitlab", "v4", "metadata", Reach::Cluster),
+    row(Need::GitLabToken, "", "gitlab", "v4", "personal_access_tokens/self", Reach::Cluster),
+    row(Need::GitLabAgents, "", "gitlab", "v4", "cluster_agents", Reach::Cluster),
+    row(Need::GitLabAgentConfig, "", "gitlab", "v4", "repository/files", Reach::Cluster),
+    row(Need::GitLabProjects, "", "gitlab", "v4", "projects", Reach::Cluster),
+    row(Need::GitLabCredentials, "", "gitlab", "v4", "deploy_tokens", Reach::Cluster),
 ];
 
 impl Need {
@@ -128,6 +178,12 @@ impl Need {
         let found = TABLE.iter().find(|row| row.need == self);
         // Every variant has its row: held by the test below.
         found.unwrap_or(&TABLE[0])
+    }
+
+    /// The need that a permission is for, by verb, group and resource.
+    pub fn of(verb: &str, group: &str, resource: &str) -> Option<Self> {
+        let own = |row: &&Row| (row.verb, row.group, row.resource) == (verb, group, resource);
+        TABLE.iter().find(own).map(|row| row.need)
     }
 }
 
@@ -149,7 +205,7 @@ mod tests {
     #[test]
     fn every_need_has_its_row_in_order() {
         assert!(TABLE.is_sorted_by(|a, b| a.need < b.need), "sorted and without repetition");
-        assert_eq!(TABLE.last().map(|row| row.need), Some(Need::Secrets));
-        assert_eq!(TABLE.len(), Need::Secrets as usize + 1);
+        assert_eq!(TABLE.last().map(|row| row.need), Some(Need::GitLabCredentials));
+        assert_eq!(TABLE.len(), Need::GitLabCredentials as usize + 1);
     }
 }

@@ -1,5 +1,7 @@
 //! Findings in the order in which to mend them: each cause with what follows from it, the verdict, the exit code.
 
+mod way;
+
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
@@ -8,6 +10,7 @@ use crate::assess::{Assessment, Check, Finding, Severity, Verdict};
 use crate::facts::Facts;
 use crate::object::ObjectRef;
 use crate::snapshot::{Origin, Why, WhyKind};
+pub use way::{Hop, Link, Mark, Way};
 
 /// How a run ends: the process's exit code, and the same in the machine output (docs/exit-codes.md).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +27,10 @@ pub enum Exit {
     Unreachable,
     /// Refused before anything was changed.
     Refused,
+    /// It failed, and what had been changed was undone.
+    Undone,
+    /// It stopped midway; `--resume` goes on.
+    Midway,
     /// A defect of this program.
     Bug,
     /// The run's deadline passed.
@@ -42,6 +49,8 @@ impl Exit {
             Self::Unknown => 3,
             Self::Unreachable => 4,
             Self::Refused => 5,
+            Self::Undone => 6,
+            Self::Midway => 7,
             Self::Bug => 70,
             Self::TimedOut => 124,
             Self::Interrupted => 130,
@@ -118,6 +127,12 @@ pub struct Report {
     pub agentk: Vec<String>,
     /// What was found: causes first, most urgent first.
     pub problems: Vec<Problem>,
+    /// What was found and is not to be shown ([`Report::hide_below`]); it still counts.
+    pub hidden: Vec<Problem>,
+    /// Findings of this severity and above are problems.
+    pub fail_on: Severity,
+    /// The way from project to pod, as far as what was found lies on it.
+    pub way: Way,
     /// Every check that ran, by code.
     pub checks: Vec<CheckLine>,
     /// How it ends.
@@ -151,6 +166,7 @@ impl Report {
             facts.agents.iter().filter_map(|a| a.version().map(str::to_owned)).collect();
         agentk.sort();
         agentk.dedup();
+        let problems = arrange(found, facts);
         Self {
             origin: snapshot.origin.clone(),
             recording: None,
@@ -158,15 +174,37 @@ impl Report {
             kubernetes: snapshot.server.get().ok().map(|v| v.git_version.clone()),
             flux: facts.flux_release().map(str::to_owned),
             agentk,
-            problems: arrange(found, facts),
+            way: Way::draw(facts, &problems),
+            problems,
+            hidden: Vec::new(),
+            fail_on: thresholds.fail_on,
             checks,
             exit,
         }
     }
 
-    /// Number of findings of a severity.
+    /// Number of findings of a severity, hidden ones too.
     pub fn count(&self, severity: Severity) -> usize {
-        self.problems.iter().flat_map(Problem::flatten).filter(|p| p.severity == severity).count()
+        let all = self.problems.iter().chain(&self.hidden).flat_map(Problem::flatten);
+        all.filter(|p| p.severity == severity).count()
+    }
+
+    /// Every finding that is shown, each with the cause under which it stands.
+    pub fn findings(&self) -> impl Iterator<Item = (&Problem, Option<&Problem>)> {
+        self.problems.iter().flat_map(|root| {
+            let rest = root.consequences.iter().flat_map(Problem::flatten);
+            std::iter::once((root, None)).chain(rest.map(move |p| (p, Some(root))))
+        })
+    }
+
+    /// Takes findings below a severity out of what is shown. The verdict, the numbers and the exit code stay. A cause
+    /// is never less severe than what follows from it ([`cause_of`]), so no consequence loses its cause.
+    pub fn hide_below(&mut self, least: Severity) {
+        let hide =
+            |problems: &mut Vec<Problem>| problems.extract_if(.., |p| p.severity < least).collect::<Vec<_>>();
+        let mut hidden = hide(&mut self.problems);
+        hidden.extend(self.problems.iter_mut().flat_map(|p| hide(&mut p.consequences)));
+        self.hidden.extend(hidden);
     }
 
     /// Number of checks with a verdict.
@@ -197,8 +235,16 @@ fn exit(found: &[Problem], checks: &[CheckLine], facts: &Facts<'_>, fail_on: Sev
         return Exit::Unreachable;
     }
     let denied = |p: &Problem| p.check.code == 102;
-    if found.iter().any(|p| !denied(p) && p.severity >= fail_on) {
+    // Nor is a GitLab that does not answer the cluster's problem.
+    let gitlab = |p: &Problem| p.check.code == 105;
+    if found.iter().any(|p| !denied(p) && !gitlab(p) && p.severity >= fail_on) {
         return Exit::Problems;
+    }
+    if found.iter().any(|p| gitlab(p) && p.severity >= fail_on) {
+        let silent = facts.gitlab().is_ok_and(|g| {
+            [g.metadata.get().err(), g.token.get().err()].into_iter().flatten().any(|why| no_answer(&why))
+        });
+        return if silent { Exit::Unreachable } else { Exit::Unknown };
     }
     let lacking = || checks.iter().flat_map(|c| &c.unknown);
     if lacking().any(no_answer) {
@@ -211,13 +257,17 @@ fn exit(found: &[Problem], checks: &[CheckLine], facts: &Facts<'_>, fail_on: Sev
 
 /// Checks that see that something does not work rather than why: on one object, the others explain them.
 const SYMPTOMS: &[u16] = &[208, 307, 308];
+/// Checks that say why the others on one object fail: agentk ends at its start for want of an address.
+const CAUSES: &[u16] = &[306];
 
 /// Puts each finding under the nearest cause, and the causes into the order in which to mend them.
 ///
 /// A finding explains another when the other's object needs its object ([`crate::facts::graph::Graph`]), or when
-/// both are on one object and its check says more of the reason: no [`SYMPTOMS`], then the lower code.
+/// both are on one object and its check says more of the reason: [`CAUSES`], no [`SYMPTOMS`], then the lower code. Of
+/// sources whose one credential is refused the first stands for all.
 fn arrange(mut found: Vec<Problem>, facts: &Facts<'_>) -> Vec<Problem> {
-    let rank = |p: &Problem| (SYMPTOMS.contains(&p.check.code), p.check.code);
+    let class = |code: &u16| (!CAUSES.contains(code), SYMPTOMS.contains(code));
+    let rank = |p: &Problem| (class(&p.check.code), p.check.code);
     found.sort_by(|a, b| (rank(a), &a.finding.subject).cmp(&(rank(b), &b.finding.subject)));
     let causes: Vec<Option<usize>> = (0..found.len()).map(|i| cause_of(i, &found, facts)).collect();
     let roots: Vec<usize> = (0..found.len()).map(|i| root_of(i, &causes)).collect();
@@ -253,12 +303,24 @@ fn cause_of(i: usize, found: &[Problem], facts: &Facts<'_>) -> Option<usize> {
         return None;
     }
     let same = on(&this.finding.subject).filter(|j| *j < i);
-    same.or_else(|| facts.graph.needs(&this.finding.subject).iter().find_map(on))
+    same.or_else(|| same_credential(i, found, facts))
+        .or_else(|| facts.graph.needs(&this.finding.subject).iter().find_map(on))
 }
+
+/// The first source that cannot be fetched for want of the same credential.
+fn same_credential(i: usize, found: &[Problem], facts: &Facts<'_>) -> Option<usize> {
+    let credential = |j: usize| facts.refused_credential(&found[j].finding.subject);
+    let own = credential(i).filter(|_| found[i].check.code == 407)?;
+    (0..i).find(|j| found[*j].check.code == 407 && credential(*j).as_ref() == Some(&own))
+}
+
+/// Warnings that keep things from working all the same.
+const BREAKING: &[&str] = &["suspended", "webhooks-kept-out", "webhook-address-wrong"];
 
 /// Whether what was found keeps its object from working, so that others may fail because of it.
 fn breaks(problem: &Problem) -> bool {
-    problem.check.code != 102 && (problem.severity == Severity::Error || problem.check.slug == "suspended")
+    problem.check.code != 102
+        && (problem.severity == Severity::Error || BREAKING.contains(&problem.check.slug))
 }
 
 /// Follows causes to the first one. A cycle ends at its lowest index.
@@ -316,6 +378,110 @@ mod tests {
             fixture::secret(s, "gitlab", "gitlab-agent-token").keys.clear();
         });
         assert_eq!(both.exit, Exit::Problems);
+    }
+
+    /// The codes of the problems, each with those that follow from it.
+    fn tree(report: &Report) -> Vec<(u16, Vec<u16>)> {
+        let codes = |p: &Problem| p.consequences.iter().map(|c| c.check.code).collect();
+        report.problems.iter().map(|p| (p.check.code, codes(p))).collect()
+    }
+
+    #[test]
+    fn one_dead_agent_token_is_one_problem() {
+        let report = report(|s| {
+            let line = r#"{"time":"2026-11-02T09:59:00Z","level":"ERROR","msg":"Failed to register agent pod","error":"code = Unauthenticated"}"#;
+            s.logs[0].lines = Observed::Known(vec![line.to_owned()]);
+            s.leases.items.clear();
+            s.receivers.items.truncate(1);
+        });
+        assert_eq!(tree(&report), [(315, vec![401, 307, 308])]);
+    }
+
+    #[test]
+    fn one_refused_credential_is_one_problem() {
+        let report = report(|s| {
+            for name in ["flux-system", "example-nginx-app"] {
+                let git = fixture::git_mut(s, name);
+                git.spec.secret_ref.as_mut().expect("a Secret").name = "flux-system".to_owned();
+                git.status.conditions =
+                    fixture::fetch_failed("GitOperationFailed", "authentication required");
+            }
+        });
+        let [(407, consequences)] = &tree(&report)[..] else { panic!("{:?}", tree(&report)) };
+        assert!(consequences.contains(&407) && consequences.contains(&208), "{consequences:?}");
+    }
+
+    #[test]
+    fn a_scheme_that_agentk_does_not_know_explains_its_crash() {
+        let report = report(|s| {
+            let agent = fixture::deployment_mut(s, "gitlab-agent-v2");
+            agent.spec.template.spec.containers[0].args[1] =
+                "--kas-address=https://kas.example.com".to_owned();
+            agent.status.ready_replicas = 0;
+            agent.status.available_replicas = 0;
+            s.logs[0].lines = Observed::Known(vec![
+                "Program aborted: unsupported scheme in GitLab Kubernetes Agent Server address: \"https\""
+                    .to_owned(),
+            ]);
+            s.leases.items.clear();
+        });
+        let [(306, consequences)] = &tree(&report)[..] else { panic!("{:?}", tree(&report)) };
+        for code in [303, 307, 308, 315] {
+            assert!(consequences.contains(&code), "{code}: {consequences:?}");
+        }
+    }
+
+    #[test]
+    fn what_keeps_webhooks_out_explains_that_none_came() {
+        let report = report(|s| {
+            s.services.items[0].spec.ports[0].port = 8080;
+            let git = fixture::git_mut(s, "flux-system");
+            git.status.artifact.as_mut().expect("an artifact").last_update_time =
+                "2026-11-02T09:00:00Z".parse().ok();
+        });
+        assert_eq!(tree(&report), [(412, vec![409])]);
+    }
+
+    #[test]
+    fn a_gitlab_that_does_not_answer_is_unreachable_and_a_problem_is_stronger() {
+        let silent = |s: &mut Snapshot| {
+            let why = Why::new(WhyKind::SignIn, "metadata", "401 Unauthorized");
+            fixture::gitlab_mut(s).metadata = Observed::Unknown(why);
+        };
+        assert_eq!(report(silent).exit, Exit::Unreachable);
+        let both = report(|s| {
+            silent(s);
+            fixture::secret(s, "gitlab", "gitlab-agent-token").keys.clear();
+        });
+        assert_eq!(both.exit, Exit::Problems);
+    }
+
+    /// Whatever has a side in the cluster keeps judging that side.
+    #[test]
+    fn removing_gitlab_turns_only_its_checks_unknown() {
+        let why = Why::new(WhyKind::NoGitLab, "GitLab", "none given");
+        let report = report(|s| s.gitlab = Observed::Unknown(why));
+        assert_eq!((report.exit, report.problems.len()), (Exit::Fine, 0));
+        for line in &report.checks {
+            let needs = line.check.needs.iter().any(|n| n.row().group == "gitlab");
+            let expected = if needs { Verdict::Unknown } else { Verdict::Pass };
+            assert_eq!(line.verdict, expected, "{}: {line:?}", line.check.id());
+        }
+    }
+
+    #[test]
+    fn what_is_hidden_still_counts() {
+        let mut report = report(|s| {
+            fixture::git_mut(s, "flux-system").spec.suspend = true;
+            fixture::secret(s, "gitlab", "gitlab-agent-token").keys.clear();
+        });
+        let numbers =
+            |r: &Report| (r.exit, r.count(Severity::Error), r.count(Severity::Warning), r.findings().count());
+        let (exit, errors, warnings, shown) = numbers(&report);
+        assert!(errors > 0 && warnings > 0 && shown == errors + warnings, "{report:#?}");
+        report.hide_below(Severity::Error);
+        assert_eq!(numbers(&report), (exit, errors, warnings, errors));
+        assert!(report.findings().all(|(p, _)| p.severity == Severity::Error));
     }
 
     #[test]

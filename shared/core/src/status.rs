@@ -142,7 +142,7 @@ impl Status {
     }
 
     /// The published shape (docs/formats.md).
-    pub(crate) fn document(&self) -> impl Serialize + '_ {
+    pub(crate) fn document<'s>(&'s self) -> impl Serialize + 's {
         #[derive(Serialize)]
         #[serde(rename_all = "camelCase")]
         struct Document<'s> {
@@ -176,12 +176,13 @@ impl Status {
             follows_from: Option<String>,
         }
         let report = &self.report;
-        let line =
-            |p: &'_ Problem, cause: Option<&Problem>| (p.check.id(), p.severity, cause.map(|c| c.check.id()));
-        let problems = report.problems.iter().flat_map(|root| {
-            let rest = root.consequences.iter().flat_map(Problem::flatten);
-            std::iter::once((root, None)).chain(rest.map(move |p| (p, Some(root))))
-        });
+        let line = |(p, cause): (&'s Problem, Option<&Problem>)| Line {
+            code: p.check.id(),
+            severity: p.severity,
+            subject: &p.finding.subject,
+            message: &p.finding.message,
+            follows_from: cause.map(|c| c.check.id()),
+        };
         Document {
             api_version: API_VERSION,
             kind: "Status",
@@ -195,18 +196,7 @@ impl Status {
             flux: Flux { release: report.flux.as_deref(), controllers: &self.controllers },
             agents: &self.agents,
             sources: &self.sources,
-            problems: problems
-                .map(|(p, cause)| {
-                    let (code, severity, follows_from) = line(p, cause);
-                    Line {
-                        code,
-                        severity,
-                        subject: &p.finding.subject,
-                        message: &p.finding.message,
-                        follows_from,
-                    }
-                })
-                .collect(),
+            problems: report.findings().map(line).collect(),
             unknown: &self.gaps,
         }
     }

@@ -2,7 +2,9 @@
 //!
 //! - [`access`] turns kubeconfig and flags into a client that can only read, with a deadline on every request.
 //! - [`observe`] fills a [`gitlab_agent_core::snapshot::Snapshot`] from a cluster.
+//! - [`gitlab`] asks the GitLab that the person names.
 //! - [`act`] runs a plan: the only part that changes something.
+//! - [`rotate`] carries a change of keys out, and the rest of one that was stopped.
 //! - [`recording`] writes a snapshot to a file and reads it back.
 //! - [`cli`] holds what the commands share: flags, output, errors, exit codes.
 //!
@@ -11,5 +13,7 @@
 pub mod access;
 pub mod act;
 pub mod cli;
+pub mod gitlab;
 pub mod observe;
 pub mod recording;
+pub mod rotate;

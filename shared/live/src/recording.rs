@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use flate2::Compression;
@@ -19,7 +19,8 @@ const LARGEST: u64 = 1 << 30;
 /// The file cannot be read, is too large, or is no recording of this format.
 pub fn read(path: &Path) -> Result<Snapshot> {
     let shown = path.display();
-    let file = fs::read(path).with_context(|| format!("cannot read the recording {shown}"))?;
+    let file = fs::read(path).or_else(|error| shipped(path).and_then(|p| fs::read(p).ok()).ok_or(error));
+    let file = file.with_context(|| format!("cannot read the recording {shown}"))?;
     let mut json = Vec::new();
     if file.starts_with(&[0x1f, 0x8b]) {
         let unpacked = GzDecoder::new(file.as_slice()).take(LARGEST + 1).read_to_end(&mut json);
@@ -31,6 +32,15 @@ pub fn read(path: &Path) -> Result<Snapshot> {
         bail!("the recording {shown} unpacks to more than 1 GiB, which no recording does");
     }
     Snapshot::parse(&json).with_context(|| format!("cannot use {shown}"))
+}
+
+/// `examples/NAME`: a recording that came with the program, beside it, from wherever the person stands.
+fn shipped(path: &Path) -> Option<PathBuf> {
+    let mut parts = path.components();
+    let examples = parts.next()?.as_os_str() == "examples";
+    let (Component::Normal(name), None) = (parts.next()?, parts.next()) else { return None };
+    let program = std::env::current_exe().ok()?.canonicalize().ok()?;
+    examples.then(|| program.parent().map(|dir| dir.join("examples").join(name))).flatten()
 }
 
 /// Writes a recording; a name that ends in `.gz` is packed. The file appears whole or not at all.

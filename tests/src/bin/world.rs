@@ -1,6 +1,7 @@
 //! `cargo world`: the test world for a person. Starts it, says how to use it, and stops it on Ctrl-C.
 
 use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -42,15 +43,18 @@ fn run() -> Result<()> {
 fn explain(world: &World) -> Result<()> {
     let mut out = std::io::stdout().lock();
     let gitlab = world.gitlab();
-    let address = gitlab
-        .project_url(AGENT_PROJECT)
-        .replace("https://", &format!("https://git:{}@", world.tokens().fleet));
+    let address = gitlab.project_url(AGENT_PROJECT).replace("https://", "https://git@");
     let ca = world.dir().join("gitlab-ca.crt");
     std::fs::write(&ca, gitlab.ca_pem())?;
+    let token = world.dir().join("gitlab-token");
+    std::fs::write(&token, &world.tokens().person)?;
+    std::fs::set_permissions(&token, std::fs::Permissions::from_mode(0o600))?;
     writeln!(out, "export KUBECONFIG={}", world.kubeconfig().display())?;
     writeln!(out, "# kubectl, if you have none: {}", world.kubectl_path()?.display())?;
     writeln!(out, "# logs of every process: {}/*.log", world.dir().display())?;
     writeln!(out, "# the played GitLab: {}", gitlab.url())?;
+    writeln!(out, "# the owner's personal access token, for git as password: {}", token.display())?;
+    writeln!(out, "# its authority, for git as GIT_SSL_CAINFO: {}", ca.display())?;
     writeln!(out, "# to push, which agentk then tells Flux of:")?;
     writeln!(out, "#   export GIT_SSL_CAINFO={}", ca.display())?;
     writeln!(out, "#   git clone {address}")?;

@@ -126,13 +126,16 @@ pub(crate) fn join(world: &World, tokens: &super::Tokens) -> Result<()> {
         secret(
             "flux-system",
             "flux-system",
-            &[("username", "git"), ("password", &tokens.fleet), ("ca.crt", ca)],
+            &[("username", &tokens.fleet_user), ("password", &tokens.fleet), ("ca.crt", ca)],
         ),
         secret(
             "flux-system",
             "example-nginx-app",
             &[("username", &tokens.example_user), ("password", &tokens.example), ("ca.crt", ca)],
         ),
+        secret("flux-system", "gitlab-status-fleet", &[("token", &tokens.fleet_status)]),
+        secret("flux-system", "gitlab-status-nginx-app", &[("token", &tokens.example_status)]),
+        secret("flux-system", "gitlab-ca", &[("ca.crt", ca)]),
         secret("gitlab", "gitlab-ca", &[("ca.crt", ca)]),
         secret("gitlab", "gitlab-agent-token", &[("token", &tokens.agent)]),
     ];

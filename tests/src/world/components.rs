@@ -23,6 +23,8 @@ struct Component {
     link: &'static str,
     /// A module, and directories of it that are copied beside the programs.
     files: Option<(&'static str, &'static [&'static str])>,
+    /// A module that does not build as it is published, and an empty file that is added to a copy of it.
+    lacks: Option<(&'static str, &'static str)>,
 }
 
 const FLUX_CRDS: &[&str] = &["config/crd/bases"];
@@ -38,13 +40,21 @@ const KUBERNETES_VERSION: &str = "-X k8s.io/component-base/version.gitVersion=v1
     -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=36";
 
 const COMPONENTS: &[Component] = &[
-    Component { name: "etcd", programs: &["etcd"], rename: Some(("server", "etcd")), link: "", files: None },
+    Component {
+        name: "etcd",
+        programs: &["etcd"],
+        rename: Some(("server", "etcd")),
+        link: "",
+        files: None,
+        lacks: None,
+    },
     Component {
         name: "kubernetes",
         programs: &["kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl"],
         rename: None,
         link: KUBERNETES_VERSION,
         files: None,
+        lacks: None,
     },
     Component {
         name: "kwok",
@@ -52,6 +62,7 @@ const COMPONENTS: &[Component] = &[
         rename: None,
         link: "",
         files: Some(("sigs.k8s.io/kwok", KWOK_FILES)),
+        lacks: None,
     },
     flux("source-controller", &["source-controller"], "github.com/fluxcd/source-controller"),
     flux("kustomize-controller", &["kustomize-controller"], "github.com/fluxcd/kustomize-controller"),
@@ -63,8 +74,62 @@ const COMPONENTS: &[Component] = &[
     ),
 ];
 
+/// Other control planes, each under the minor version by which [`KUBERNETES`] asks for it.
+const OTHER_KUBERNETES: &[(&str, Component)] = &[
+    (
+        "1.33",
+        other_kubernetes(
+            "kubernetes-1.33",
+            "-X k8s.io/component-base/version.gitVersion=v1.33.13 \
+             -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=33",
+        ),
+    ),
+    (
+        "1.37",
+        other_kubernetes(
+            "kubernetes-1.37",
+            "-X k8s.io/component-base/version.gitVersion=v1.37.2 \
+             -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=37",
+        ),
+    ),
+];
+
+/// Names of the pinned one.
+const PINNED_IS: &[&str] = &["1.36", "v1.36"];
+
+/// Environment variable that asks for another Kubernetes than the pinned one, by minor version. It is built when it
+/// is asked for: a cold build takes minutes.
+pub const KUBERNETES: &str = "GITLAB_AGENT_TESTS_KUBERNETES";
+
+const fn other_kubernetes(name: &'static str, link: &'static str) -> Component {
+    let programs = &["kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl"];
+    Component { name, programs, rename: None, link, files: None, lacks: None }
+}
+
 const fn flux(name: &'static str, programs: &'static [&'static str], module: &'static str) -> Component {
-    Component { name, programs, rename: None, link: "", files: Some((module, FLUX_CRDS)) }
+    Component { name, programs, rename: None, link: "", files: Some((module, FLUX_CRDS)), lacks: None }
+}
+
+/// The `flux` command, to compare with. No part of a world: built when it is asked for. Upstream generates the
+/// manifests that it embeds, which the module therefore lacks: `install` and `bootstrap` do not work, the rest does.
+const FLUX_CLI: Component = Component {
+    name: "flux-cli",
+    programs: &["flux"],
+    rename: None,
+    link: "-X main.VERSION=2.9.5",
+    files: None,
+    lacks: Some(("github.com/fluxcd/flux2/v2", "cmd/flux/manifests/none.yaml")),
+};
+
+/// The `flux` command, built where the cache does not hold it.
+///
+/// # Errors
+/// It cannot be built; [`GoMissing`] where there is no Go toolchain.
+pub fn flux_cli() -> Result<PathBuf> {
+    let go = go_version()?;
+    let cache = cache_dir()?;
+    fs::create_dir_all(&cache)?;
+    Ok(FLUX_CLI.build(&cache, &go)?.join("flux"))
 }
 
 /// There is no Go toolchain: the tests of the world are left out, not failed.
@@ -93,7 +158,7 @@ impl Components {
         fs::create_dir_all(&cache)?;
         let dirs = COMPONENTS
             .iter()
-            .map(|component| Ok((component.name, component.build(&cache, &go)?)))
+            .map(|component| Ok((component.name, chosen(component)?.build(&cache, &go)?)))
             .collect::<Result<_>>()?;
         Ok(Self { dirs })
     }
@@ -116,6 +181,22 @@ impl Components {
         let found = self.dirs.iter().find(|(component, _)| *component == name);
         found.map(|(_, dir)| dir.as_path()).with_context(|| format!("no component {name}"))
     }
+}
+
+/// The component to build in the place of this one.
+fn chosen(component: &'static Component) -> Result<&'static Component> {
+    let asked = env::var(KUBERNETES).ok().filter(|version| !version.is_empty());
+    let Some(asked) =
+        asked.filter(|version| component.name == "kubernetes" && !PINNED_IS.contains(&version.as_str()))
+    else {
+        return Ok(component);
+    };
+    let found = OTHER_KUBERNETES.iter().find(|(version, _)| *version == asked.trim_start_matches('v'));
+    let known: Vec<&str> = OTHER_KUBERNETES.iter().map(|(version, _)| *version).collect();
+    let other = found.map(|(_, other)| other);
+    other.with_context(|| {
+        format!("{KUBERNETES}={asked}: there are 1.36 (the pinned one), {}", known.join(", "))
+    })
 }
 
 impl Component {
@@ -153,6 +234,9 @@ impl Component {
         for directory in self.files.iter().flat_map(|(_, directories)| directories.iter()) {
             hash.update(directory);
         }
+        if let Some((_, file)) = self.lacks {
+            hash.update(file);
+        }
         hash.update(self.flags().join("\0"));
         hash.update(go);
         Ok(hex(&hash.finalize()[..8]))
@@ -167,6 +251,8 @@ impl Component {
     }
 
     fn build_into(&self, source: &Path, target: &Path) -> Result<()> {
+        let completed = self.lacks.map(|(module, file)| completed(source, module, file)).transpose()?;
+        let source = completed.as_ref().map_or(source, |dir| dir.path());
         let mut output = target.as_os_str().to_owned();
         output.push("/");
         run(go_in(source).args(self.flags()).arg("-o").arg(output).arg("tool"))
@@ -182,6 +268,38 @@ impl Component {
         }
         Ok(())
     }
+}
+
+/// A copy of the module file that builds with a copy of a module to which an empty file was added.
+fn completed(source: &Path, module: &str, file: &str) -> Result<tempfile::TempDir> {
+    let dir = tempfile::tempdir()?;
+    for part in ["go.mod", "go.sum"] {
+        fs::copy(source.join(part), dir.path().join(part))?;
+    }
+    run(go_in(dir.path()).args(["mod", "download", module])).with_context(|| format!("download {module}"))?;
+    let home = run(go_in(dir.path()).args(["list", "-m", "-f", "{{.Dir}}", module]))?;
+    let copy = dir.path().join("module");
+    copy_tree(Path::new(home.trim()), &copy).with_context(|| format!("copy {module}"))?;
+    let added = copy.join(file);
+    fs::create_dir_all(added.parent().context("a file in a directory")?)?;
+    fs::write(added, "")?;
+    run(go_in(dir.path()).args(["mod", "edit", &format!("-replace={module}=./module")]))?;
+    Ok(dir)
+}
+
+fn copy_tree(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_tree(&entry.path(), &target)?;
+        } else {
+            // Written anew, not copied: files of the module cache are read-only.
+            fs::write(target, fs::read(entry.path())?)?;
+        }
+    }
+    Ok(())
 }
 
 /// Copies YAML files, also of directories below, but no test data.

@@ -32,7 +32,9 @@ pub(crate) struct ControlPlane<'a> {
     api_port: u16,
     etcd_port: u16,
     etcd_peer_port: u16,
-    kubelet_port: u16,
+    pub(crate) kubelet_port: u16,
+    /// How the API server reaches pods and nodes.
+    egress: PathBuf,
 }
 
 impl<'a> ControlPlane<'a> {
@@ -42,6 +44,7 @@ impl<'a> ControlPlane<'a> {
         components: &'a Components,
         ports: &mut Ports,
         ca: &Authority,
+        egress: &Path,
     ) -> Result<Self> {
         let api_port = ports.free()?;
         let plane = Self {
@@ -52,6 +55,7 @@ impl<'a> ControlPlane<'a> {
             etcd_port: ports.free()?,
             etcd_peer_port: ports.free()?,
             kubelet_port: ports.free()?,
+            egress: egress.into(),
         };
         plane.write_keys(ca)?;
         plane.write_users()?;
@@ -128,6 +132,7 @@ impl<'a> ControlPlane<'a> {
             "--service-cluster-ip-range=10.96.0.0/16".into(),
             "--kubelet-preferred-address-types=InternalIP".into(),
             "--endpoint-reconciler-type=none".into(),
+            format!("--egress-selector-config-file={}", self.egress.display()),
         ]
     }
 

@@ -6,6 +6,7 @@ use anyhow::Result;
 
 use super::components::Components;
 use super::control_plane::kubeconfig_of;
+use super::egress::Played;
 use super::ports::Ports;
 use super::process::Recipe;
 
@@ -50,6 +51,18 @@ impl Flux {
             storage_port: ports.free()?,
             health_ports: CONTROLLERS.iter().map(|_| ports.free()).collect::<Result<_>>()?,
         })
+    }
+
+    /// What the controllers' pods listen on, for who dials them by their addresses.
+    pub(crate) fn played(&self) -> Vec<Played> {
+        let health = CONTROLLERS.iter().zip(&self.health_ports).map(|((name, _), port)| (*name, 9440, *port));
+        let others = [
+            ("source-controller", 9090, self.storage_port),
+            ("notification-controller", 9090, self.events_port),
+            ("notification-controller", 9292, self.receiver_port),
+        ];
+        let all = health.chain(others);
+        all.map(|(deployment, port, loopback)| Played { deployment, port, loopback }).collect()
     }
 
     /// How to run each controller.

@@ -9,6 +9,7 @@ mod api;
 mod bootstrap;
 pub mod components;
 mod control_plane;
+mod egress;
 pub mod flux;
 pub mod git;
 pub mod gitlab;
@@ -37,9 +38,10 @@ use self::agentk::Agentk;
 use self::api::Api;
 use self::components::{Components, GoMissing};
 use self::control_plane::{ControlPlane, kubeconfig_of};
+use self::egress::Egress;
 use self::flux::Flux;
 use self::git::Repository;
-use self::gitlab::{EXAMPLE_PROJECT, GitLab};
+use self::gitlab::{AGENT_PROJECT, EXAMPLE_PROJECT, GitLab, Role, in_days};
 use self::kubeconfig::{Server, SignIn};
 use self::pki::Authority;
 use self::ports::Ports;
@@ -70,8 +72,16 @@ impl Default for Options {
 pub struct Tokens {
     /// agentk's, in Secret gitlab/gitlab-agent-token.
     pub agent: String,
-    /// A project access token for the fleet project, in Secret flux-system/flux-system.
+    /// User name of the fleet project's deploy token.
+    pub fleet_user: String,
+    /// That deploy token, in Secret flux-system/flux-system.
     pub fleet: String,
+    /// The fleet project's access token for job statuses, in Secret flux-system/gitlab-status-fleet.
+    pub fleet_status: String,
+    /// The example project's access token for job statuses, in Secret flux-system/gitlab-status-nginx-app.
+    pub example_status: String,
+    /// The personal token of the owner of both projects, with scope `api`; in no Secret.
+    pub person: String,
     /// User name of the example project's deploy token.
     pub example_user: String,
     /// That deploy token, in Secret flux-system/example-nginx-app.
@@ -162,7 +172,8 @@ impl World {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         let ca = Authority::new("World CA")?;
         let mut ports = Ports::new();
-        let plane = ControlPlane::prepare(&dir, components, &mut ports, &ca)?;
+        let egress = Egress::prepare(&dir)?;
+        let plane = ControlPlane::prepare(&dir, components, &mut ports, &ca, egress.config())?;
         let flux = Flux::prepare(&mut ports)?;
         let supervisor = Supervisor::default();
         for recipe in plane.store_and_api()? {
@@ -171,6 +182,7 @@ impl World {
         let gitlab = GitLab::start(&dir.join("gitlab"), runtime.handle())?;
         let tokens = first_tokens(&gitlab)?;
         let api = runtime.block_on(Api::connect(&kubeconfig_of(&dir, "admin"), None))?;
+        egress.serve(runtime.handle(), api.clone(), plane.kubelet_port, flux.played())?;
         let clients = plane.clients()?;
         let server = plane.server.clone();
         let mut world = Self {
@@ -319,6 +331,11 @@ impl World {
         self.runtime().block_on(future)
     }
 
+    /// Runs a future beside the world, for as long as the world runs.
+    pub fn spawn<F: Future<Output: Send + 'static> + Send + 'static>(&self, future: F) {
+        drop(self.runtime().spawn(future));
+    }
+
     fn runtime(&self) -> &Runtime {
         match &self.runtime {
             Some(runtime) => runtime,
@@ -391,9 +408,17 @@ impl World {
 
 fn first_tokens(gitlab: &GitLab) -> Result<Tokens> {
     let (example_user, example) = gitlab.new_deploy_token(EXAMPLE_PROJECT, &["read_repository"])?;
+    let (fleet_user, fleet) = gitlab.new_deploy_token(AGENT_PROJECT, &["read_repository"])?;
+    let status = |project: &str| {
+        gitlab.new_resource_token(project, "flux-status", &["api"], Role::Developer, in_days(180))
+    };
     Ok(Tokens {
         agent: gitlab.new_agent_token()?,
-        fleet: gitlab.new_access_token(&["api"])?,
+        fleet_user,
+        fleet,
+        fleet_status: status(AGENT_PROJECT)?.value,
+        example_status: status(EXAMPLE_PROJECT)?.value,
+        person: gitlab.new_access_token(&["api"])?,
         example_user,
         example,
     })

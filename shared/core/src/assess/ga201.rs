@@ -68,6 +68,8 @@ fn is_refused(facts: &Facts<'_>, kind: &str) -> bool {
         "Kustomization" => any(&s.kustomizations),
         "HelmRelease" => any(&s.helm_releases),
         "Receiver" => any(&s.receivers),
+        "Provider" => any(&s.providers),
+        "Alert" => any(&s.alerts),
         source => facts.sources(source).is_some_and(any),
     }
 }
@@ -108,7 +110,7 @@ fn not_served(facts: &Facts<'_>, kind: &str, name: &str, version: &str, lack: &L
     let served = facts.snapshot.groups.get().ok().and_then(|groups| groups.iter().find(of_kind).map(versions));
     let finding = Finding::new(object, message, remedy).because(served.unwrap_or_default());
     match kind {
-        "Bucket" | "OCIRepository" => finding.severity(Severity::Warning),
+        "Bucket" | "OCIRepository" | "Provider" | "Alert" => finding.severity(Severity::Warning),
         _ => finding,
     }
 }

@@ -1,8 +1,10 @@
 //! GA304: the Secret from which agentk reads its token exists and holds a well-formed token.
 
+use super::remedy::origin::origin;
 use super::{Check, Finding, Judgement, Remedy, Severity};
 use crate::facts::agent::Agent;
-use crate::facts::{Facts, Fault, KeyShape, ValueKind, Why};
+use crate::facts::log::{Effect, Rule};
+use crate::facts::{Facts, Fault, KeyShape, SecretShape, ValueKind, Why};
 use crate::need::Need;
 use crate::object::ObjectRef;
 
@@ -30,7 +32,9 @@ fn judge(facts: &Facts<'_>, judgement: &mut Judgement) -> Result<(), Why> {
             Some(Some(token)) => wrong_with(token),
         };
         if let Some(message) = found {
-            judgement.find(Finding::new(object.clone(), message, mend(agent, &object)));
+            let finding = Finding::new(object.clone(), message, mend(facts, agent, &object, secret));
+            let doubtful = secret.and_then(|s| s.keys.get("token")).is_some_and(|t| is_doubtful(facts, agent, t));
+            judgement.find(if doubtful { finding.severity(Severity::Warning) } else { finding });
         }
     }
     judgement.skip("no agentk is installed");
@@ -64,7 +68,17 @@ fn wrong_with(token: &KeyShape) -> Option<String> {
     kind.or_else(|| token.faults.iter().find_map(fault)).map(str::to_owned)
 }
 
-fn mend(agent: &Agent<'_>, secret: &ObjectRef) -> Remedy {
+/// A checksum that does not fit is an error only where GitLab refuses the token: its algorithm is not documented.
+fn is_doubtful(facts: &Facts<'_>, agent: &Agent<'_>, token: &KeyShape) -> bool {
+    let refused = |faults: Vec<(&Rule, _)>| faults.iter().any(|(rule, _)| rule.effect == Effect::TokenRefused);
+    let formal = token.faults.iter().all(|f| matches!(f, Fault::Checksum | Fault::TrailingSpace | Fault::LineFeed));
+    formal && token.faults.contains(&Fault::Checksum) && !agent.present_faults(facts.now).is_ok_and(refused)
+}
+
+fn mend(facts: &Facts<'_>, agent: &Agent<'_>, secret: &ObjectRef, shape: Option<&SecretShape>) -> Remedy {
+    if let Some(origin) = origin(facts, secret, shape) {
+        return origin.remedy(shape.is_some()).restart(&agent.object());
+    }
     Remedy::say(
         "write the agent's token into the Secret (it is asked for, and not shown), then restart agentk, which reads \
          it only at its start; a new token comes from GitLab: Operate > Kubernetes clusters > the agent > Access tokens",
@@ -94,6 +108,31 @@ mod tests {
         assert_eq!((missing.subject.to_string().as_str(), missing.message.as_str()), ("Secret gitlab/gitlab-agent-token", "does not exist"));
         let key = finding(&CHECK, |s| fixture::secret(s, "gitlab", "gitlab-agent-token").keys.clear());
         assert_eq!(key.message, "has no key `token`");
+    }
+
+    #[test]
+    fn a_secret_that_something_makes_is_not_written_to() {
+        let found = finding(&CHECK, |s| {
+            let secret = fixture::secret(s, "gitlab", "gitlab-agent-token");
+            secret.keys.clear();
+            secret.metadata = serde_json::from_str(r#"{"ownerReferences":[{"kind":"ExternalSecret","name":"x"}]}"#).expect("metadata");
+        });
+        assert!(found.remedy.text.starts_with("ExternalSecret gitlab/x copies it"), "{}", found.remedy.text);
+        assert_eq!(found.remedy.commands, ["kubectl -n gitlab rollout restart deployment/gitlab-agent-v2"]);
+    }
+
+    #[test]
+    fn a_checksum_that_does_not_fit_is_an_error_once_gitlab_refuses_the_token() {
+        let value = format!("glagent-{}.01.1o0000000", "x".repeat(60));
+        let works = finding(&CHECK, token(&value));
+        assert_eq!(works.severity, Some(Severity::Warning));
+        assert!(works.message.contains("checksum"), "{}", works.message);
+        let refused = finding(&CHECK, |s| {
+            token(&value)(s);
+            let line = r#"{"time":"2026-11-02T09:59:00Z","level":"ERROR","msg":"x","error":"code = Unauthenticated"}"#;
+            s.logs[0].lines = Observed::Known(vec![line.to_owned()]);
+        });
+        assert_eq!(refused.severity, None);
     }
 
     #[test]

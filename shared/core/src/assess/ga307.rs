@@ -4,6 +4,7 @@ use super::{Check, Finding, Judgement, Remedy, Severity};
 use crate::facts::agent::{Agent, Connection};
 use crate::facts::{Facts, Why};
 use crate::need::Need;
+use crate::snapshot::gitlab::AgentConnection;
 use crate::text::shorten;
 
 pub(super) static CHECK: Check = Check {
@@ -24,6 +25,7 @@ fn judge(facts: &Facts<'_>, judgement: &mut Judgement) -> Result<(), Why> {
         match agent.connection(facts.now) {
             Connection::Connected(_) => {
                 judgement.examine();
+                judgement.findings.extend(unseen(facts, agent));
                 for why in facts.log_gaps(agent) {
                     judgement.lacks(why);
                 }
@@ -35,12 +37,44 @@ fn judge(facts: &Facts<'_>, judgement: &mut Judgement) -> Result<(), Why> {
                     None => (look(agent), String::new()),
                 };
                 let message = format!("is not connected to GitLab: {cause}");
-                judgement.find(Finding::new(agent.object(), message, remedy).because(shorten(&line, 200)));
+                let finding = Finding::new(agent.object(), message, remedy).because(shorten(&line, 200));
+                judgement.find(finding.because(seen(facts, agent).unwrap_or_default()));
             }
         }
     }
     judgement.skip("no agentk is installed");
     Ok(())
+}
+
+/// What GitLab knows of the connections of the pods that live, with how many there are.
+fn connections(facts: &Facts<'_>, agent: &Agent<'_>) -> Option<(usize, usize)> {
+    let connections = facts.gitlab_agent(agent).ok()?.connections.get().ok()?;
+    let living = agent.living().ok()?;
+    let of = |c: &&AgentConnection| {
+        living.iter().any(|p| p.metadata.name == c.pod_name && p.metadata.namespace == c.pod_namespace)
+    };
+    Some((connections.iter().filter(of).count(), living.len()))
+}
+
+/// The cluster shows no fault, and GitLab knows no connection of any pod that runs for longer than a minute.
+fn unseen(facts: &Facts<'_>, agent: &Agent<'_>) -> Option<Finding> {
+    let (seen, _) = connections(facts, agent)?;
+    if seen > 0 || agent.just_started(facts.now).ok()?.is_some() {
+        return None;
+    }
+    let message = "is not connected to this GitLab: it knows no connection of its pods, though the cluster shows no fault";
+    let finding = Finding::new(agent.object(), message, look(agent));
+    let kas = agent.kas_address().map(|kas| format!("it connects to {kas}"));
+    Some(finding.because(kas.unwrap_or_default()))
+}
+
+/// GitLab's side as evidence. It lags: a connection that broke is listed for some minutes.
+fn seen(facts: &Facts<'_>, agent: &Agent<'_>) -> Option<String> {
+    let (seen, living) = connections(facts, agent)?;
+    Some(match seen {
+        0 => "GitLab knows no connection of its pods".to_owned(),
+        _ => format!("GitLab still lists connections of {seen} of {living} pods, which it does for some minutes"),
+    })
 }
 
 /// The log shows no fault: these are the ones that write no line.
@@ -76,6 +110,31 @@ mod tests {
         assert!(found.message.starts_with("is not connected to GitLab: GitLab refuses the agent token"));
         assert!(found.evidence[0].contains("Unauthenticated"));
         assert!(found.remedy.commands[0].contains("secret generic gitlab-agent-token -n gitlab"));
+    }
+
+    #[test]
+    fn a_connection_that_gitlab_does_not_know_is_found() {
+        let of_another = |s: &mut Snapshot| {
+            let Observed::Known(list) = &mut fixture::gitlab_agent_mut(s).connections else { panic!("known") };
+            list[0].pod_name = "a-pod-that-is-gone".to_owned();
+        };
+        let found = finding(&CHECK, of_another);
+        assert!(found.message.contains("it knows no connection of its pods"), "{}", found.message);
+        assert_eq!(found.evidence, ["it connects to wss://kas.example.com"]);
+        let found = finding(&CHECK, |s| {
+            of_another(s);
+            s.leases.items.clear();
+        });
+        assert_eq!(found.evidence, ["GitLab knows no connection of its pods"]);
+    }
+
+    #[test]
+    fn without_gitlab_the_cluster_is_judged_alone() {
+        passes(&CHECK, |s| {
+            s.gitlab = Observed::Unknown(Why::new(crate::facts::WhyKind::NoGitLab, "GitLab", "none given"));
+        });
+        let found = finding(&CHECK, |s| s.leases.items.clear());
+        assert_eq!(found.evidence, ["GitLab still lists connections of 1 of 2 pods, which it does for some minutes"]);
     }
 
     #[test]

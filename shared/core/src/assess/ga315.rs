@@ -2,10 +2,10 @@
 
 use super::{Check, Finding, Judgement, Remedy, Severity};
 use crate::facts::agent::Agent;
-use crate::facts::log::{Effect, LogLine, Rule};
+use crate::facts::log::{Effect, LogLine, Rule, reading};
 use crate::facts::{Facts, Why};
 use crate::need::Need;
-use crate::text::{age, count, quote, shorten};
+use crate::text::{age, count, quote, shorten, span};
 
 pub(super) static CHECK: Check = Check {
     code: 315,
@@ -43,6 +43,7 @@ fn judge(facts: &Facts<'_>, judgement: &mut Judgement) -> Result<(), Why> {
         if !unknown.is_empty() {
             judgement.find(unexplained(agent, &unknown));
         }
+        judgement.findings.extend(cut_off(facts, agent));
     }
     judgement.skip("no agentk runs here");
     Ok(())
@@ -62,6 +63,21 @@ fn known(facts: &Facts<'_>, agent: &Agent<'_>, rule: &Rule, line: &LogLine) -> F
     let when = line.at.map(|at| format!("{} ago: ", age(facts.now, at))).unwrap_or_default();
     let finding = Finding::new(subject, message, remedy).because(format!("{when}{}", shorten(&line.text(), SHOWN)));
     if rule.effect == Effect::Other { finding.severity(Severity::Warning) } else { finding }
+}
+
+/// Each single end of a connection is normal; many in a row come from something that stands before kas.
+fn cut_off(facts: &Facts<'_>, agent: &Agent<'_>) -> Option<Finding> {
+    let (every, line) = reading::cut_off_every(agent.lines.as_ref().ok()?, facts.now)?;
+    let message = format!(
+        "loses its connection to kas every {}: something before kas ends connections that are idle",
+        span(every)
+    );
+    let remedy = Remedy::say(
+        "let the load balancer or proxy before kas keep idle connections for longer (nginx: proxy_read_timeout and \
+         proxy_send_timeout); agentk connects again each time, and misses what GitLab sends in between",
+    );
+    let finding = Finding::new(agent.object(), message, remedy).because(shorten(&line.text(), SHOWN));
+    Some(finding.severity(Severity::Info))
 }
 
 fn unexplained(agent: &Agent<'_>, lines: &[&LogLine]) -> Finding {
@@ -117,7 +133,7 @@ mod tests {
     #[test]
     fn each_fault_is_found_once_with_its_severity() {
         let refused = r#"{"time":"2026-11-02T09:58:00Z","level":"ERROR","msg":"x","error":"connection refused"}"#;
-        let lease = r#"{"time":"2026-11-02T09:59:00Z","level":"WARN","msg":"failed to renew lease gitlab/agent-7-lock"}"#;
+        let lease = r#"{"time":"2026-11-02T09:57:00Z","level":"WARN","msg":"failed to renew lease gitlab/agent-7-lock"}"#;
         let led = after(&CHECK, logs(&[refused, lease, refused]));
         assert_eq!(led.findings.len(), 1, "a living pod holds the Lease, so that fault is over: {led:#?}");
         let judgement = after(&CHECK, |s| {
@@ -170,6 +186,18 @@ mod tests {
         assert_eq!(found.evidence, ["new 1", "new 2", "new 3"]);
         assert!(found.remedy.commands[0].contains("-l app=gitlab-agent-v2"));
         assert_eq!(finding(&CHECK, logs(&["panic: x"])).evidence, ["panic: x"]);
+    }
+
+    #[test]
+    fn connections_that_something_cuts_off_are_told() {
+        let line = |minute: u8| {
+            format!(r#"{{"time":"2026-11-02T09:5{minute}:00Z","level":"ERROR","msg":"Error handling a connection","error":"failed to read frame header: EOF"}}"#)
+        };
+        let lines: Vec<String> = (3..9).map(line).collect();
+        let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+        let found = finding(&CHECK, logs(&lines));
+        assert_eq!(found.severity, Some(Severity::Info));
+        assert!(found.message.starts_with("loses its connection to kas every 1m"), "{}", found.message);
     }
 
     #[test]

@@ -9,10 +9,12 @@ mod remedy;
 mod standing;
 mod workload;
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
 use crate::facts::Facts;
-use crate::need::Need;
+use crate::need::{Need, TABLE};
 use crate::object::ObjectRef;
 use crate::snapshot::kinds::HasMeta;
 use crate::snapshot::{Listing, Why};
@@ -31,32 +33,63 @@ macro_rules! checks {
 checks! {
     ga101,
     ga102,
+    ga103,
+    ga104,
+    ga105,
     ga201,
     ga202,
     ga203,
     ga204,
     ga205,
+    ga206,
     ga207,
     ga208,
+    ga209,
     ga301,
     ga302,
     ga303,
     ga304,
     ga305,
+    ga306,
     ga307,
     ga308,
+    ga309,
     ga310,
+    ga311,
     ga312,
+    ga313,
+    ga314,
     ga315,
     ga401,
     ga402,
+    ga403,
+    ga404,
     ga405,
     ga406,
     ga407,
     ga408,
+    ga409,
+    ga410,
     ga411,
+    ga412,
     ga501,
+    ga502,
+    ga503,
+    ga504,
+    ga505,
+    ga506,
+    ga507,
+    ga508,
+    ga509,
+    ga510,
+    ga511,
+    ga512,
+    ga601,
     ga602,
+    ga603,
+    ga604,
+    ga605,
+    ga606,
     ga701,
 }
 
@@ -283,6 +316,14 @@ pub struct Assessment {
     pub judgement: Judgement,
 }
 
+/// What checks read. GA102 judges what the others need; alone it judges everything that is read.
+pub fn needs(checks: &[&Check]) -> BTreeSet<Need> {
+    match checks {
+        [only] if only.code == 102 => TABLE.iter().map(|row| row.need).collect(),
+        all => all.iter().flat_map(|check| check.needs.iter().copied()).collect(),
+    }
+}
+
 /// Runs checks.
 pub fn assess(facts: &Facts<'_>, checks: impl IntoIterator<Item = &'static Check>) -> Vec<Assessment> {
     let run = |check: &'static Check| {
@@ -332,7 +373,15 @@ pub(crate) mod testing {
 mod tests {
     use super::*;
     use crate::fixture;
-    use crate::need::TABLE;
+
+    #[test]
+    fn all_checks_together_need_all_that_is_read() {
+        let all: BTreeSet<Need> = TABLE.iter().map(|row| row.need).collect();
+        assert_eq!(needs(CHECKS), all);
+        let named = |name| Check::named(name).expect("a check");
+        assert_eq!(needs(&[named("GA102")]), all);
+        assert_eq!(needs(&[named("GA102"), named("GA202")]), needs(&[named("GA202")]));
+    }
 
     #[test]
     fn codes_and_slugs_are_sorted_and_unique() {

@@ -52,6 +52,12 @@ pub(super) fn reach(range: &str, installed: Option<(u64, u64)>) -> Option<Reach>
     })
 }
 
+/// Whether a version is in `range`. `None` for what is no range.
+pub(super) fn admits(range: &str, version: Triple) -> Option<bool> {
+    let spans: Vec<Span> = range.split("||").map(alternative).collect::<Option<_>>()?;
+    Some(spans.iter().any(|span| span.low <= version && version < span.high))
+}
+
 /// The next patch version.
 fn after((major, minor, patch): Triple) -> Triple {
     (major, minor, patch.saturating_add(1))
@@ -175,6 +181,20 @@ impl Partial {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_version_is_in_a_range_or_not() {
+        for (range, version, is) in [
+            ("~2.29.0", (2, 29, 7), Some(true)),
+            ("~2.29.0", (2, 30, 0), Some(false)),
+            ("2.29.1", (2, 29, 2), Some(false)),
+            ("1.x || ^2.30", (2, 31, 0), Some(true)),
+            ("", (2, 29, 2), Some(true)),
+            ("latest", (2, 29, 2), None),
+        ] {
+            assert_eq!(admits(range, version), is, "{range}");
+        }
+    }
 
     #[test]
     fn every_form_of_range_is_read() {

@@ -1,5 +1,7 @@
 //! What to do about a finding: a sentence, and commands that can be pasted as they are.
 
+mod notification;
+pub(in crate::assess) mod origin;
 mod receiver;
 mod source;
 

@@ -2,15 +2,12 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::log::{Effect, Level, LogLine, Rule};
+use super::log::{Effect, LogLine, Rule, reading};
 use super::workload::selects;
 use super::{Facts, HasMeta, secret};
 use crate::object::ObjectRef;
 use crate::snapshot::kinds::{HelmRelease, Lease, Pod, Workload};
 use crate::snapshot::{Listing, Observed, PodLog, SecretShape, Snapshot, Why, WhyKind};
-
-/// How far back an error in the log still counts as present: twice agentk's longest back-off of five minutes.
-const LOG_IS_PRESENT: SignedDuration = SignedDuration::from_mins(10);
 
 /// How long a pod may run before a missing Lease means something: registration and first configuration take
 /// seconds, the Lease's own duration is 15 s, a takeover was seen to take 18 s.
@@ -30,7 +27,7 @@ pub struct Agent<'s> {
     pub pods: Result<Vec<&'s Pod>, Why>,
     /// The Lease of its leader; `Ok(None)` means that there is none.
     pub lease: Result<Option<&'s Lease>, Why>,
-    /// Number of the agent in GitLab, from the Lease's name.
+    /// Number of the agent in GitLab, from the Lease's name, else from its log.
     pub id: Option<u64>,
     /// Lines of its pods' logs with the pod's name, oldest first within a pod.
     pub lines: Result<Vec<(&'s str, LogLine)>, Why>,
@@ -139,35 +136,23 @@ impl<'s> Agent<'s> {
         Ok(young.then(|| Why::new(WhyKind::NotAsked, asked(), "agentk started less than a minute ago")))
     }
 
-    /// Lines of the last minutes that are errors and that no rule knows, oldest first.
+    /// Errors of the last minutes that no rule knows, oldest first, each text once.
     ///
     /// # Errors
     /// The log is not known.
     pub fn unknown_errors(&self, now: Timestamp) -> Result<Vec<&LogLine>, Why> {
         let lines = self.lines.as_ref().map_err(Clone::clone)?;
-        let unknown =
-            |line: &&LogLine| line.level >= Level::Error && !line.is_noise() && line.fault().is_none();
-        let said = |line: &&LogLine| !line.text().trim().is_empty();
-        Ok(lines.iter().map(|(_, l)| l).filter(|l| is_present(l, now)).filter(unknown).filter(said).collect())
+        Ok(reading::unknown_errors(lines, now))
     }
 
-    /// Faults in the log that count as present, newest first, each rule once.
+    /// Faults in the log that count as present: the leader's first, newest first, each rule once.
+    ///
+    /// # Errors
+    /// The log is not known.
     pub fn present_faults(&self, now: Timestamp) -> Result<Vec<(&'static Rule, &LogLine)>, Why> {
         let lines = self.lines.as_ref().map_err(Clone::clone)?;
-        let led = self.leader(now).is_ok_and(|leader| leader.is_some());
-        let mut found: Vec<(&'static Rule, &LogLine)> = Vec::new();
-        for (_, line) in lines.iter().rev() {
-            let counts = |rule: &&Rule| {
-                line.level >= Level::Info
-                    && (rule.lasting || is_present(line, now))
-                    && !(led && rule.until_led)
-            };
-            let Some(rule) = line.fault().filter(counts) else { continue };
-            if !found.iter().any(|(known, _)| std::ptr::eq(*known, rule)) {
-                found.push((rule, line));
-            }
-        }
-        Ok(found)
+        let leader = self.leader(now).ok().flatten().map(|pod| pod.metadata.name.as_str());
+        Ok(reading::present_faults(lines, leader, now))
     }
 
     /// Whether it is connected. A pod that is Ready proves nothing: agentk's probes do not look at the connection.
@@ -202,10 +187,6 @@ impl<'s> Agent<'s> {
             "no living pod holds the agent's Lease: agentk takes it once it has its configuration from GitLab".to_owned(),
         ))
     }
-}
-
-fn is_present(line: &LogLine, now: Timestamp) -> bool {
-    line.at.is_none_or(|at| now.duration_since(at) <= LOG_IS_PRESENT)
 }
 
 impl Lease {
@@ -256,8 +237,9 @@ fn join<'s>(s: &'s Snapshot, deployment: &'s Workload) -> Agent<'s> {
     };
     let pods = deployment.pods(&s.pods);
     let lease = lease(&s.leases, namespace, pods.as_deref().unwrap_or_default());
-    let id = lease.as_ref().ok().and_then(|l| (*l)?.agent_id());
     let lines = lines(s, deployment);
+    let logged = || lines.as_ref().ok()?.iter().rev().find_map(|(_, line)| line.agent);
+    let id = lease.as_ref().ok().and_then(|l| (*l)?.agent_id()).or_else(logged);
     Agent { deployment, release: release(s, deployment), secret_name, secret, pods, lease, id, lines }
 }
 
@@ -298,7 +280,8 @@ fn lines<'s>(s: &'s Snapshot, deployment: &Workload) -> Result<Vec<(&'s str, Log
     for log in s.logs.iter().filter(|l| l.namespace == *namespace && own(&l.pod)) {
         match &log.lines {
             Observed::Known(known) => {
-                lines.extend(known.iter().map(|l| (log.pod.as_str(), LogLine::parse(l))))
+                let parsed = reading::without_stacks(known.iter().map(|l| LogLine::parse(l)));
+                lines.extend(parsed.map(|line| (log.pod.as_str(), line)));
             }
             Observed::Unknown(why) => unknown = Some(why.clone()),
         }

@@ -3,7 +3,9 @@
 //! The texts are those of source-controller and go-git; GitLab's answers map one to one: 401 "authentication
 //! required", 403 "authorization failed", 404 "repository not found" (fluxcd/flux2 issue 4861).
 
-use crate::snapshot::kinds::Condition;
+use super::Facts;
+use crate::object::ObjectRef;
+use crate::snapshot::kinds::{Condition, Source, condition};
 
 /// What kept a source from being fetched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,6 +111,17 @@ impl Failure {
     /// Whether the credential is at fault.
     pub fn is_credential(self) -> bool {
         matches!(self, Self::SecretMissing | Self::SecretMalformed | Self::CredentialRefused | Self::Denied)
+    }
+}
+
+impl Facts<'_> {
+    /// The Secret whose credential keeps a source from being fetched.
+    pub fn refused_credential(&self, source: &ObjectRef) -> Option<ObjectRef> {
+        let named = |i: &&Source| i.metadata.name == source.name && i.metadata.namespace == source.namespace;
+        let found = self.sources(&source.kind)?.items.iter().find(named)?;
+        let ready = condition(&found.status.conditions, "Ready").filter(|c| c.status == "False")?;
+        let secret = found.spec.secret_ref.as_ref().filter(|_| classify(ready).is_credential())?;
+        Some(ObjectRef::new("Secret", &source.namespace, &secret.name))
     }
 }
 

@@ -23,6 +23,22 @@ pub const KINDS: &[(&str, &str, &str, &str)] = &[
     ("Kustomization", "kustomizations", "kustomize.toolkit.fluxcd.io", "v1"),
     ("HelmRelease", "helmreleases", "helm.toolkit.fluxcd.io", "v2"),
     ("Receiver", "receivers", "notification.toolkit.fluxcd.io", "v1"),
+    ("Provider", "providers", "notification.toolkit.fluxcd.io", "v1beta3"),
+    ("Alert", "alerts", "notification.toolkit.fluxcd.io", "v1beta3"),
+];
+
+/// API versions that Flux took away: group, version, and the minor release of Flux 2 that no longer serves it
+/// (the CustomResourceDefinitions of each release, and `flux migrate`).
+pub const REMOVED: &[(&str, &str, u64)] = &[
+    ("source.toolkit.fluxcd.io", "v1beta1", 7),
+    ("source.toolkit.fluxcd.io", "v1beta2", 8),
+    ("kustomize.toolkit.fluxcd.io", "v1beta1", 7),
+    ("kustomize.toolkit.fluxcd.io", "v1beta2", 8),
+    ("helm.toolkit.fluxcd.io", "v2beta1", 7),
+    ("helm.toolkit.fluxcd.io", "v2beta2", 8),
+    ("notification.toolkit.fluxcd.io", "v1beta1", 7),
+    ("notification.toolkit.fluxcd.io", "v1beta2", 9),
+    ("image.toolkit.fluxcd.io", "v1beta2", 9),
 ];
 
 /// The controller that reconciles a kind.
@@ -70,6 +86,18 @@ impl<'s> Facts<'s> {
             deployment.metadata.label("app.kubernetes.io/version")
         };
         CONTROLLERS.iter().find_map(label)
+    }
+
+    /// The minor version of Flux 2 that runs, where its label tells.
+    ///
+    /// # Errors
+    /// The Deployments of the Flux namespace could not be listed.
+    pub fn flux_minor(&self) -> Result<Option<u64>, Why> {
+        self.controller("source-controller")?;
+        let minor = |release: &str| {
+            release.trim_start_matches('v').strip_prefix("2.")?.split('.').next()?.parse().ok()
+        };
+        Ok(self.flux_release().and_then(minor))
     }
 
     /// The Kustomization that manages Flux itself, and its name; see [`bootstrap`].

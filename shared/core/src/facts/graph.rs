@@ -28,6 +28,7 @@ impl Graph {
         graph.add_kustomizations(s);
         graph.add_releases(s, &misnamed);
         graph.add_receivers(s, agents);
+        graph.add_notifications(s);
         graph.add_bootstrap(s);
         for agent in agents {
             graph.add_agent(agent);
@@ -140,6 +141,13 @@ impl Graph {
             let object = receiver.metadata.object("Receiver");
             self.add_controller(s, &object);
             self.add(&object, ObjectRef::new("Secret", &object.namespace, &receiver.spec.secret_ref.name));
+            // What lies between a push event and the Receiver.
+            for service in s.services.items.iter().filter(|i| i.metadata.name == "webhook-receiver") {
+                self.add(&object, service.metadata.object("Service"));
+            }
+            for policy in &s.network_policies.items {
+                self.add(&object, policy.metadata.object("NetworkPolicy"));
+            }
         }
         for repository in &s.git_repositories.items {
             let object = expected_receiver(&repository.metadata.namespace, &repository.metadata.name);
@@ -148,6 +156,19 @@ impl Graph {
             }
             for (name, _) in CONTROLLERS.iter().filter(|(name, _)| *name == "notification-controller") {
                 self.add(&object, ObjectRef::new("Deployment", &s.flux_namespace, name));
+            }
+        }
+    }
+
+    fn add_notifications(&mut self, s: &Snapshot) {
+        for alert in &s.alerts.items {
+            let object = alert.metadata.object("Alert");
+            self.add_controller(s, &object);
+            self.add(&object, ObjectRef::new("Provider", &object.namespace, &alert.spec.provider_ref.name));
+        }
+        for provider in &s.providers.items {
+            if let Some(secret) = provider.secret() {
+                self.add(&provider.metadata.object("Provider"), secret);
             }
         }
     }

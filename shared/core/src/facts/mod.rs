@@ -1,19 +1,28 @@
 //! A snapshot joined into what the checks ask about. Nothing here judges.
 
 pub mod agent;
+pub mod chart;
+pub mod dispatch;
 pub mod duration;
+pub mod duty;
 pub mod failure;
 pub mod flux;
+pub mod git_secret;
+pub mod gitlab;
 pub mod graph;
 pub mod host;
 pub mod log;
+pub mod network;
+pub mod notification;
 pub mod readiness;
+pub mod request;
 pub mod token_secret;
+pub mod token_use;
 pub mod workload;
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::object::ObjectRef;
 pub use crate::snapshot::kinds::*;
@@ -32,14 +41,19 @@ pub struct Facts<'s> {
     pub agents: Vec<Agent<'s>>,
     /// What depends on what.
     pub graph: Graph,
+    /// What expires within this time is found (`--expiry-window`).
+    pub expiry_window: SignedDuration,
 }
+
+/// How long before its end a token is worth a warning, unless the person says otherwise.
+const EXPIRY_WINDOW: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 impl<'s> Facts<'s> {
     /// Joins a snapshot.
     pub fn derive(snapshot: &'s Snapshot) -> Self {
         let agents = agent::find(snapshot);
         let graph = Graph::build(snapshot, &agents);
-        Self { snapshot, now: snapshot.taken_at, agents, graph }
+        Self { snapshot, now: snapshot.taken_at, agents, graph, expiry_window: EXPIRY_WINDOW }
     }
 
     /// A Secret; `Ok(None)` means that it does not exist.

@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use crate::facts::failure::{Failure, classify};
 use crate::facts::readiness::{Readiness, readiness};
-use crate::snapshot::kinds::{Artifact, Condition, HelmSnapshot, Meta, condition};
+use crate::snapshot::kinds::{Artifact, Condition, HelmSnapshot, Inventory, Meta, RemoteCluster, condition};
 
 /// The annotation that asks for a reconciliation.
 pub const REQUESTED_AT: &str = "reconcile.fluxcd.io/requestedAt";
@@ -31,10 +31,12 @@ pub struct Live {
 
 /// `spec` of [`Live`].
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(rename_all = "camelCase", default)]
 pub struct LiveSpec {
     /// True stops reconciliation.
     pub suspend: bool,
+    /// Set when it applies to another cluster.
+    pub kube_config: Option<RemoteCluster>,
 }
 
 /// `status` of [`Live`].
@@ -55,6 +57,8 @@ pub struct LiveStatus {
     pub last_attempted_revision: String,
     /// What a HelmRelease made, newest first.
     pub history: Vec<HelmSnapshot>,
+    /// What a Kustomization or HelmRelease deployed.
+    pub inventory: Inventory,
 }
 
 /// How an object stands towards our request.

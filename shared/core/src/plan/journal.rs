@@ -6,6 +6,7 @@ use crate::object::ObjectRef;
 use crate::report::Exit;
 
 use super::Hop;
+use super::pods::Pods;
 
 /// How a hop ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +81,8 @@ pub struct End {
     pub hint: String,
     /// From our request to the end.
     pub took: Duration,
+    /// What became of the pods that it deployed, where it deployed any.
+    pub pods: Option<Pods>,
 }
 
 impl End {
@@ -93,6 +96,16 @@ impl End {
             said: String::new(),
             hint: String::new(),
             took: Duration::ZERO,
+            pods: None,
+        }
+    }
+
+    /// The exit code that it stands for.
+    fn exit(&self) -> Exit {
+        match (self.state, &self.pods) {
+            (State::Done, Some(Pods::Broken(_))) => Exit::Problems,
+            (State::Done, Some(Pods::Late(_))) => Exit::TimedOut,
+            (state, _) => state.exit(),
         }
     }
 
@@ -146,6 +159,20 @@ pub enum Event {
         /// How.
         end: End,
     },
+    /// A hop is done, and the pods that it deployed do not all run yet.
+    Deploying {
+        /// The hop.
+        hop: usize,
+        /// Which workload, and how far it is.
+        text: String,
+    },
+    /// What became of the pods of a hop.
+    Deployed {
+        /// The hop.
+        hop: usize,
+        /// What.
+        pods: Pods,
+    },
 }
 
 /// A whole run.
@@ -153,7 +180,7 @@ pub enum Event {
 pub struct Journal {
     /// How each hop ended, in the plan's order.
     pub ends: Vec<End>,
-    /// From the first request to the last answer.
+    /// From the first request to the last answer, and to the last pod that runs.
     pub took: Duration,
 }
 
@@ -161,7 +188,7 @@ impl Journal {
     /// The exit code: an unreachable cluster first, then what failed, then what was not permitted, then time.
     pub fn exit(&self) -> Exit {
         let order = [Exit::Unreachable, Exit::Problems, Exit::Unknown, Exit::TimedOut];
-        order.into_iter().find(|exit| self.ends.iter().any(|e| e.state.exit() == *exit)).unwrap_or(Exit::Fine)
+        order.into_iter().find(|exit| self.ends.iter().any(|e| e.exit() == *exit)).unwrap_or(Exit::Fine)
     }
 
     /// One word for the whole.
@@ -221,5 +248,17 @@ mod tests {
         assert_eq!(exit(&[State::Failed, State::Unreachable]), 4);
         assert_eq!(exit(&[State::TimedOut]), 124);
         assert_eq!(exit(&[State::TimedOut, State::Unanswered]), 1);
+    }
+
+    #[test]
+    fn what_was_applied_and_does_not_run_is_not_fine() {
+        let with = |pods: Pods| {
+            let end = End { pods: Some(pods), ..End::new(State::Done, "") };
+            Journal { ends: vec![end], took: Duration::ZERO }.exit().code()
+        };
+        assert_eq!(with(Pods::Running { after: Duration::ZERO }), 0);
+        assert_eq!(with(Pods::Broken(String::new())), 1);
+        assert_eq!(with(Pods::Late(String::new())), 124);
+        assert_eq!(with(Pods::Unknown(String::new())), 0);
     }
 }

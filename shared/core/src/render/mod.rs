@@ -1,13 +1,25 @@
 //! From a report or a status to bytes: one file per format. How it looks is an argument, never a global.
 
+mod gfm;
+mod headline;
+mod mermaid;
+mod rbac;
 pub mod reconcile;
+pub mod rotate;
 pub mod status_table;
 mod style;
 mod verify_json;
+mod verify_junit;
+mod verify_markdown;
+mod verify_prometheus;
+mod verify_short;
 mod verify_table;
 
+pub use rbac::Rbac;
 pub use style::Style;
+pub use verify_short::line as verify_line;
 
+use crate::assess::Check;
 use crate::report::Report;
 use crate::status::Status;
 
@@ -21,6 +33,37 @@ pub enum VerifyFormat {
     /// For programs.
     Json,
     /// The same for programs that prefer YAML.
+    Yaml,
+    /// A few lines to paste into a chat.
+    Short,
+    /// JUnit XML, as GitLab shows it in a pipeline.
+    Junit,
+    /// GitLab Flavored Markdown, for an incident.
+    Markdown,
+    /// Prometheus text exposition format.
+    Prometheus,
+}
+
+impl VerifyFormat {
+    /// Every format.
+    pub const ALL: [Self; 8] = [
+        Self::Table,
+        Self::Wide,
+        Self::Short,
+        Self::Json,
+        Self::Yaml,
+        Self::Junit,
+        Self::Markdown,
+        Self::Prometheus,
+    ];
+}
+
+/// Formats of lists for programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListFormat {
+    /// JSON.
+    Json,
+    /// YAML.
     Yaml,
 }
 
@@ -44,6 +87,24 @@ pub fn verify(report: &Report, format: VerifyFormat, style: &Style) -> String {
         VerifyFormat::Wide => verify_table::render(report, style, true),
         VerifyFormat::Json => json(&verify_json::Document::of(report)),
         VerifyFormat::Yaml => yaml(&verify_json::Document::of(report)),
+        VerifyFormat::Short => verify_short::render(report, style),
+        VerifyFormat::Junit => verify_junit::render(report, style),
+        VerifyFormat::Markdown => verify_markdown::render(report, style),
+        VerifyFormat::Prometheus => verify_prometheus::render(report),
+    }
+}
+
+/// The result of `verify` as one line of JSON.
+pub fn verify_json_line(report: &Report) -> String {
+    json_line(&verify_json::Document::of(report))
+}
+
+/// The list of checks for programs.
+pub fn checks(checks: &[&Check], format: ListFormat) -> String {
+    let list = verify_json::CheckList::of(checks);
+    match format {
+        ListFormat::Json => json(&list),
+        ListFormat::Yaml => yaml(&list),
     }
 }
 

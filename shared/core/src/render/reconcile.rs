@@ -13,6 +13,7 @@ use crate::API_VERSION;
 use crate::assess::Severity;
 use crate::object::ObjectRef;
 use crate::plan::journal::{End, Event, Journal, State};
+use crate::plan::pods::Pods;
 use crate::plan::{Hop, Plan};
 use crate::snapshot::Origin;
 use crate::text::{self, count, shorten, visible};
@@ -91,11 +92,26 @@ pub fn line(plan: &Plan, event: &Event, style: &Style) -> Option<String> {
         Event::Note { hop: None, text } => format!("· {}\n", visible(text)),
         Event::Ended { end, .. } if end.state == State::NotAsked => return None,
         Event::Ended { hop, end } => ended(&plan.hops[*hop], end, style),
+        Event::Deploying { hop, text } => format!("· {}: its pods: {}\n", object(*hop), visible(text)),
+        Event::Deployed { hop, pods } => format!("· {}: {}\n", object(*hop), self::pods(pods)),
     })
+}
+
+/// What became of the pods of a hop.
+fn pods(pods: &Pods) -> String {
+    match pods {
+        Pods::Running { after } => format!("pods running after {}", seconds(*after)),
+        Pods::Broken(text) => format!("its pods do not run: {}", visible(text)),
+        Pods::Late(text) => format!("its pods did not run in time (--timeout): {}", visible(text)),
+        Pods::Unknown(text) => format!("whether its pods run is not known: {}", visible(text)),
+    }
 }
 
 fn sign(end: &End, style: &Style) -> String {
     match end.state {
+        State::Done if matches!(end.pods, Some(Pods::Broken(_) | Pods::Late(_))) => {
+            style.severity(Severity::Error, "✗")
+        }
         State::Done => style.good("✓"),
         State::NotAsked => style.faint("-"),
         _ => style.severity(Severity::Error, "✗"),
@@ -129,7 +145,8 @@ fn ended(hop: &Hop, end: &End, style: &Style) -> String {
 /// The end: each hop's state, revision and time, and the whole.
 pub fn summary(plan: &Plan, journal: &Journal, origin: &Origin, style: &Style) -> String {
     let many = journal.count(State::Done) > LISTED;
-    let listed = |(_, end): &(&Hop, &End)| !many || end.state != State::Done;
+    let runs = |end: &End| matches!(end.pods, None | Some(Pods::Running { .. }));
+    let listed = |(_, end): &(&Hop, &End)| !many || end.state != State::Done || !runs(end);
     let rows: Vec<(&Hop, &End)> = plan.hops.iter().zip(&journal.ends).filter(listed).collect();
     let wide = rows.iter().map(|(h, _)| visible(&h.object.to_string()).width()).max().unwrap_or(0);
     let wide = wide.min(style.width.saturating_sub(41).max(20));
@@ -145,11 +162,14 @@ pub fn summary(plan: &Plan, journal: &Journal, origin: &Origin, style: &Style) -
         );
         out.push_str(row.trim_end());
         out.push('\n');
+        if let Some(pods) = &end.pods {
+            out.push_str(&indented(&self::pods(pods), style));
+        }
     }
     let done = journal.count(State::Done);
     let whole = format!("{done} of {} done", count(plan.hops.len(), "hop"));
     out.push_str(&format!("{} in {}", style.strong(&whole), seconds(journal.took)));
-    if journal.ends.iter().any(|e| e.state != State::Done) {
+    if journal.ends.iter().any(|e| e.state != State::Done || !runs(e)) {
         out.push_str(&format!(" · {}", place(origin)));
     }
     out.push('\n');
@@ -216,6 +236,25 @@ pub fn event_json(plan: &Plan, event: &Event, now: Timestamp) -> String {
             fill(&mut rest, end);
             envelope("ended", now, rest)
         }
+        Event::Deploying { hop, text } => {
+            let mut rest = of(hop);
+            rest["text"] = json!(text);
+            envelope("deploying", now, rest)
+        }
+        Event::Deployed { hop, pods } => {
+            let mut rest = of(hop);
+            rest["pods"] = pods_json(pods);
+            envelope("deployed", now, rest)
+        }
+    }
+}
+
+fn pods_json(pods: &Pods) -> Value {
+    match pods {
+        Pods::Running { after } => json!({"state": "running", "seconds": after.as_secs_f64()}),
+        Pods::Broken(text) => json!({"state": "broken", "text": text}),
+        Pods::Late(text) => json!({"state": "late", "text": text}),
+        Pods::Unknown(text) => json!({"state": "unknown", "text": text}),
     }
 }
 
@@ -238,6 +277,9 @@ pub fn summary_json(plan: &Plan, journal: &Journal, now: Timestamp) -> String {
         .map(|(h, end)| {
             let mut row = json!({"object": object(&h.object)});
             fill(&mut row, end);
+            if let Some(pods) = &end.pods {
+                row["pods"] = pods_json(pods);
+            }
             row
         })
         .collect();
@@ -266,6 +308,8 @@ mod tests {
     fn a_journal(plan: &Plan) -> Journal {
         let mut ends: Vec<End> = plan.hops.iter().map(|_| End::new(State::Done, "")).collect();
         ends[0].revision = fixture::REVISION.to_owned();
+        ends[1].pods = Some(Pods::Running { after: Duration::from_millis(1_300) });
+        ends[2].pods = Some(Pods::Broken("Deployment shop/web: ImagePullBackOff".to_owned()));
         ends[3] = End::new(State::Failed, "what is in Git cannot be built").said("kustomize: \u{1b}[31mno");
         ends[4] = End::new(State::NotAsked, "not asked");
         Journal { ends, took: Duration::from_millis(420) }
@@ -280,6 +324,11 @@ mod tests {
         let shown = summary(&plan, &journal, &origin, &Style::default());
         assert!(shown.lines().all(|l| l.width() <= 80), "{shown}");
         assert!(shown.contains("3 of 5 hops done in 0.42s · context world"), "{shown}");
+        assert!(shown.contains("    pods running after 1.30s\n"), "{shown}");
+        assert!(
+            shown.contains("    its pods do not run: Deployment shop/web: ImagePullBackOff\n"),
+            "{shown}"
+        );
         let failed = Event::Ended { hop: 3, end: journal.ends[3].clone() };
         let shown = line(&plan, &failed, &Style::default()).expect("a line");
         assert!(shown.contains(r"\u{1b}[31mno"), "{shown}");

@@ -4,7 +4,8 @@
 use serde::Serialize;
 
 use crate::API_VERSION;
-use crate::assess::{Severity, Verdict};
+use crate::assess::{Check, Severity, Verdict};
+use crate::need::Need;
 use crate::object::ObjectRef;
 use crate::report::{CheckLine, Problem, Report};
 use crate::snapshot::Why;
@@ -45,6 +46,7 @@ struct Summary {
     errors: usize,
     warnings: usize,
     infos: usize,
+    hidden: usize,
     passed: usize,
     unknown: usize,
     skipped: usize,
@@ -107,6 +109,7 @@ impl<'r> Document<'r> {
                 errors: report.count(Severity::Error),
                 warnings: report.count(Severity::Warning),
                 infos: report.count(Severity::Info),
+                hidden: report.hidden.iter().map(|p| p.flatten().len()).sum(),
                 passed: report.verdicts(Verdict::Pass),
                 unknown: report.verdicts(Verdict::Unknown),
                 skipped: report.verdicts(Verdict::Skipped),
@@ -147,5 +150,38 @@ impl<'r> CheckOut<'r> {
             unknown: &line.unknown,
             skipped: line.skipped.filter(|_| line.verdict == Verdict::Skipped),
         }
+    }
+}
+
+/// `--list-checks` for programs.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct CheckList<'c> {
+    api_version: &'static str,
+    kind: &'static str,
+    checks: Vec<ListedCheck<'c>>,
+}
+
+#[derive(Serialize)]
+struct ListedCheck<'c> {
+    code: String,
+    slug: &'c str,
+    title: &'c str,
+    area: &'static str,
+    severity: Severity,
+    needs: &'c [Need],
+}
+
+impl<'c> CheckList<'c> {
+    pub(super) fn of(checks: &[&'c Check]) -> Self {
+        let listed = |check: &&'c Check| ListedCheck {
+            code: check.id(),
+            slug: check.slug,
+            title: check.title,
+            area: check.area().title(),
+            severity: check.severity,
+            needs: check.needs,
+        };
+        Self { api_version: API_VERSION, kind: "CheckList", checks: checks.iter().map(listed).collect() }
     }
 }

@@ -3,11 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::headline::{headline, hidden, place, unknown_because, versions};
 use super::style::{Style, wrap};
 use crate::assess::{Area, Severity, Verdict};
 use crate::report::{CheckLine, Exit, Problem, Report};
 use crate::snapshot::WhyKind;
-use crate::text::{count, shorten, visible};
+use crate::text::{shorten, visible};
 
 /// At most this many consequences are shown under one cause, and as many findings of one check.
 const MOST: usize = 8;
@@ -21,6 +22,10 @@ pub(super) fn render(report: &Report, style: &Style, wide: bool) -> String {
     out.header(report);
     for problem in &report.problems {
         out.problem(problem);
+    }
+    if let Some(text) = hidden(report) {
+        out.line("");
+        out.line(&style.faint(&text));
     }
     out.areas(report);
     out.unknowns(report);
@@ -50,65 +55,19 @@ impl Page<'_> {
     }
 
     fn header(&mut self, report: &Report) {
-        let mut place = Vec::new();
-        place.push(match (&report.recording, &report.origin.context) {
-            (Some(file), _) => {
-                format!("recording {file} of {}", report.observed_at.strftime("%Y-%m-%d %H:%M UTC"))
-            }
-            (None, Some(context)) => format!("context {context}"),
-            (None, None) => report.origin.server.clone(),
-        });
-        place.extend(report.kubernetes.as_ref().map(|v| format!("Kubernetes {v}")));
-        place.extend(report.flux.as_ref().map(|v| format!("Flux {v}")));
-        if !report.agentk.is_empty() {
-            place.push(format!("agentk {}", report.agentk.join(", ")));
-        }
+        let mut place = vec![place(report)];
+        place.extend(versions(report));
         let style = self.style.clone();
         self.block("", 0, &place.join(" · "), |l| style.faint(l));
-        let verdict = self.verdict(report);
-        self.line(&verdict);
-    }
-
-    fn verdict(&self, report: &Report) -> String {
-        let (errors, warnings) = (report.count(Severity::Error), report.count(Severity::Warning));
-        let unknown = report.verdicts(Verdict::Unknown);
-        let passed = report.verdicts(Verdict::Pass);
-        let causes = report.problems.iter().filter(|p| p.severity == Severity::Error).count();
-        match report.exit {
-            Exit::Unreachable => self.style.severity(Severity::Error, "✗ The cluster cannot be judged"),
-            Exit::Unknown if errors <= 1 => {
-                let text = format!(
-                    "? Not everything could be seen: {} unknown, {passed} passed",
-                    count(unknown, "check")
-                );
-                self.style.severity(Severity::Warning, &text)
-            }
-            _ if errors > 0 => {
-                let rest = errors.saturating_sub(causes);
-                let follow = if rest > 0 {
-                    format!(
-                        ", {rest} more {} from {}",
-                        if rest == 1 { "follows" } else { "follow" },
-                        if causes == 1 { "it" } else { "them" }
-                    )
-                } else {
-                    String::new()
-                };
-                let warn =
-                    if warnings > 0 { format!(", {}", count(warnings, "warning")) } else { String::new() };
-                let text = format!("✗ {}{follow}{warn} — mend from the top", count(causes, "problem"));
-                self.style.severity(Severity::Error, &text)
-            }
-            _ if warnings > 0 => {
-                let text = format!(
-                    "! No problem, {} ({} passed)",
-                    count(warnings, "warning"),
-                    count(passed, "check")
-                );
-                self.style.severity(Severity::Warning, &text)
-            }
-            _ => self.style.good(&format!("✓ All is well: {} passed", count(passed, "check"))),
+        let (severity, mut text) = headline(report);
+        if severity == Some(Severity::Error) && report.exit != Exit::Unreachable {
+            text.push_str(" — mend from the top");
         }
+        let verdict = match severity {
+            Some(severity) => self.style.severity(severity, &text),
+            None => self.style.good(&text),
+        };
+        self.line(&verdict);
     }
 
     fn problem(&mut self, problem: &Problem) {
@@ -193,8 +152,11 @@ impl Page<'_> {
 
     /// `✓ Flux            5 passed · ✗ GA205`
     fn area(&mut self, area: Area, checks: &[&CheckLine]) {
-        let of = |verdict| checks.iter().filter(move |c| c.verdict == verdict);
-        let ids = |verdict| of(verdict).map(|c| c.check.id()).collect::<Vec<_>>().join(" ");
+        // That no access to GitLab was given is a choice and no blemish of the area.
+        let waits = |c: &&&CheckLine| c.verdict == Verdict::Unknown && needs_gitlab_alone(c);
+        let of = |verdict| checks.iter().filter(move |c| c.verdict == verdict && !waits(c));
+        let words = |ids: Vec<String>| ids.join(" ");
+        let ids = |verdict| words(of(verdict).map(|c| c.check.id()).collect());
         let (sign, paint): (&str, &dyn Fn(&str) -> String) = if of(Verdict::Fail).next().is_some() {
             ("✗", &|t| self.style.severity(Severity::Error, t))
         } else if of(Verdict::Unknown).next().is_some() {
@@ -214,6 +176,10 @@ impl Page<'_> {
             if !ids.is_empty() {
                 parts.push(format!("{word}: {ids}"));
             }
+        }
+        let waiting = words(checks.iter().filter(waits).map(|c| c.check.id()).collect());
+        if !waiting.is_empty() {
+            parts.push(format!("without GitLab: {waiting}"));
         }
         let lead = format!("{} {:<15} ", paint(sign), area.title());
         let width = self.style.width.clamp(40, 140) - AREA_MARGIN;
@@ -242,7 +208,7 @@ impl Page<'_> {
         for check in &report.checks {
             for why in &check.unknown {
                 // All refusals are one reason: each says what was refused, and GA102 prints the Role for all of them.
-                let message = if why.kind == WhyKind::Forbidden { "" } else { &why.message };
+                let message = if why.permission.is_some() { "" } else { &why.message };
                 let lacking = reasons.entry((why.kind, message)).or_default();
                 lacking.asked.insert(&why.asked);
                 lacking.checks.insert(check.check.code);
@@ -255,14 +221,24 @@ impl Page<'_> {
         self.line("? not known:");
         for ((kind, message), lacking) in reasons {
             let ids: Vec<String> = lacking.checks.iter().map(|code| format!("GA{code}")).collect();
-            let text = format!("{}, because {}: {}", ids.join(" "), phrase(kind), lacking.asked(self.wide));
-            let behind = match kind {
-                WhyKind::Forbidden => "; GA102 prints what an administrator has to grant".to_owned(),
+            if kind == WhyKind::NoGitLab {
+                self.block("", 2, &format!("{} need GitLab: {message}", ids.join(" ")), str::to_owned);
+                continue;
+            }
+            let text =
+                format!("{}, because {}: {}", ids.join(" "), unknown_because(kind), lacking.asked(self.wide));
+            let behind = match message {
+                "" => "; GA102 prints what an administrator has to grant".to_owned(),
                 _ => format!(" ({message})"),
             };
             self.block("", 2, &format!("{text}{behind}"), str::to_owned);
         }
     }
+}
+
+/// Whether a check lacks nothing but access to GitLab.
+fn needs_gitlab_alone(line: &CheckLine) -> bool {
+    !line.unknown.is_empty() && line.unknown.iter().all(|why| why.kind == WhyKind::NoGitLab)
 }
 
 /// What was asked for in vain for one reason, and by which checks.
@@ -280,18 +256,5 @@ impl Lacking<'_> {
             0 => shown.join(", "),
             more => format!("{} and {more} more", shown.join(", ")),
         }
-    }
-}
-
-fn phrase(kind: WhyKind) -> &'static str {
-    match kind {
-        WhyKind::Unreachable => "nobody answered",
-        WhyKind::SignIn => "the credential was refused",
-        WhyKind::Forbidden => "you may not",
-        WhyKind::TimedOut => "no answer in time",
-        WhyKind::NotServed => "the API server does not serve it",
-        WhyKind::Unreadable => "the answer could not be read",
-        WhyKind::NoGitLab => "it needs GitLab",
-        WhyKind::NotAsked => "it was not asked for",
     }
 }

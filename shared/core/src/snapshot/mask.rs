@@ -44,6 +44,14 @@ pub fn free_text(text: &str) -> String {
 
 /// Length of a GitLab token that `text` begins with.
 fn gitlab_token(text: &str) -> Option<usize> {
+    // A runner's registration token of old, and a session's cookie.
+    for prefix in ["GR1348941", "_gitlab_session="] {
+        if let Some(body) = text.strip_prefix(prefix) {
+            let len =
+                body.find(|c: char| !(c.is_ascii_alphanumeric() || "_-".contains(c))).unwrap_or(body.len());
+            return (len >= 8).then_some(prefix.len() + len);
+        }
+    }
     let after = text.strip_prefix("gl")?;
     let kind =
         TOKEN_KINDS.iter().find(|kind| after.strip_prefix(**kind).is_some_and(|r| r.starts_with('-')))?;
@@ -92,6 +100,7 @@ const KEPT_FLAGS: &[&str] = &[
     "--kas-insecure-skip-tls-verify",
     "--watch-all-namespaces",
     "--no-cross-namespace-refs",
+    "--events-addr",
     "--concurrent",
     "--log-level",
     "--feature-gates",
@@ -117,6 +126,8 @@ mod tests {
         for (raw, masked) in [
             ("token glpat-abcdefgh12345678 refused", "token *** refused"),
             ("acme-glagent-abcdefgh_1234.01.abc", "acme-***"),
+            ("register with GR1348941abcdefghijklmnopqrst: 403", "register with ***: 403"),
+            ("cookie _gitlab_session=0123456789abcdef; x", "cookie ***; x"),
             ("unable to clone 'https://u:p4ss@h/x.git': no", "unable to clone 'https://***@h/x.git': no"),
             ("ssh://git@h:22/x", "ssh://git@h:22/x"),
             ("clone 'https://h/x.git?private_token=p4ss': no", "clone 'https://h/x.git?***': no"),

@@ -3,6 +3,8 @@
 //! The shapes follow the Kubernetes API's own field names and hold only what the checks read (docs/snapshot.md).
 //! What could not be observed is recorded as such, with the reason: not knowing is a value.
 
+pub mod charts;
+pub mod gitlab;
 pub mod kinds;
 pub mod mask;
 pub mod secret;
@@ -10,6 +12,7 @@ pub mod secret;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub use charts::{ChartIndex, ChartVersion};
 use kinds::*;
 pub use secret::SecretShape;
 
@@ -56,6 +59,15 @@ pub struct Snapshot {
     pub helm_releases: Listing<HelmRelease>,
     /// Receivers.
     pub receivers: Listing<Receiver>,
+    /// Providers.
+    #[serde(default = "Listing::not_recorded")]
+    pub providers: Listing<Provider>,
+    /// Alerts.
+    #[serde(default = "Listing::not_recorded")]
+    pub alerts: Listing<Alert>,
+    /// Events of Alerts with reason `NotificationDispatchFailed`: notifications of the last hour that were not delivered.
+    #[serde(default = "Listing::not_recorded")]
+    pub dispatch_failures: Listing<Event>,
     /// Deployments.
     pub deployments: Listing<Workload>,
     /// StatefulSets.
@@ -70,12 +82,30 @@ pub struct Snapshot {
     pub services: Listing<Service>,
     /// EndpointSlices of the Flux namespace.
     pub endpoint_slices: Listing<EndpointSlice>,
+    /// Of each chart repository that agentk is installed from: the versions of its chart.
+    #[serde(default)]
+    pub chart_indexes: Vec<ChartIndex>,
+    /// NetworkPolicies of the Flux namespace and of the namespaces in which agentk runs.
+    #[serde(default = "Listing::not_recorded")]
+    pub network_policies: Listing<NetworkPolicy>,
+    /// Metadata of namespaces.
+    #[serde(default = "Listing::not_recorded")]
+    pub namespace_objects: Listing<Namespace>,
+    /// Whether agentk's service accounts may do what agentk has to.
+    #[serde(default)]
+    pub reviews: Vec<Review>,
+    /// Versions of the programs on the machine that observed; none in a recording of an older version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tools: Option<Tools>,
     /// Every Secret that something observed refers to.
     pub secrets: Vec<SecretEntry>,
     /// The newest lines of the logs of agentk's pods.
     pub logs: Vec<PodLog>,
     /// What was asked of the API server with which permission, and whether it was granted.
     pub access: Vec<Trial>,
+    /// What was observed of GitLab, where the person gave access to it.
+    #[serde(default = "gitlab::not_recorded")]
+    pub gitlab: Observed<gitlab::GitLabPart>,
 }
 
 /// Where a snapshot was observed.
@@ -209,6 +239,11 @@ impl<T> Default for Listing<T> {
 }
 
 impl<T> Listing<T> {
+    /// A listing that a recording of an older version does not have.
+    fn not_recorded() -> Self {
+        Self::unknown(Why::new(WhyKind::NotAsked, "a listing", "the recording is older and does not hold it"))
+    }
+
     /// A listing of which nothing could be seen.
     pub fn unknown(why: Why) -> Self {
         Self { items: Vec::new(), gaps: vec![why], namespaces: Some(Vec::new()) }
@@ -255,6 +290,30 @@ pub struct SecretEntry {
     pub name: String,
     /// `Known(None)` means that it does not exist.
     pub shape: Observed<Option<SecretShape>>,
+}
+
+/// Whether a service account may do something.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Review {
+    /// Namespace of the service account.
+    pub namespace: String,
+    /// Name of the service account.
+    pub service_account: String,
+    /// What it would do; without a namespace: in all of them.
+    pub permission: Permission,
+    /// What the API server answered.
+    pub allowed: Observed<bool>,
+}
+
+/// Versions of programs on the machine that observed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Tools {
+    /// Of `kubectl`, for example `v1.36.3`; `Known(None)` means that it is not installed.
+    pub kubectl: Observed<Option<String>>,
+    /// Of `flux`, likewise.
+    pub flux: Observed<Option<String>>,
 }
 
 /// The newest log lines of one container.
@@ -349,6 +408,8 @@ impl Snapshot {
         self.kustomizations.items.iter_mut().for_each(|k| conditions(&mut k.status.conditions, edit));
         self.helm_releases.items.iter_mut().for_each(|r| conditions(&mut r.status.conditions, edit));
         self.receivers.items.iter_mut().for_each(|r| conditions(&mut r.status.conditions, edit));
+        self.providers.items.iter_mut().for_each(|p| edit(&mut p.spec.address));
+        self.dispatch_failures.items.iter_mut().for_each(|e| edit(&mut e.message));
         for listing in [&mut self.deployments, &mut self.stateful_sets, &mut self.daemon_sets] {
             for workload in &mut listing.items {
                 conditions(&mut workload.status.conditions, edit);
@@ -365,6 +426,9 @@ impl Snapshot {
             if let Observed::Known(lines) = &mut log.lines {
                 lines.iter_mut().for_each(edit);
             }
+        }
+        if let Observed::Known(part) = &mut self.gitlab {
+            part.free_text().for_each(edit);
         }
     }
 }

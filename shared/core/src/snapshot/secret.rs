@@ -165,14 +165,23 @@ fn classify(value: &[u8]) -> (ValueKind, Vec<Fault>) {
     if kind == ValueKind::Other && base64(core).is_some_and(|inner| is_token(&inner)) {
         faults.push(Fault::EncodedTwice);
     }
-    match (kind, checksum_fits(core)) {
-        (ValueKind::AgentToken | ValueKind::AccessToken, Some(false)) => faults.push(Fault::Checksum),
-        (ValueKind::AgentToken, None) if token_body(core).len() < 50 => faults.push(Fault::TooShort),
-        (ValueKind::AccessToken, None) if token_body(core).len() < 20 => faults.push(Fault::TooShort),
-        _ => {}
-    }
+    faults.extend(match kind {
+        ValueKind::AgentToken => length_fault(core, 50),
+        ValueKind::AccessToken => length_fault(core, 20),
+        _ => None,
+    });
     faults.sort_unstable();
     (kind, faults)
+}
+
+/// Whether a token ends too early. A classic one has a length that its kind fixes. A routable one, which alone has
+/// full stops, ends in a checksum.
+fn length_fault(token: &str, classic: usize) -> Option<Fault> {
+    let body = token_body(token);
+    if body.len() < classic && !body.contains('.') {
+        return Some(Fault::TooShort);
+    }
+    (body.contains('.') && !is_routable(token)).then_some(Fault::Checksum)
 }
 
 fn form_faults(text: &str) -> Vec<Fault> {
@@ -197,14 +206,38 @@ fn token_body(token: &str) -> &str {
     token_split(token).map_or(token, |(_, body)| body)
 }
 
+/// Splits a token behind `gl` into the letters of its kind and its body.
 fn token_split(token: &str) -> Option<(&str, &str)> {
-    let start = token.find("gl").filter(|at| {
-        let before = &token[..*at];
-        before.is_empty() || (before.ends_with('-') && before.len() <= 21)
-    })?;
-    let (kind, body) = token[start + 2..].split_once('-')?;
-    (!kind.is_empty() && kind.chars().all(|c| c.is_ascii_lowercase())).then_some((kind, body))
+    let known = |at: usize| {
+        let before = &token[..at];
+        let own =
+            before.len() <= 21 && before.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c));
+        let prefixed = before.is_empty() || (before.ends_with('-') && own);
+        let (kind, body) = token[at + 2..].split_once('-').filter(|_| prefixed)?;
+        KINDS.iter().any(|(name, _)| *name == kind).then_some((kind, body))
+    };
+    token.match_indices("gl").find_map(|(at, _)| known(at))
 }
+
+/// The letters behind `gl` (GitLab, "Token overview": token prefixes).
+const KINDS: &[(&str, ValueKind)] = &[
+    ("agent", ValueKind::AgentToken),
+    ("pat", ValueKind::AccessToken),
+    ("dt", ValueKind::DeployToken),
+    ("rt", ValueKind::OtherGitLabToken),
+    ("rtr", ValueKind::OtherGitLabToken),
+    ("cbt", ValueKind::OtherGitLabToken),
+    ("ptt", ValueKind::OtherGitLabToken),
+    ("ft", ValueKind::OtherGitLabToken),
+    ("imt", ValueKind::OtherGitLabToken),
+    ("oas", ValueKind::OtherGitLabToken),
+    ("soat", ValueKind::OtherGitLabToken),
+    ("ffct", ValueKind::OtherGitLabToken),
+    ("wt", ValueKind::OtherGitLabToken),
+];
+
+/// What stands at the beginning of a runner's registration token of old, and of a session cookie.
+const OTHER_PREFIXES: &[&str] = &["GR1348941", "_gitlab_session="];
 
 fn token_kind(text: &str) -> ValueKind {
     const PLACEHOLDERS: &[&str] =
@@ -216,31 +249,31 @@ fn token_kind(text: &str) -> ValueKind {
     if text.starts_with("gitlab+deploy-token-") {
         return ValueKind::DeployTokenUser;
     }
-    match token_split(text).map(|(kind, _)| kind) {
-        Some("agent") => ValueKind::AgentToken,
-        Some("pat") => ValueKind::AccessToken,
-        Some("dt") => ValueKind::DeployToken,
-        Some("rt" | "rtr" | "cbt" | "ptt" | "ft" | "imt" | "oas" | "soat" | "ffct" | "wt") => {
-            ValueKind::OtherGitLabToken
-        }
-        _ => ValueKind::Other,
+    if OTHER_PREFIXES.iter().any(|prefix| text.starts_with(prefix)) {
+        return ValueKind::OtherGitLabToken;
     }
+    let kind = token_split(text).and_then(|(kind, _)| KINDS.iter().find(|(name, _)| *name == kind));
+    kind.map_or(ValueKind::Other, |(_, kind)| *kind)
 }
 
 fn is_token(bytes: &[u8]) -> bool {
     std::str::from_utf8(bytes).is_ok_and(|text| !matches!(token_kind(text.trim()), ValueKind::Other))
 }
 
-/// Whether the checksum of a routable token fits; `None` for a token that has none
-/// (`lib/authn/token_field/generator/routable_token.rb`: `<payload>.<vv>.<length, 2><crc32, 7>`, base 36).
-fn checksum_fits(token: &str) -> Option<bool> {
-    let (covered, crc) = token.split_at_checked(token.len().checked_sub(7)?)?;
-    let (_, tail) = token.rsplit_once('.')?;
-    if tail.len() != 9 {
-        return None;
-    }
-    let found = u32::from_str_radix(crc, 36).ok()?;
-    Some(found == crc32fast::hash(covered.as_bytes()))
+/// Whether a token ends as a routable one does, with the length of its payload and a checksum over all before it
+/// (`lib/authn/token_field/generator/routable_token.rb`: `<payload>.<vv>.<length, 2><crc32, 7>`, base 36; the first
+/// ones had no `.<vv>`).
+fn is_routable(token: &str) -> bool {
+    let parts: Vec<&str> = token_body(token).split('.').collect();
+    let (payload, tail) = match parts[..] {
+        [payload, version, tail] if version.len() == 2 => (payload, tail),
+        [payload, tail] => (payload, tail),
+        _ => return false,
+    };
+    let Some((length, crc)) = tail.split_at_checked(2).filter(|_| tail.len() == 9) else { return false };
+    let number = |text: &str| u32::from_str_radix(text, 36).ok();
+    let covered = &token.as_bytes()[..token.len() - crc.len()];
+    number(length) == u32::try_from(payload.len()).ok() && number(crc) == Some(crc32fast::hash(covered))
 }
 
 /// Decodes standard base64, padded or not.
@@ -288,6 +321,7 @@ mod tests {
         assert_eq!(of(&token), (ValueKind::AgentToken, vec![]));
         assert_eq!(of(&format!("acme-{token}")), (ValueKind::AgentToken, vec![]));
         assert_eq!(of(&format!("glpat-{}", "y".repeat(20))), (ValueKind::AccessToken, vec![]));
+        assert_eq!(of(&format!("glpat-{}", "y".repeat(19))).1, [Fault::TooShort]);
         assert_eq!(of("gldt-0123456789").0, ValueKind::DeployToken);
         assert_eq!(of("<your-token-here>").0, ValueKind::Placeholder);
         assert_eq!(of("  \n").0, ValueKind::Empty);
@@ -313,22 +347,79 @@ mod tests {
         assert_eq!(classify(&[0xff, 0xfe]).1, [Fault::NotText]);
     }
 
+    fn base36(mut number: u32, digits: usize) -> String {
+        let mut text = Vec::new();
+        for _ in 0..digits {
+            text.push(char::from_digit(number % 36, 36).expect("a digit"));
+            number /= 36;
+        }
+        text.iter().rev().collect()
+    }
+
+    /// A routable token made by GitLab's algorithm, of a payload that is nobody's.
+    fn routable(prefix: &str, version: &str, payload: &str) -> String {
+        let length = base36(u32::try_from(payload.len()).expect("short"), 2);
+        let covered = format!("{prefix}{payload}{version}.{length}");
+        format!("{covered}{}", base36(crc32fast::hash(covered.as_bytes()), 7))
+    }
+
     #[test]
     fn the_checksum_of_a_routable_token_is_checked() {
-        let covered = format!("glagent-{}.01.1o", "a".repeat(60));
-        let mut crc = crc32fast::hash(covered.as_bytes());
-        let mut digits = Vec::new();
-        for _ in 0..7 {
-            digits.push(char::from_digit(crc % 36, 36).expect("a digit"));
-            crc /= 36;
+        let payload = "a".repeat(60);
+        let good = routable("glagent-", ".01", &payload);
+        for (token, kind) in [
+            (good.clone(), ValueKind::AgentToken),
+            (routable("acme-glagent-", ".01", &payload), ValueKind::AgentToken),
+            (routable("glagent-", ".01", &"b".repeat(27)), ValueKind::AgentToken),
+            (routable("glpat-", ".01", &payload), ValueKind::AccessToken),
+            (routable("glpat-", "", &payload), ValueKind::AccessToken),
+        ] {
+            assert_eq!(of(&token), (kind, vec![]), "{token}");
         }
-        let good = format!("{covered}{}", digits.iter().rev().collect::<String>());
-        assert_eq!(of(&good), (ValueKind::AgentToken, vec![]));
-        assert_eq!(
-            of(&good.replacen('a', "b", 1).replacen("glbgent", "glagent", 1)).0,
-            ValueKind::AgentToken
-        );
-        assert_eq!(of(&good.replace("aaaa.01", "aaab.01")).1, [Fault::Checksum]);
+        for broken in [
+            good.replace("aaaa.01", "aaab.01"),
+            good.replace("aaaa.01", "aaa.01"),
+            good.replace(".01.", ".02."),
+            good[..good.len() - 1].to_owned(),
+            good[..good.len() - 9].to_owned(),
+            format!("{good}x"),
+        ] {
+            assert_eq!(of(&broken), (ValueKind::AgentToken, vec![Fault::Checksum]), "{broken}");
+        }
+        assert_eq!(of(&good[..40]).1, [Fault::TooShort], "cut within the length of a classic one");
+    }
+
+    /// GitLab's documents list these; an instance may put a prefix of its own before each.
+    #[test]
+    fn every_documented_prefix_is_told() {
+        for (prefix, kind) in [
+            ("glpat-", ValueKind::AccessToken),
+            ("gldt-", ValueKind::DeployToken),
+            ("glagent-", ValueKind::AgentToken),
+            ("glrt-", ValueKind::OtherGitLabToken),
+            ("glrtr-", ValueKind::OtherGitLabToken),
+            ("glcbt-", ValueKind::OtherGitLabToken),
+            ("glptt-", ValueKind::OtherGitLabToken),
+            ("glft-", ValueKind::OtherGitLabToken),
+            ("glimt-", ValueKind::OtherGitLabToken),
+            ("gloas-", ValueKind::OtherGitLabToken),
+            ("glsoat-", ValueKind::OtherGitLabToken),
+            ("glffct-", ValueKind::OtherGitLabToken),
+            ("glwt-", ValueKind::OtherGitLabToken),
+        ] {
+            for instance in ["", "acme-", "glob-", "my_gl.x-"] {
+                assert_eq!(
+                    of(&format!("{instance}{prefix}{}", "x".repeat(50))).0,
+                    kind,
+                    "{instance}{prefix}"
+                );
+            }
+        }
+        assert_eq!(of(&format!("GR1348941{}", "x".repeat(20))).0, ValueKind::OtherGitLabToken);
+        assert_eq!(of(&format!("_gitlab_session={}", "0".repeat(32))).0, ValueKind::OtherGitLabToken);
+        for other in ["angl-x", "glue-stick", "a-word-longer-than-twenty-one-glpat-", "with space-glpat-x"] {
+            assert_eq!(of(other).0, ValueKind::Other, "{other}");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use base64::Engine as _;
-use gitlab_agent_core::snapshot::{Origin, Why, WhyKind, mask};
+use gitlab_agent_core::snapshot::{Origin, Permission, Why, WhyKind, mask};
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use jiff::Timestamp;
@@ -52,6 +52,8 @@ pub struct ReadClient {
     pub origin: Origin,
     /// The namespace of the context.
     pub namespace: String,
+    /// Why the connection is no place for a credential, where it is none.
+    pub unsound: Option<&'static str>,
 }
 
 /// An answer that came, with its status.
@@ -83,6 +85,13 @@ impl ReadClient {
             server: mask::url(&config.cluster_url.to_string()).trim_end_matches('/').to_owned(),
         };
         let namespace = config.default_namespace.clone();
+        let unsound = if config.cluster_url.scheme_str() != Some("https") {
+            Some("it is not https: whoever is on the way reads every Secret")
+        } else if config.accept_invalid_certs {
+            Some("insecure-skip-tls-verify is set: nobody knows who answers")
+        } else {
+            None
+        };
         let sign_in_hint =
             config.auth_info.token.as_ref().and_then(|t| expiry(secrecy::ExposeSecret::expose_secret(t)));
         let builder = ClientBuilder::try_from(config).map_err(|e| anyhow::anyhow!("{}", describe(&e).1));
@@ -97,6 +106,7 @@ impl ReadClient {
             cost: Arc::default(),
             origin,
             namespace,
+            unsound,
         };
         Ok((reader, client))
     }
@@ -106,10 +116,24 @@ impl ReadClient {
     /// # Errors
     /// No answer, or one that says no; 404 is an answer.
     pub async fn get(&self, path: &str, accept: &str, asked: &str) -> Result<Answer, Why> {
+        self.get_at_most(path, accept, asked, LARGEST).await
+    }
+
+    /// The same for an answer that is not the API server's own: it is not read beyond so many bytes.
+    ///
+    /// # Errors
+    /// No answer, one that is larger, or one that says no; 404 is an answer.
+    pub async fn get_at_most(
+        &self,
+        path: &str,
+        accept: &str,
+        asked: &str,
+        most: usize,
+    ) -> Result<Answer, Why> {
         for attempt in 0..3 {
             let request = Request::get(path).header("accept", accept).body(Body::empty());
             let request = request.map_err(|e| Why::new(WhyKind::Unreadable, asked, e.to_string()))?;
-            let (answer, wait) = self.send(request, asked).await?;
+            let (answer, wait) = self.send(request, asked, most).await?;
             match wait {
                 Some(wait) if attempt < 2 && wait <= PATIENCE => tokio::time::sleep(wait).await,
                 _ => return self.judge(answer, asked),
@@ -138,6 +162,37 @@ impl ReadClient {
         namespace: &str,
         name: &str,
     ) -> Result<bool, Why> {
+        let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
+        let attributes = json!({"verb": verb, "group": group, "resource": resource, "subresource": subresource,
+            "namespace": namespace, "name": name});
+        let asked = format!("whether you may {verb} {resource}");
+        self.review("SelfSubjectAccessReview", json!({"resourceAttributes": attributes}), &asked).await
+    }
+
+    /// Asks whether a service account has a permission.
+    ///
+    /// # Errors
+    /// No answer; or you may not ask.
+    pub async fn may_account(
+        &self,
+        namespace: &str,
+        account: &str,
+        permission: &Permission,
+    ) -> Result<bool, Why> {
+        let (resource, subresource) =
+            permission.resource.split_once('/').unwrap_or((&permission.resource, ""));
+        let spec = json!({
+            "user": format!("system:serviceaccount:{namespace}:{account}"),
+            "groups": ["system:serviceaccounts", format!("system:serviceaccounts:{namespace}"), "system:authenticated"],
+            "resourceAttributes": {"verb": permission.verb, "group": permission.group, "resource": resource,
+                "subresource": subresource, "namespace": permission.namespace.as_deref().unwrap_or_default()},
+        });
+        let asked = format!("whether service account {namespace}/{account} may {permission}");
+        self.review("SubjectAccessReview", spec, &asked).await
+    }
+
+    /// One access review: answered by the API server and not stored.
+    async fn review(&self, kind: &str, spec: serde_json::Value, asked: &str) -> Result<bool, Why> {
         #[derive(Deserialize)]
         struct Review {
             status: ReviewStatus,
@@ -146,28 +201,28 @@ impl ReadClient {
         struct ReviewStatus {
             allowed: bool,
         }
-        let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
-        let attributes = json!({"verb": verb, "group": group, "resource": resource, "subresource": subresource,
-            "namespace": namespace, "name": name});
-        let review = json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview",
-            "spec": {"resourceAttributes": attributes}});
-        let asked = format!("whether you may {verb} {resource}");
-        let request = Request::post("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews")
+        let review = json!({"apiVersion": "authorization.k8s.io/v1", "kind": kind, "spec": spec});
+        let unreadable = |e: String| Why::new(WhyKind::Unreadable, asked, e);
+        let request = Request::post(format!("/apis/authorization.k8s.io/v1/{}s", kind.to_lowercase()))
             .header("content-type", "application/json")
             .body(Body::from(review.to_string().into_bytes()))
-            .map_err(|e| Why::new(WhyKind::Unreadable, &asked, e.to_string()))?;
-        let answer = self.judge(self.send(request, &asked).await?.0, &asked)?;
-        let review: Review = serde_json::from_slice(&answer.body)
-            .map_err(|e| Why::new(WhyKind::Unreadable, &asked, e.to_string()))?;
+            .map_err(|e| unreadable(e.to_string()))?;
+        let answer = self.judge(self.send(request, asked, LARGEST).await?.0, asked)?;
+        let review: Review = serde_json::from_slice(&answer.body).map_err(|e| unreadable(e.to_string()))?;
         Ok(review.status.allowed)
     }
 
     /// Sends once. With 429 and 503 comes how long the server asks to wait.
-    async fn send(&self, request: Request<Body>, asked: &str) -> Result<(Answer, Option<Duration>), Why> {
+    async fn send(
+        &self,
+        request: Request<Body>,
+        asked: &str,
+        most: usize,
+    ) -> Result<(Answer, Option<Duration>), Why> {
         let _place = self.limit.acquire().await;
         let started = Instant::now();
         let line = format!("{} {}", request.method(), request.uri());
-        let result = exchange_with_wait(&self.client, request, asked, self.limit()).await;
+        let result = exchange_with_wait(&self.client, request, asked, self.limit(), most).await;
         self.account(&line, started, &result);
         result
     }
@@ -185,7 +240,7 @@ impl ReadClient {
         let path =
             path.split_once("/hook/").map_or(path.to_owned(), |(before, _)| format!("{before}/hook/…"));
         let line = format!("{} {path}", request.method());
-        let result = exchange_with_wait(client, request, asked, self.limit()).await;
+        let result = exchange_with_wait(client, request, asked, self.limit(), LARGEST).await;
         self.account(&line, started, &result);
         result.map(|(answer, _)| answer)
     }
@@ -257,7 +312,7 @@ pub(super) async fn exchange(
     asked: &str,
     limit: Option<Duration>,
 ) -> Result<Answer, Why> {
-    exchange_with_wait(client, request, asked, limit).await.map(|(answer, _)| answer)
+    exchange_with_wait(client, request, asked, limit, LARGEST).await.map(|(answer, _)| answer)
 }
 
 async fn exchange_with_wait(
@@ -265,6 +320,7 @@ async fn exchange_with_wait(
     request: Request<Body>,
     asked: &str,
     limit: Option<Duration>,
+    most: usize,
 ) -> Result<(Answer, Option<Duration>), Why> {
     let whole = async {
         let response = client.send(request).await.map_err(|e| {
@@ -273,7 +329,7 @@ async fn exchange_with_wait(
         })?;
         let status = response.status();
         let wait = retry_after(status, response.headers());
-        let body = Limited::new(response.into_body(), LARGEST).collect().await.map_err(|e| {
+        let body = Limited::new(response.into_body(), most).collect().await.map_err(|e| {
             Why::new(WhyKind::Unreadable, asked, format!("the answer broke off: {}", innermost(&*e)))
         })?;
         Ok((Answer { status, body: body.to_bytes().to_vec() }, wait))

@@ -92,6 +92,11 @@ impl Access {
         Ok(Resolved { config, context })
     }
 
+    /// The kubeconfig, merged; `None` where it is missing or cannot be read. For completion, which is silent.
+    pub(crate) fn merged(&self) -> Option<Kubeconfig> {
+        self.read(&self.files()).ok().flatten()
+    }
+
     /// The files in kubectl's order, and whether the person named them.
     fn files(&self) -> Vec<PathBuf> {
         if let Some(file) = &self.kubeconfig {

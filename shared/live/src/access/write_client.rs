@@ -53,6 +53,38 @@ impl WriteClient {
         .await
     }
 
+    /// What a patch would bring, admission included, without doing it.
+    ///
+    /// # Errors
+    /// No answer, or one that says no. 404 and 409 are answers.
+    pub async fn try_patch(&self, path: &str, patch: &serde_json::Value, asked: &str) -> Result<Answer, Why> {
+        let uri = format!("{path}?fieldManager={FIELD_MANAGER}&dryRun=All");
+        let body = patch.to_string().into_bytes();
+        self.send(Method::PATCH, &uri, "application/merge-patch+json", &[], body, asked).await
+    }
+
+    /// What making an object would bring, admission included, without doing it.
+    ///
+    /// # Errors
+    /// No answer, or one that says no.
+    pub async fn try_create(
+        &self,
+        path: &str,
+        object: &serde_json::Value,
+        asked: &str,
+    ) -> Result<Answer, Why> {
+        let uri = format!("{path}?fieldManager={FIELD_MANAGER}&dryRun=All");
+        self.send(Method::POST, &uri, "application/json", &[], object.to_string().into_bytes(), asked).await
+    }
+
+    /// Deletes an object. Sent once; 404 is an answer.
+    ///
+    /// # Errors
+    /// No answer, or one that says no.
+    pub async fn delete(&self, path: &str, asked: &str) -> Result<Answer, Why> {
+        self.send(Method::DELETE, path, "", &[], Vec::new(), asked).await
+    }
+
     /// Makes an object. Sent once.
     ///
     /// # Errors

@@ -7,6 +7,7 @@ use gitlab_agent_core::plan::answer::{
     Answer, FORCE_AT, Fault, Live, REQUESTED_AT, RESET_AT, answer, revision,
 };
 use gitlab_agent_core::plan::journal::{End, Event, State, unanswered};
+use gitlab_agent_core::plan::pods::workloads;
 use gitlab_agent_core::plan::{is_revision, same_revision};
 use gitlab_agent_core::snapshot::kinds::Workload;
 use gitlab_agent_core::snapshot::{Why, WhyKind, mask};
@@ -335,7 +336,10 @@ impl Drive<'_, '_> {
                     let state = if kind == "HelmRelease" { State::Done } else { State::Failed };
                     Step::Stuck(End { revision: at, ..End::new(state, text) })
                 }
-                None => Step::End(self.done(at)),
+                None => {
+                    run.deployed.borrow_mut()[self.hop] = workloads(live);
+                    Step::End(self.done(at))
+                }
             },
         })
     }

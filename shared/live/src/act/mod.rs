@@ -6,6 +6,8 @@
 mod follow;
 mod hop;
 mod permit;
+mod pods;
+mod reach;
 mod webhook;
 
 use std::cell::{Cell, RefCell};
@@ -67,6 +69,8 @@ struct Run<'a> {
     started: RefCell<Option<Instant>>,
     /// How many failures were looked into.
     explained: Cell<usize>,
+    /// What each hop deployed, once it is done.
+    deployed: RefCell<Vec<Vec<ObjectRef>>>,
 }
 
 /// Runs the plan to its end.
@@ -80,6 +84,7 @@ pub async fn run(client: &WriteClient, plan: &Plan, options: &Options, tell: Tel
         places: Semaphore::new(options.concurrency.max(1)),
         started: RefCell::new(None),
         explained: Cell::new(0),
+        deployed: RefCell::new(vec![Vec::new(); plan.hops.len()]),
     };
     let ends = join_all((0..plan.hops.len()).map(|hop| run.one(hop))).await;
     let took = run.started.borrow().map(|at| at.elapsed()).unwrap_or_default();
@@ -87,11 +92,16 @@ pub async fn run(client: &WriteClient, plan: &Plan, options: &Options, tell: Tel
 }
 
 impl Run<'_> {
-    /// One hop, from waiting for its turn to its end.
+    /// One hop, from waiting for its turn to its end, and to the pods that it deployed. What comes behind it does not
+    /// wait for those: Flux does not either, unless it is told to, and then they are part of its answer.
     async fn one(&self, hop: usize) -> End {
-        let end = self.in_turn(hop).await;
+        let mut end = self.in_turn(hop).await;
         (self.tell)(Event::Ended { hop, end: end.clone() });
         self.ends[hop].send_replace(Some(end.clone()));
+        let begun = Instant::now().checked_sub(end.took).unwrap_or_else(Instant::now);
+        if end.state == State::Done {
+            end.pods = self.pods(hop, begun).await;
+        }
         end
     }
 

@@ -21,8 +21,9 @@ use tokio::time::{Instant, timeout};
 
 use super::follow::{Follow, Seen};
 use super::hop::broken;
+use super::reach::link;
 use super::{Run, said};
-use crate::access::{Answer, api_message, post_elsewhere, segment};
+use crate::access::{post_elsewhere, segment};
 
 /// notification-controller annotates before it answers, so this is only for a slow API server.
 const ANNOTATES_WITHIN: Duration = Duration::from_secs(10);
@@ -43,10 +44,29 @@ struct Receivers {
 #[derive(Deserialize)]
 struct Receiver {
     metadata: Meta,
-    spec: ReceiverSpec,
+    spec: Spec,
     #[serde(default)]
     status: ReceiverStatus,
 }
+
+/// What is wanted of a Receiver, with the events that it takes: all when none is named.
+#[derive(Deserialize)]
+struct Spec {
+    #[serde(flatten)]
+    common: ReceiverSpec,
+    #[serde(default)]
+    events: Vec<String>,
+}
+
+impl std::ops::Deref for Spec {
+    type Target = ReceiverSpec;
+    fn deref(&self) -> &ReceiverSpec {
+        &self.common
+    }
+}
+
+/// What GitLab calls a push.
+const PUSH: &str = "Push Hook";
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -54,11 +74,6 @@ struct ReceiverStatus {
     conditions: Vec<Condition>,
     observed_generation: i64,
     webhook_path: String,
-}
-
-/// A broken link of the way: what, and what to do.
-fn link(meaning: impl Into<String>, hint: &str) -> End {
-    End { reason: "WebhookBroken".to_owned(), ..End::new(State::Failed, meaning) }.hint(hint)
 }
 
 impl Run<'_> {
@@ -164,10 +179,13 @@ impl Run<'_> {
             }
             "gitlab" => {
                 let token = self.token_of(receiver, name).await?;
-                let token = String::from_utf8(token.expose_secret().to_vec()).map_err(|_| {
-                    link(format!("the token of {name} is not text"), "write a new token into its Secret")
+                let text = String::from_utf8(token.expose_secret().to_vec()).ok();
+                // A line break at the end is the most common: `echo` without -n.
+                let token = text.filter(|t| !t.chars().any(char::is_control)).ok_or_else(|| {
+                    let meaning = format!("the token of {name} has a line break or another character that no header can carry");
+                    link(meaning, "write a new token into its Secret, without a line break, and into the webhook in GitLab")
                 })?;
-                Ok(vec![("x-gitlab-token", token), ("x-gitlab-event", "Push Hook".to_owned())])
+                Ok(vec![("x-gitlab-token", token), ("x-gitlab-event", PUSH.to_owned())])
             }
             other => {
                 let meaning = format!("{name} is of type {other}, whose events only {other} can send");
@@ -220,80 +238,14 @@ impl Run<'_> {
                 self.client.post_bare(&proxy, headers, asked).await
             }
         };
-        let answer = answer.map_err(|why| self.no_answer(&why, webhook))?;
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(why) => return Err(self.no_answer(&why, webhook, name).await),
+        };
         if answer.status.is_success() {
             return Ok(());
         }
         Err(self.refused(&answer, webhook, name).await)
-    }
-
-    fn no_answer(&self, why: &Why, webhook: &Webhook) -> End {
-        let place = match &webhook.url {
-            Some(url) => mask::url(url),
-            None => format!("the Service webhook-receiver in {}", self.options.flux_namespace),
-        };
-        let meaning = match why.kind {
-            WhyKind::TimedOut => {
-                format!("nobody answers at {place} in time: a NetworkPolicy may be in the way")
-            }
-            _ => format!("nobody answers at {place}"),
-        };
-        let hint = "a NetworkPolicy must let it in (Flux's own is allow-webhooks), and notification-controller must run";
-        link(meaning, hint).said(why.message.clone())
-    }
-
-    /// Which link an answer other than 200 speaks of. The API server answers with a Status, the webhook does not.
-    async fn refused(&self, answer: &Answer, webhook: &Webhook, name: &ObjectRef) -> End {
-        let namespace = &self.options.flux_namespace;
-        let message = api_message(&answer.body);
-        let code = answer.status.as_u16();
-        let from_api_server = webhook.url.is_none() && is_status(&answer.body);
-        let shown = format!("{code} {message}");
-        if from_api_server {
-            let low = message.to_lowercase();
-            return match code {
-                401 | 403 => {
-                    let hint = format!("it needs create services/proxy in namespace {namespace}; or give --webhook-url");
-                    End::new(State::Forbidden, "you may not use the API server's service proxy").hint(hint)
-                }
-                404 => link(
-                    format!("there is no Service webhook-receiver in {namespace}"),
-                    "`flux install` makes it; another base is given with --webhook-url",
-                ),
-                _ if low.contains("no endpoints") => link(
-                    format!("the Service webhook-receiver in {namespace} has no endpoints: no pod of notification-controller is ready"),
-                    "`kubectl gitlab-agent verify` says why notification-controller does not run",
-                ),
-                _ if low.contains("timeout") || low.contains("timed out") || low.contains("deadline") => link(
-                    "the API server cannot reach the webhook in time: a NetworkPolicy may be in the way".to_owned(),
-                    "Flux's own NetworkPolicy allow-webhooks lets everybody in; from outside of the cluster give --webhook-url",
-                ),
-                _ => link(
-                    "the API server cannot reach the webhook".to_owned(),
-                    "the API server's own network must reach pods; where it does not, give --webhook-url",
-                ),
-            }
-            .said(shown);
-        }
-        match code {
-            400 => link(
-                format!("{name} refuses the signature: its Secret has changed and it has not noticed"),
-                "`kubectl gitlab-agent reconcile-now` does not ask Receivers; annotate it with reconcile.fluxcd.io/requestedAt, or restart agentk",
-            ),
-            404 => link(
-                format!("the webhook does not know the path of {name}: notification-controller has not taken it up"),
-                "is the base URL right? Its log says more; annotate the Receiver with reconcile.fluxcd.io/requestedAt",
-            ),
-            503 => link(
-                format!("{name} does not take events: it is suspended or not ready"),
-                "`kubectl gitlab-agent verify` says why",
-            ),
-            _ => link(
-                format!("the webhook answered {code}"),
-                "notification-controller's log says why",
-            ),
-        }
-        .said(shown)
     }
 }
 
@@ -306,6 +258,15 @@ fn check(receiver: &Receiver, name: &ObjectRef) -> Result<(), End> {
             name.kubectl()
         );
         return Err(link(format!("{name} is suspended: it takes no events"), &resume));
+    }
+    let events = &receiver.spec.events;
+    if receiver.spec.kind == "gitlab"
+        && !events.is_empty()
+        && !events.iter().any(|e| e.eq_ignore_ascii_case(PUSH))
+    {
+        let meaning =
+            format!("{name} takes only {}: a push is none of them, and is refused", events.join(", "));
+        return Err(link(meaning, "add Push Hook to its spec.events"));
     }
     let (status, generation) = (&receiver.status, receiver.metadata.generation);
     match readiness(&status.conditions, generation, status.observed_generation, false) {
@@ -328,12 +289,4 @@ fn no_access(why: &Why) -> End {
         }
         _ => End::new(State::Unreachable, "the API server does not answer").said(said(why)),
     }
-}
-
-fn is_status(body: &[u8]) -> bool {
-    #[derive(Deserialize)]
-    struct Kind {
-        kind: String,
-    }
-    serde_json::from_slice::<Kind>(body).is_ok_and(|k| k.kind == "Status")
 }

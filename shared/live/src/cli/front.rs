@@ -3,6 +3,9 @@
 //! krew and Flux put one name on PATH, a link into the folder that holds all the programs; so they are looked for
 //! beside the link's target first, then on PATH. Arguments, standard input and the exit code pass untouched, but for
 //! flags before the verb, which move behind it: Flux forwards `flux -n x gitlab-agent status` as `-n x status`.
+//!
+//! `flux plugin install` takes one file out of an archive and nothing else (fluxcd/flux2 internal/plugin/install.go), so
+//! the program for Flux has the verbs in it: [`main_whole`].
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -11,15 +14,8 @@ use std::process::{Command, ExitCode};
 
 use gitlab_agent_core::report::Exit;
 
-use super::{note, out};
-
-/// The verbs, with what they answer.
-pub const VERBS: &[(&str, &str)] = &[
-    ("status", "what runs here, whether it is healthy, which revision is where"),
-    ("verify", "what is wrong between a git push and a running pod, and how to mend it"),
-    ("reconcile-now", "push the pipe through, from source to workload, and see it move"),
-    ("snapshot", "record everything the others read, with no secret in it, to one file"),
-];
+use super::verbs::{self, VERBS, program};
+use super::{complete, completion, note, out};
 
 /// Global flags that take a value in the next word, as kubectl and flux know them.
 const FLAGS_WITH_VALUE: &[&str] = &[
@@ -43,16 +39,39 @@ const FLAGS_WITH_VALUE: &[&str] = &[
     "--output",
     "--at",
     "--reason",
+    "--agent",
+    "--verify-timeout",
 ];
 
-const PREFIX: &str = "kubectl-gitlab_agent-";
+/// Where the verbs are.
+#[derive(Clone, Copy)]
+struct Verbs {
+    is_here: fn(&str) -> bool,
+    run: fn(&str, Vec<OsString>) -> ExitCode,
+}
 
-/// Runs the front end.
+const BESIDE: Verbs = Verbs { is_here: |verb| find(verb).is_some(), run: become_verb };
+
+/// Runs the front end whose verbs are programs of their own.
 pub fn main() -> ExitCode {
+    run_front(BESIDE)
+}
+
+/// Runs the front end with all verbs in it.
+pub fn main_whole() -> ExitCode {
+    let run =
+        |verb: &str, words| verbs::run(verb, words).unwrap_or_else(|| ExitCode::from(Exit::Usage.code()));
+    run_front(Verbs { is_here: |_| true, run })
+}
+
+fn run_front(verbs: Verbs) -> ExitCode {
     let words: Vec<OsString> = env::args_os().skip(1).collect();
+    if words.first().is_some_and(|word| word == complete::COMMAND) {
+        return complete_word(verbs, &words[1..]);
+    }
     match split(&words) {
         Split::Help => {
-            out(&help());
+            out(&help(verbs));
             ExitCode::SUCCESS
         }
         Split::Version => {
@@ -63,8 +82,38 @@ pub fn main() -> ExitCode {
             note(&format!("error: no command after {}; one of: {}", flag.to_string_lossy(), names()));
             ExitCode::from(Exit::Usage.code())
         }
-        Split::Verb(verb, rest) => run(&verb, rest),
+        Split::Verb(verb, rest) if verb == completion::NAME => completion::run(&rest),
+        Split::Verb(verb, rest) => run(verbs, &verb, rest),
     }
+}
+
+/// Completes the last word: the verb here, everything else by the program of the verb.
+fn complete_word(verbs: Verbs, words: &[OsString]) -> ExitCode {
+    let (partial, before) = words.split_last().map_or((OsStr::new(""), words), |(p, b)| (p.as_os_str(), b));
+    let typed = partial.to_string_lossy();
+    let waits = before.last().is_some_and(|w| FLAGS_WITH_VALUE.contains(&w.to_string_lossy().as_ref()));
+    let (verb, mut rest) = match split(before) {
+        Split::Verb(verb, rest) if verb == completion::NAME => {
+            out(&completion::candidates(&rest, &typed));
+            return ExitCode::SUCCESS;
+        }
+        Split::Verb(verb, rest) => (verb, rest),
+        // Flags before the verb are those that all programs share.
+        _ if waits || typed.starts_with('-') => (VERBS[0].0.to_owned(), before.to_vec()),
+        _ => {
+            let own = [completion::VERB, ("help", "explain a command")];
+            let all = VERBS.iter().chain(&own);
+            out(&complete::lines(all.map(|(verb, answers)| complete::Candidate::new(verb, answers)), &typed));
+            return ExitCode::SUCCESS;
+        }
+    };
+    if !VERBS.iter().any(|(known, _)| *known == verb) || !(verbs.is_here)(&verb) {
+        out(&complete::lines(std::iter::empty(), ""));
+        return ExitCode::SUCCESS;
+    }
+    rest.insert(0, complete::COMMAND.into());
+    rest.push(partial.to_owned());
+    (verbs.run)(&verb, rest)
 }
 
 enum Split {
@@ -102,15 +151,19 @@ fn first(words: &[OsString]) -> String {
     words.first().map(|w| w.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
-fn run(verb: &str, args: Vec<OsString>) -> ExitCode {
+fn run(verbs: Verbs, verb: &str, args: Vec<OsString>) -> ExitCode {
     if !VERBS.iter().any(|(known, _)| *known == verb) {
         note(&format!("error: unknown command '{verb}'; {}", suggestion(verb)));
         return ExitCode::from(Exit::Usage.code());
     }
+    (verbs.run)(verb, args)
+}
+
+fn become_verb(verb: &str, args: Vec<OsString>) -> ExitCode {
     let Some(program) = find(verb) else {
         note(&format!(
-            "error: the program {PREFIX}{} is neither beside kubectl-gitlab_agent nor on PATH; install the plugin again",
-            verb.replace('-', "_")
+            "error: the program {} is neither beside kubectl-gitlab_agent nor on PATH; install the plugin again",
+            program(verb)
         ));
         return ExitCode::from(Exit::Usage.code());
     };
@@ -133,9 +186,8 @@ fn names() -> String {
     VERBS.iter().map(|(verb, _)| *verb).collect::<Vec<_>>().join(", ")
 }
 
-/// `status` is the program `kubectl-gitlab_agent-status`: kubectl asks for underscores where a verb has dashes.
 fn find(verb: &str) -> Option<PathBuf> {
-    let name = format!("{PREFIX}{}{}", verb.replace('-', "_"), env::consts::EXE_SUFFIX);
+    let name = format!("{}{}", program(verb), env::consts::EXE_SUFFIX);
     let own = env::current_exe().ok().and_then(|path| path.canonicalize().ok());
     let beside = own.and_then(|path| path.parent().map(|dir| dir.join(&name))).filter(|path| path.is_file());
     beside.or_else(|| which::which(OsStr::new(&name)).ok())
@@ -160,15 +212,16 @@ fn become_program(program: &PathBuf, args: Vec<OsString>) -> ExitCode {
     }
 }
 
-fn help() -> String {
+fn help(verbs: Verbs) -> String {
     let mut text = String::from(
         "Says what is wrong between a git push to GitLab and a running pod, and how to mend it.\n\n\
          Usage: kubectl gitlab-agent COMMAND [FLAGS]\n\nCommands:\n",
     );
     for (verb, answers) in VERBS {
-        let missing = if find(verb).is_some() { "" } else { "  (not installed)" };
+        let missing = if (verbs.is_here)(verb) { "" } else { "  (not installed)" };
         text.push_str(&format!("  {verb:<13} {answers}{missing}\n"));
     }
+    text.push_str(&format!("  {:<13} {}\n", completion::VERB.0, completion::VERB.1));
     text.push_str(
         "\n`kubectl gitlab-agent COMMAND --help` explains a command. Start with `status`; where it shows a problem,\n\
          `verify` says what to do.\n",

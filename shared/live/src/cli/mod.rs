@@ -1,10 +1,17 @@
 //! What the commands share: flags, output, errors, exit codes. Data goes to standard output, talk to standard error.
 
+pub mod complete;
+pub mod completion;
 pub mod front;
+mod gitlab;
 pub mod reconcile_now;
+mod repeat;
+pub mod rotate_token;
 pub mod snapshot;
 pub mod status;
+pub mod verbs;
 pub mod verify;
+pub mod version;
 
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
@@ -18,9 +25,14 @@ use gitlab_agent_core::render::Style;
 use gitlab_agent_core::report::Exit;
 use gitlab_agent_core::snapshot::Snapshot;
 
+pub use self::gitlab::GitLabFlags;
 use crate::access::{Access, CannotSignIn, ReadClient, duration};
 use crate::observe::{Scope, observe};
 use crate::recording;
+
+/// How `status` and `verify` end, for their help.
+pub(crate) const EXIT_CODES: &str = "Exit codes: 0 fine · 1 problems · 2 usage · 3 could not find out · 4 cluster \
+                                     unreachable or sign-in failed · 124 timed out · 130 interrupted";
 
 /// Flags of every command that reads.
 #[derive(Clone, Debug, clap::Args)]
@@ -52,6 +64,15 @@ pub struct Common {
     /// Which cluster, as whom
     #[command(flatten)]
     pub access: Access,
+    /// Which GitLab
+    #[command(flatten)]
+    pub gitlab: GitLabFlags,
+}
+
+/// The cluster, signed in to, and access to GitLab where the person gave it.
+pub struct Connection {
+    client: ReadClient,
+    gitlab: gitlab::GitLabAccess,
 }
 
 /// When to use colour.
@@ -64,25 +85,60 @@ pub enum Color {
 }
 
 impl Common {
+    /// What a command without these flags has of them: how to sign in, and Flux in its usual namespace.
+    pub(crate) fn only(access: Access) -> Self {
+        Self {
+            from: None,
+            record: None,
+            namespace: None,
+            all_namespaces: false,
+            flux_namespace: "flux-system".to_owned(),
+            timeout: Duration::ZERO,
+            color: Color::Auto,
+            help: None,
+            access,
+            gitlab: GitLabFlags::default(),
+        }
+    }
+
     /// Observes the cluster, or reads the recording.
     ///
     /// # Errors
     /// The kubeconfig or the recording cannot be used. What the cluster does not answer is in the snapshot.
     pub async fn snapshot(&self) -> Result<Snapshot> {
         if let Some(file) = &self.from {
+            if self.gitlab.is_given() {
+                let text = "--from reads a recording and asks no GitLab: leave the flags of GitLab out, or record with them";
+                return Err(UsageError(text.to_owned()).into());
+            }
             return recording::read(file);
         }
-        let client = ReadClient::connect(&self.access).await?;
-        let scope = Scope { namespace: self.namespace.clone(), flux_namespace: self.flux_namespace.clone() };
-        let snapshot = observe(&client, &scope).await;
-        if self.access.verbose > 0 {
-            let (requests, bytes) = (&client.cost.requests, &client.cost.bytes);
-            note(&format!("{} requests, {} bytes", requests.load(ORDER), bytes.load(ORDER)));
-        }
+        let connection = self.connect().await?;
+        let snapshot = self.look(&connection).await;
         if let Some(file) = &self.record {
             recording::write(&snapshot, file)?;
         }
         Ok(snapshot)
+    }
+
+    /// Signs in.
+    ///
+    /// # Errors
+    /// The kubeconfig cannot be used.
+    pub async fn connect(&self) -> Result<Connection> {
+        let gitlab = self.gitlab.access(&self.access)?;
+        Ok(Connection { client: ReadClient::connect(&self.access).await?, gitlab })
+    }
+
+    /// Observes the cluster once.
+    pub async fn look(&self, Connection { client, gitlab }: &Connection) -> Snapshot {
+        let scope = Scope { namespace: self.namespace.clone(), flux_namespace: self.flux_namespace.clone() };
+        let snapshot = observe(client, &scope, gitlab).await;
+        if self.access.verbose > 0 {
+            let (requests, bytes) = (&client.cost.requests, &client.cost.bytes);
+            note(&format!("{} requests, {} bytes", requests.load(ORDER), bytes.load(ORDER)));
+        }
+        snapshot
     }
 
     /// How people's output looks here.
@@ -125,15 +181,28 @@ where
     A: FromArgMatches + CommandFactory + HasDeadline,
     F: Future<Output = Result<Exit>>,
 {
+    main_with(std::env::args_os().collect(), work)
+}
+
+/// The same with these words, the program's name first.
+pub fn main_with<A, F>(words: Vec<OsString>, work: impl FnOnce(A) -> F) -> ExitCode
+where
+    A: FromArgMatches + CommandFactory + HasDeadline,
+    F: Future<Output = Result<Exit>>,
+{
     hide_panics();
-    let args = match arguments::<A>() {
+    if let Some(words) = complete::asked(&words) {
+        return complete::main(A::command(), words);
+    }
+    let args = match arguments::<A>(words) {
         Ok(args) => args,
         Err(code) => return code,
     };
-    let deadline = args.deadline();
+    let (deadline, itself) = (args.deadline(), args.ends_by_itself());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let ended = runtime.context("cannot start").and_then(|runtime| {
-        let ended = runtime.block_on(until(deadline, work(args)));
+        let ended = runtime
+            .block_on(async { if itself { work(args).await } else { until(deadline, work(args)).await } });
         // A credential plugin or a resolver that hangs must not hold up the end.
         runtime.shutdown_background();
         ended
@@ -149,6 +218,11 @@ where
 pub trait HasDeadline {
     /// How long the run may take.
     fn deadline(&self) -> Duration;
+
+    /// The run keeps its deadline and takes Ctrl-C itself, because it must not end anywhere.
+    fn ends_by_itself(&self) -> bool {
+        false
+    }
 }
 
 async fn until(deadline: Duration, work: impl Future<Output = Result<Exit>>) -> Result<Exit> {
@@ -164,8 +238,7 @@ async fn until(deadline: Duration, work: impl Future<Output = Result<Exit>>) -> 
 }
 
 /// Reads the arguments. Help goes to standard output with 0, errors to standard error with 2.
-fn arguments<A: FromArgMatches + CommandFactory>() -> Result<A, ExitCode> {
-    let words: Vec<OsString> = std::env::args_os().collect();
+fn arguments<A: FromArgMatches + CommandFactory>(words: Vec<OsString>) -> Result<A, ExitCode> {
     let parsed = A::command().try_get_matches_from(words).and_then(|matches| A::from_arg_matches(&matches));
     parsed.map_err(|error| {
         let text = error.render();
@@ -197,8 +270,13 @@ fn hide_panics() {
 
 /// Writes data to standard output. A closed pipe (`| head`) is nobody's fault.
 pub fn out(text: &str) {
+    let _ = is_read(text);
+}
+
+/// The same; false where nobody reads any more.
+fn is_read(text: &str) -> bool {
     let mut stdout = std::io::stdout().lock();
-    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).is_ok()
 }
 
 /// Writes a line of talk to standard error.

@@ -319,6 +319,8 @@ impl<'p> Screen<'p> {
             Event::Asked { resumed, webhook, .. } => !self.moving || *resumed || *webhook,
             Event::Working { .. } => !self.moving && long,
             Event::Note { .. } | Event::Ended { .. } => true,
+            Event::Deploying { .. } => !self.moving && long,
+            Event::Deployed { .. } => long,
         };
         if let Some(line) = shown.then(|| render::line(self.plan, event, &self.style)).flatten() {
             self.clear();
@@ -344,6 +346,19 @@ impl<'p> Screen<'p> {
             Event::Ended { hop, .. } => {
                 self.done.set(self.done.get() + 1);
                 active.retain(|(h, ..)| h != hop);
+            }
+            Event::Deploying { hop, text } => match active.iter_mut().find(|(h, ..)| h == hop) {
+                Some(entry) => entry.2.clone_from(text),
+                None => {
+                    active.push((*hop, Instant::now(), text.clone()));
+                    return true;
+                }
+            },
+            // What was never waited for is in the summary only.
+            Event::Deployed { hop, .. } => {
+                let waited = active.iter().any(|(h, ..)| h == hop);
+                active.retain(|(h, ..)| h != hop);
+                return waited;
             }
             Event::Asked { .. } | Event::Note { .. } => {}
         }

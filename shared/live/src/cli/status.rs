@@ -10,7 +10,7 @@ use gitlab_agent_core::render::{self, StatusFormat};
 use gitlab_agent_core::report::{Exit, Report, Thresholds};
 use gitlab_agent_core::status::Status;
 
-use super::{Common, HasDeadline, out};
+use super::{Common, EXIT_CODES, HasDeadline, out};
 
 /// Shows in one screen what runs here, whether it is healthy, and which revision is where
 #[derive(clap::Parser, Debug)]
@@ -20,8 +20,7 @@ use super::{Common, HasDeadline, out};
     version,
     disable_help_flag = true,
     args_override_self = true,
-    after_help = "Exit codes: 0 fine · 1 problems · 2 usage · 3 could not find out · 4 cluster unreachable or sign-in \
-                  failed · 124 timed out · 130 interrupted"
+    after_help = EXIT_CODES
 )]
 pub struct Args {
     /// Output: table at 80 columns, wide with everything, json and yaml for programs

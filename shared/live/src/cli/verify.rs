@@ -5,12 +5,18 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::ValueEnum;
-use gitlab_agent_core::assess::{CHECKS, Check, Severity, assess};
+use gitlab_agent_core::assess::{CHECKS, Check, Severity, assess, needs};
 use gitlab_agent_core::facts::Facts;
-use gitlab_agent_core::render::{self, VerifyFormat};
+use gitlab_agent_core::need::Need;
+use gitlab_agent_core::render::{self, ListFormat, Rbac, VerifyFormat};
 use gitlab_agent_core::report::{Exit, Report, Thresholds};
+use gitlab_agent_core::snapshot::Snapshot;
 
-use super::{Common, HasDeadline, UsageError, out};
+use jiff::SignedDuration;
+
+use super::{Common, Connection, EXIT_CODES, HasDeadline, UsageError, out, repeat};
+use crate::access::duration;
+use crate::recording;
 
 /// Checks everything between a git push and a running pod: what fails, why, and the command that mends it
 #[derive(clap::Parser, Debug)]
@@ -20,12 +26,12 @@ use super::{Common, HasDeadline, UsageError, out};
     version,
     disable_help_flag = true,
     args_override_self = true,
-    after_help = "Exit codes: 0 fine · 1 problems · 2 usage · 3 could not find out · 4 cluster unreachable or sign-in \
-                  failed · 124 timed out · 130 interrupted"
+    after_help = EXIT_CODES
 )]
 pub struct Args {
-    /// Output: table for people, json and yaml for programs
-    #[arg(short, long, default_value = "table")]
+    /// Output: table and wide for people, short for a chat, markdown for an incident, json and yaml for programs,
+    /// junit for a GitLab pipeline, prometheus for metrics
+    #[arg(short, long, default_value = "table", hide_possible_values = true)]
     pub output: Output,
     /// Run only these checks (code like GA304, or name); repeat it or separate by commas
     #[arg(long, value_name = "CHECK", value_delimiter = ',')]
@@ -39,25 +45,65 @@ pub struct Args {
     /// Findings of this severity and above end with exit code 1
     #[arg(long, value_name = "SEVERITY", default_value = "error")]
     pub fail_on: Level,
+    /// Warn of credentials that expire within this time
+    #[arg(long, value_name = "TIME", default_value = "30d", value_parser = window)]
+    pub expiry_window: SignedDuration,
+    /// Leave findings below this severity out of the output; they still count
+    #[arg(long, value_name = "SEVERITY", default_value = "info")]
+    pub output_threshold: Level,
+    /// Look again until all is well, for --timeout at most
+    #[arg(long, conflicts_with_all = ["from", "watch"])]
+    pub wait: bool,
+    /// Look again and again, until Ctrl-C; each look may take --timeout
+    #[arg(long, conflicts_with_all = ["from", "record"])]
+    pub watch: bool,
+    /// Time between two looks of --wait and --watch
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = duration)]
+    pub interval: Duration,
     /// Print a check's page and end
-    #[arg(long, value_name = "CHECK", conflicts_with_all = ["from", "only", "skip", "list_checks"])]
+    #[arg(long, value_name = "CHECK", conflicts_with_all = ["from", "only", "skip", "list_checks", "wait", "watch"])]
     pub explain: Option<String>,
-    /// List all checks and end
-    #[arg(long)]
+    /// List all checks and end; -o json and yaml too
+    #[arg(long, conflicts_with_all = ["from", "only", "skip", "wait", "watch"])]
     pub list_checks: bool,
+    /// Print the least RBAC roles for the chosen checks as YAML and end
+    #[arg(long, conflicts_with_all = ["from", "explain", "list_checks", "wait", "watch"])]
+    pub print_rbac: bool,
+    /// With --print-rbac: also this service account, bound to the roles
+    #[arg(long, value_name = "NAMESPACE/NAME", requires = "print_rbac")]
+    pub service_account: Option<String>,
     /// Flags of every command
     #[command(flatten)]
     pub common: Common,
 }
 
 /// Formats.
-#[derive(Clone, Copy, Debug, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 #[expect(missing_docs, reason = "the names say it, and help shows them")]
 pub enum Output {
     Table,
     Wide,
+    Short,
     Json,
     Yaml,
+    Junit,
+    Markdown,
+    Prometheus,
+}
+
+impl From<Output> for VerifyFormat {
+    fn from(output: Output) -> Self {
+        match output {
+            Output::Table => Self::Table,
+            Output::Wide => Self::Wide,
+            Output::Short => Self::Short,
+            Output::Json => Self::Json,
+            Output::Yaml => Self::Yaml,
+            Output::Junit => Self::Junit,
+            Output::Markdown => Self::Markdown,
+            Output::Prometheus => Self::Prometheus,
+        }
+    }
 }
 
 /// Severities as arguments.
@@ -80,45 +126,155 @@ impl From<Level> for Severity {
 }
 
 impl HasDeadline for Args {
+    /// `--wait` ends by itself, with a report; this is only the net below it. `--watch` has no end.
     fn deadline(&self) -> Duration {
-        self.common.timeout
+        match self.common.timeout {
+            _ if self.watch => Duration::ZERO,
+            limit if self.wait && !limit.is_zero() => limit + self.common.access.request_timeout,
+            limit => limit,
+        }
     }
 }
 
 /// Runs the command.
 ///
 /// # Errors
-/// Unknown checks, and kubeconfigs and recordings that cannot be used.
+/// Unknown checks, arguments that make no sense together, and kubeconfigs and recordings that cannot be used.
 pub async fn run(args: Args) -> Result<Exit> {
     if let Some(name) = &args.explain {
         out(named(name)?.page);
         return Ok(Exit::Fine);
     }
     if args.list_checks {
-        out(&list());
+        out(&list(args.output)?);
         return Ok(Exit::Fine);
     }
     let checks = select(&args.only, &args.skip)?;
+    if args.print_rbac {
+        out(&args.rbac(&checks)?);
+        return Ok(Exit::Fine);
+    }
     let thresholds = Thresholds { fail_on: args.fail_on.into(), overrides: overrides(&args.severity)? };
-    let snapshot = args.common.snapshot().await?;
-    let facts = Facts::derive(&snapshot);
-    let mut report = Report::build(&facts, assess(&facts, checks), &thresholds);
-    report.recording = args.common.recording_name();
-    let format = match args.output {
-        Output::Table => VerifyFormat::Table,
-        Output::Wide => VerifyFormat::Wide,
-        Output::Json => VerifyFormat::Json,
-        Output::Yaml => VerifyFormat::Yaml,
+    let mut looker = Looker { args: &args, checks, thresholds, connection: None };
+    if args.watch {
+        return repeat::watch(&args.watched()?, async || looker.look().await).await;
+    }
+    let report = if args.wait {
+        let limit = args.common.timeout;
+        match repeat::until_well(limit, args.interval, async || looker.look().await).await? {
+            Some(report) => report,
+            None => return Ok(Exit::TimedOut),
+        }
+    } else {
+        looker.look().await?
     };
-    out(&render::verify(&report, format, &args.common.style()));
+    out(&render::verify(&report, args.output.into(), &args.common.style()));
     Ok(report.exit)
 }
 
-fn list() -> String {
+/// Reads days as well, because tokens live by days.
+fn window(text: &str) -> Result<SignedDuration, String> {
+    let bad = || format!("'{text}' is not a length of time; write 30d, 12h or 90m");
+    let seconds = match text.strip_suffix('d') {
+        Some(days) => days.parse::<u32>().ok().map(|d| u64::from(d) * 86_400),
+        None => duration(text).ok().map(|d| d.as_secs()),
+    };
+    let seconds = seconds.and_then(|s| i64::try_from(s).ok()).filter(|s| *s <= 3660 * 86_400);
+    seconds.map(SignedDuration::from_secs).ok_or_else(bad)
+}
+
+/// Looks at the cluster or the recording, and judges; signs in once for many looks.
+struct Looker<'a> {
+    args: &'a Args,
+    checks: Vec<&'static Check>,
+    thresholds: Thresholds,
+    connection: Option<Connection>,
+}
+
+impl Looker<'_> {
+    async fn look(&mut self) -> Result<Report> {
+        let common = &self.args.common;
+        let mut snapshot = match (&common.from, &self.connection) {
+            (Some(file), _) => recording::read(file)?,
+            (None, Some(connection)) => common.look(connection).await,
+            (None, None) => {
+                let connection = common.connect().await?;
+                let snapshot = common.look(&connection).await;
+                self.connection = Some(connection);
+                snapshot
+            }
+        };
+        if let Some(file) = &common.record {
+            recording::write(&snapshot, file)?;
+        }
+        self.only_what_is_needed(&mut snapshot);
+        let mut facts = Facts::derive(&snapshot);
+        facts.expiry_window = self.args.expiry_window;
+        let checks = self.checks.iter().copied();
+        let mut report = Report::build(&facts, assess(&facts, checks), &self.thresholds);
+        report.recording = common.recording_name();
+        report.hide_below(self.args.output_threshold.into());
+        if report.exit == Exit::Unreachable {
+            // The credential may have expired: the next look signs in anew.
+            self.connection = None;
+        }
+        Ok(report)
+    }
+
+    /// A permission that no chosen check needs is not missing.
+    fn only_what_is_needed(&self, snapshot: &mut Snapshot) {
+        let needed = needs(&self.checks);
+        snapshot.access.retain(|trial| {
+            let p = &trial.permission;
+            Need::of(&p.verb, &p.group, &p.resource).is_none_or(|need| needed.contains(&need))
+        });
+    }
+}
+
+impl Args {
+    fn watched(&self) -> Result<repeat::Watched> {
+        if !matches!(self.output, Output::Table | Output::Wide | Output::Short | Output::Json) {
+            let text =
+                "--watch shows table, wide or short, or writes json, one report a line; not other formats";
+            return Err(UsageError(text.to_owned()).into());
+        }
+        Ok(repeat::Watched {
+            format: self.output.into(),
+            style: self.common.style(),
+            interval: self.interval,
+            limit: self.common.timeout,
+        })
+    }
+
+    fn rbac(&self, checks: &[&Check]) -> Result<String> {
+        if !matches!(self.output, Output::Table | Output::Yaml) {
+            return Err(UsageError("--print-rbac prints YAML, for kubectl apply -f -".to_owned()).into());
+        }
+        let account = self.service_account.as_deref().map(|text| {
+            let parts =
+                text.split_once('/').filter(|(namespace, name)| !namespace.is_empty() && !name.is_empty());
+            parts.ok_or_else(|| UsageError(format!("--service-account {text}: write NAMESPACE/NAME")))
+        });
+        let rbac = Rbac {
+            needs: needs(checks),
+            namespace: self.common.namespace.as_deref(),
+            flux_namespace: &self.common.flux_namespace,
+            account: account.transpose()?,
+        };
+        Ok(rbac.yaml())
+    }
+}
+
+fn list(output: Output) -> Result<String> {
     let line = |c: &&Check| {
         format!("{}  {:<8} {:<32} {}\n", c.id(), format!("{:?}", c.severity).to_lowercase(), c.slug, c.title)
     };
-    CHECKS.iter().map(line).collect()
+    Ok(match output {
+        Output::Table | Output::Wide => CHECKS.iter().map(line).collect(),
+        Output::Json => render::checks(CHECKS, ListFormat::Json),
+        Output::Yaml => render::checks(CHECKS, ListFormat::Yaml),
+        _ => return Err(UsageError("--list-checks prints table, json or yaml".to_owned()).into()),
+    })
 }
 
 fn select(only: &[String], skip: &[String]) -> Result<Vec<&'static Check>> {

@@ -1,6 +1,6 @@
 //! One LIST: the request, and its items read one by one, so that a broken object costs only itself.
 
-use gitlab_agent_core::need::Row;
+use gitlab_agent_core::need::{Need, Row};
 use gitlab_agent_core::snapshot::kinds::HasMeta;
 use gitlab_agent_core::snapshot::{Listing, Trial, Why, WhyKind};
 use http::StatusCode;
@@ -35,10 +35,10 @@ where
     };
     let (path, place) = match namespace {
         Some(namespace) => (
-            format!("{base}/namespaces/{}/{}", segment(namespace), row.resource),
+            format!("{base}/namespaces/{}/{}{}", segment(namespace), row.resource, selection(row.need)),
             format!("in namespace {namespace}"),
         ),
-        None => (format!("{base}/{}", row.resource), "in all namespaces".to_owned()),
+        None => (format!("{base}/{}{}", row.resource, selection(row.need)), "in all namespaces".to_owned()),
     };
     let asked = format!("{} {} {place}", row.verb, row.qualified());
     let needed = permission(row, namespace);
@@ -61,6 +61,17 @@ where
             }
             (Listing::unknown(why), if denied { trial(false) } else { Vec::new() })
         }
+    }
+}
+
+/// What is asked for of a kind that has many objects, as a query: of Events only those that tell of a notification
+/// that was not delivered, and a bounded number of them.
+fn selection(need: Need) -> &'static str {
+    match need {
+        Need::Events => {
+            "?fieldSelector=involvedObject.kind%3DAlert%2Creason%3DNotificationDispatchFailed&limit=500"
+        }
+        _ => "",
     }
 }
 

@@ -1,14 +1,22 @@
 //! Fills a snapshot from a cluster: one LIST per kind, all in parallel, then what they refer to.
 //!
 //! Three waves, each as long as its slowest request: the listings; pods, Leases and Secrets that the listings name;
-//! logs of agentk's pods. A refusal is recorded as a refusal and never costs more than what it refused.
+//! logs of agentk's pods and, at the same time, GitLab. A refusal is recorded as a refusal and never costs more than what it refused.
 
+mod charts;
+mod gitlab;
+mod gitlab_agent;
 mod list;
 mod refer;
+mod reviews;
 mod secrets;
+mod tools;
 
 use futures_util::future::join_all;
+use gitlab_agent_core::facts::Facts;
+use gitlab_agent_core::facts::host::host_and_port;
 use gitlab_agent_core::need::{Need, Reach, Row, TABLE};
+use gitlab_agent_core::snapshot::gitlab::GitLabPart;
 use gitlab_agent_core::snapshot::kinds::*;
 use gitlab_agent_core::snapshot::{
     FORMAT, Listing, Observed, Permission, Snapshot, Trial, Why, WhyKind, mask,
@@ -17,6 +25,8 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use crate::access::ReadClient;
+use crate::gitlab::GitLab;
+pub use gitlab::NamedAgent;
 use list::{JSON, METADATA, list};
 use secrets::Door;
 
@@ -29,8 +39,33 @@ pub struct Scope {
     pub flux_namespace: String,
 }
 
+/// How GitLab is asked, where the person gave access to it.
+pub trait AskGitLab {
+    /// The client, once the cluster has said which GitLab it uses: HOST, or HOST:PORT.
+    ///
+    /// # Errors
+    /// There is no access to it.
+    fn client(&self, of_cluster: Option<&str>) -> Result<GitLab, Why>;
+
+    /// The agents that the person named.
+    fn agents(&self) -> &[NamedAgent];
+}
+
+/// GitLab is not part of this observation.
+pub struct WithoutGitLab;
+
+impl AskGitLab for WithoutGitLab {
+    fn client(&self, _: Option<&str>) -> Result<GitLab, Why> {
+        Err(Why::new(WhyKind::NotAsked, "GitLab", "only the cluster is observed here"))
+    }
+
+    fn agents(&self) -> &[NamedAgent] {
+        &[]
+    }
+}
+
 /// Observes. What goes wrong is in the snapshot.
-pub async fn observe(client: &ReadClient, scope: &Scope) -> Snapshot {
+pub async fn observe(client: &ReadClient, scope: &Scope, ask: &dyn AskGitLab) -> Snapshot {
     let taken_at = Timestamp::now();
     let wanted = scope.namespace.as_ref().map(|namespace| {
         let mut namespaces = vec![namespace.clone(), scope.flux_namespace.clone()];
@@ -38,10 +73,24 @@ pub async fn observe(client: &ReadClient, scope: &Scope) -> Snapshot {
         namespaces
     });
     let observer = Observer { client, scope, wanted };
-    let mut snapshot = observer.listings(taken_at).await;
+    let (mut snapshot, tools) = tokio::join!(observer.listings(taken_at), tools::versions());
+    snapshot.tools = Some(tools);
     let door = Door::new();
-    observer.references(&mut snapshot, &door).await;
-    observer.logs(&mut snapshot).await;
+    let indexes = observer.chart_indexes(charts::repositories(&snapshot));
+    let references = async {
+        observer.references(&mut snapshot, &door).await;
+        let (logs, of_gitlab) = tokio::join!(observer.logs(&snapshot), of_gitlab(&snapshot, &door, ask));
+        for (log, trial) in logs {
+            snapshot.logs.push(log);
+            snapshot.access.extend(trial);
+        }
+        snapshot.gitlab = of_gitlab;
+    };
+    let (indexes, ()) = tokio::join!(indexes, references);
+    for (index, trial) in indexes {
+        snapshot.chart_indexes.push(index);
+        snapshot.access.extend(trial);
+    }
     observer.untried(&mut snapshot).await;
     snapshot.access.sort_by(|a, b| a.permission.cmp(&b.permission));
     snapshot.access.dedup();
@@ -51,6 +100,22 @@ pub async fn observe(client: &ReadClient, scope: &Scope) -> Snapshot {
         }
     });
     snapshot
+}
+
+async fn of_gitlab(snapshot: &Snapshot, door: &Door, ask: &dyn AskGitLab) -> Observed<GitLabPart> {
+    let host = {
+        let facts = Facts::derive(snapshot);
+        facts.gitlab_host().map(|host| {
+            let urls = snapshot.git_repositories.items.iter().filter(|g| g.spec.url.starts_with("https://"));
+            let ports = urls.filter_map(|g| host_and_port(&g.spec.url)).filter(|(name, _)| *name == host);
+            let port = ports.map(|(_, port)| port).find(|port| !port.is_empty());
+            port.map_or(host.to_owned(), |port| format!("{host}:{port}"))
+        })
+    };
+    match ask.client(host.as_deref()) {
+        Ok(client) => Observed::Known(gitlab::observe(&client, snapshot, door, ask.agents()).await),
+        Err(why) => Observed::Unknown(why),
+    }
 }
 
 /// Observes what a plan is made of and nothing else: sources, what applies them, and Flux's own Deployments. One wave.
@@ -85,6 +150,9 @@ pub async fn observe_chain(client: &ReadClient, flux_namespace: &str) -> Snapsho
         kustomizations: keep(kustomizations, &mut access),
         helm_releases: keep(releases, &mut access),
         receivers: Listing::unknown(not_asked()),
+        providers: Listing::unknown(not_asked()),
+        alerts: Listing::unknown(not_asked()),
+        dispatch_failures: Listing::unknown(not_asked()),
         deployments: keep(deployments, &mut access),
         stateful_sets: Listing::unknown(not_asked()),
         daemon_sets: Listing::unknown(not_asked()),
@@ -92,9 +160,15 @@ pub async fn observe_chain(client: &ReadClient, flux_namespace: &str) -> Snapsho
         leases: Listing::unknown(not_asked()),
         services: Listing::unknown(not_asked()),
         endpoint_slices: Listing::unknown(not_asked()),
+        chart_indexes: Vec::new(),
+        network_policies: Listing::unknown(not_asked()),
+        namespace_objects: Listing::unknown(not_asked()),
+        reviews: Vec::new(),
+        tools: None,
         secrets: Vec::new(),
         logs: Vec::new(),
         access,
+        gitlab: Observed::Unknown(not_asked()),
     }
 }
 
@@ -111,19 +185,21 @@ type Tried<T> = (Listing<T>, Vec<Trial>);
 
 impl Observer<'_> {
     async fn listings(&self, taken_at: Timestamp) -> Snapshot {
-        let (server, groups, crds, sources, appliers, workloads, network) = tokio::join!(
+        let (server, groups, crds, sources, appliers, notifications, workloads, network) = tokio::join!(
             self.version(),
             self.groups(),
             self.crds(),
             self.sources(),
             self.appliers(),
+            self.notifications(),
             self.workloads(),
             self.network(),
         );
         let [git, oci, bucket, helm, chart] = sources;
         let (kustomizations, releases, receivers) = appliers;
+        let (providers, alerts, dispatch_failures) = notifications;
         let [deployments, stateful_sets, daemon_sets] = workloads;
-        let (services, endpoint_slices) = network;
+        let (services, endpoint_slices, namespaces) = network;
         let mut access = Vec::new();
         Snapshot {
             format: FORMAT,
@@ -143,6 +219,9 @@ impl Observer<'_> {
             kustomizations: keep(kustomizations, &mut access),
             helm_releases: keep(releases, &mut access),
             receivers: keep(receivers, &mut access),
+            providers: keep(providers, &mut access),
+            alerts: keep(alerts, &mut access),
+            dispatch_failures: keep(dispatch_failures, &mut access),
             deployments: keep(deployments, &mut access),
             stateful_sets: keep(stateful_sets, &mut access),
             daemon_sets: keep(daemon_sets, &mut access),
@@ -150,9 +229,15 @@ impl Observer<'_> {
             leases: Listing { namespaces: Some(Vec::new()), ..Listing::default() },
             services: keep(services, &mut access),
             endpoint_slices: keep(endpoint_slices, &mut access),
+            chart_indexes: Vec::new(),
+            network_policies: Listing { namespaces: Some(Vec::new()), ..Listing::default() },
+            namespace_objects: keep(namespaces, &mut access),
+            reviews: Vec::new(),
+            tools: None,
             secrets: Vec::new(),
             logs: Vec::new(),
             access,
+            gitlab: Observed::Unknown(Why::new(WhyKind::NoGitLab, "GitLab", "it was not asked yet")),
         }
     }
 
@@ -215,6 +300,14 @@ impl Observer<'_> {
         )
     }
 
+    async fn notifications(&self) -> (Tried<Provider>, Tried<Alert>, Tried<Event>) {
+        tokio::join!(
+            self.everywhere(Need::Providers),
+            self.everywhere(Need::Alerts),
+            self.everywhere(Need::Events)
+        )
+    }
+
     async fn workloads(&self) -> [Tried<Workload>; 3] {
         let (a, b, c) = tokio::join!(
             self.everywhere(Need::Deployments),
@@ -224,9 +317,14 @@ impl Observer<'_> {
         [a, b, c]
     }
 
-    async fn network(&self) -> (Tried<Service>, Tried<EndpointSlice>) {
+    /// Of namespaces only metadata: policies select by their labels.
+    async fn network(&self) -> (Tried<Service>, Tried<EndpointSlice>, Tried<Namespace>) {
         let flux = [self.scope.flux_namespace.clone()];
-        tokio::join!(self.some(Need::Services, &flux), self.some(Need::EndpointSlices, &flux))
+        tokio::join!(
+            self.some(Need::Services, &flux),
+            self.some(Need::EndpointSlices, &flux),
+            list(self.client, Need::Namespaces.row(), METADATA, None),
+        )
     }
 
     /// All namespaces at once, or those the run is limited to. Where all are refused, the ones that matter most.
@@ -271,32 +369,51 @@ impl Observer<'_> {
 
     /// Permissions that nothing gave occasion to use are asked about, so that one run names all that are missing.
     /// Where a listing was refused, what would have been found in it is not known, so what is read of it is asked
-    /// about for all namespaces.
+    /// about for every place where it may be.
     async fn untried(&self, snapshot: &mut Snapshot) {
         if snapshot.server.get().is_err() {
             return;
         }
         let refused = snapshot.access.iter().any(|t| !t.allowed);
-        let tried = |row: &Row| {
+        let tried = |row: &Row, place: Option<&str>| {
             let own = |t: &&Trial| {
                 (t.permission.verb.as_str(), t.permission.resource.as_str()) == (row.verb, row.resource)
             };
             let mut trials = snapshot.access.iter().filter(own);
             if refused && row.reach == Reach::SomeNamespaces {
-                trials.any(|t| t.permission.namespace.is_none())
+                trials.any(|t| t.permission.namespace.as_deref() == place)
             } else {
                 trials.next().is_some()
             }
         };
-        let rows: Vec<&Row> = TABLE.iter().filter(|row| !row.verb.is_empty() && !tried(row)).collect();
-        let ask = |row: &&'static Row| {
-            let row = *row;
-            async move { (row, self.client.may(row.verb, row.group, row.resource).await) }
-        };
-        for (row, answer) in join_all(rows.iter().map(ask)).await {
-            if let Ok(allowed) = answer {
-                snapshot.access.push(Trial { permission: permission(row, None), allowed });
+        // Much can be done with the proxy, so it is asked about only where a refusal hides whether it is needed.
+        let needless = |row: &Row| row.need == Need::ChartIndex && !refused;
+        let rows = TABLE.iter().filter(|row| !row.verb.is_empty() && !needless(row));
+        let asked = rows.flat_map(|row| self.places(row.reach).into_iter().map(move |place| (row, place)));
+        let asked: Vec<_> = asked.filter(|(row, place)| !tried(row, *place)).collect();
+        let ask = |(row, place): &(&'static Row, Option<&str>)| {
+            let (row, place) = (*row, place.map(str::to_owned));
+            async move {
+                let namespace = place.as_deref().unwrap_or_default();
+                let answer = self.client.may_on(row.verb, row.group, row.resource, namespace, "").await;
+                (permission(row, place.as_deref()), answer)
             }
+        };
+        for (permission, answer) in join_all(asked.iter().map(ask)).await {
+            if let Ok(allowed) = answer {
+                snapshot.access.push(Trial { permission, allowed });
+            }
+        }
+    }
+
+    /// Where a permission is needed: in the namespaces that the run is limited to, else in all at once.
+    fn places(&self, reach: Reach) -> Vec<Option<&str>> {
+        match (reach, &self.wanted) {
+            (Reach::AllNamespaces | Reach::SomeNamespaces, Some(wanted)) => {
+                wanted.iter().map(|namespace| Some(namespace.as_str())).collect()
+            }
+            (Reach::FluxNamespace, _) => vec![Some(&self.scope.flux_namespace)],
+            _ => vec![None],
         }
     }
 }

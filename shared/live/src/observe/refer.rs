@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use futures_util::future::join_all;
 use gitlab_agent_core::facts::Facts;
 use gitlab_agent_core::facts::agent::Agent;
+use gitlab_agent_core::facts::host::host;
 use gitlab_agent_core::need::Need;
 use gitlab_agent_core::object::ObjectRef;
 use gitlab_agent_core::snapshot::{Observed, PodLog, Snapshot, Trial, Why, WhyKind, mask};
@@ -20,19 +21,31 @@ const LINES: usize = 500;
 /// Pods whose log is read, newest first: the replicas and, during a rollout, those that they replace.
 const PODS: usize = 4;
 
+/// Secrets that are read because they lie in Git unencrypted. Whoever has more has seen the point.
+const FROM_GIT: usize = 200;
+
 impl Observer<'_> {
     /// Pods, Leases and Secrets.
     pub(super) async fn references(&self, snapshot: &mut Snapshot, door: &Door) {
         let (pods_in, leases_in, secrets) = wanted(snapshot);
+        let mut policies_in = leases_in.clone();
+        policies_in.push(snapshot.flux_namespace.clone());
+        policies_in.sort();
+        policies_in.dedup();
         let secret = |(namespace, name): &(String, String)| {
             let (namespace, name) = (namespace.clone(), name.clone());
             async move { read_secret(self.client, door, namespace, name).await }
         };
-        let (pods, leases, secrets) = tokio::join!(
+        let (pods, leases, policies, (reviews, tried), secrets) = tokio::join!(
             self.some(Need::Pods, &pods_in),
             self.some(Need::Leases, &leases_in),
+            self.some(Need::NetworkPolicies, &policies_in),
+            self.reviews(snapshot),
             join_all(secrets.iter().map(secret)),
         );
+        snapshot.network_policies = keep(policies, &mut snapshot.access);
+        snapshot.reviews = reviews;
+        snapshot.access.extend(tried);
         snapshot.pods = keep(pods, &mut snapshot.access);
         snapshot.leases = keep(leases, &mut snapshot.access);
         for (entry, trial) in secrets {
@@ -42,7 +55,7 @@ impl Observer<'_> {
     }
 
     /// Logs of agentk's pods.
-    pub(super) async fn logs(&self, snapshot: &mut Snapshot) {
+    pub(super) async fn logs(&self, snapshot: &Snapshot) -> Vec<(PodLog, Option<Trial>)> {
         let facts = Facts::derive(snapshot);
         let mut pods: Vec<(String, String)> = Vec::new();
         for agent in &facts.agents {
@@ -53,10 +66,7 @@ impl Observer<'_> {
             let (namespace, pod) = (namespace.clone(), pod.clone());
             async move { self.log(namespace, pod).await }
         };
-        for (log, trial) in join_all(pods.iter().map(log)).await {
-            snapshot.logs.push(log);
-            snapshot.access.extend(trial);
-        }
+        join_all(pods.iter().map(log)).await
     }
 
     async fn log(&self, namespace: String, pod: String) -> (PodLog, Option<Trial>) {
@@ -124,10 +134,34 @@ fn secrets(facts: &Facts<'_>) -> BTreeSet<(String, String)> {
     for receiver in &s.receivers.items {
         found.insert((receiver.metadata.namespace.clone(), receiver.spec.secret_ref.name.clone()));
     }
+    for provider in s.providers.items.iter().filter(|p| p.writes_to_gitlab()) {
+        let secret = provider.spec.secret_ref.iter();
+        found.extend(secret.map(|r| (provider.metadata.namespace.clone(), r.name.clone())));
+    }
+    let from_git = facts.secrets_from_git().into_iter().take(FROM_GIT);
+    found.extend(from_git.map(|f| (f.object.namespace, f.object.name)));
     found.extend(facts.agents.iter().filter_map(Agent::secret_object).map(|o| (o.namespace, o.name)));
     found.extend(agent_secrets(facts));
+    found.extend(left_secrets(facts));
     found.retain(|(_, name)| !name.is_empty());
     found
+}
+
+/// Secrets that agentk may have left behind: they have the name that it gives, and the Receiver is gone.
+fn left_secrets(facts: &Facts<'_>) -> BTreeSet<(String, String)> {
+    let s = facts.snapshot;
+    let own = facts.gitlab_host();
+    let here = s.git_repositories.items.iter().filter(|g| own.is_some() && host(&g.spec.url) == own);
+    let has_receiver = |namespace: &str, name: &str| {
+        s.receivers.items.iter().any(|r| {
+            let mut listed = r.spec.resources.iter().map(|of| Facts::resolve(of, &r.metadata.namespace));
+            listed.any(|of| of.namespace == namespace && (of.name == name || of.name == "*"))
+        })
+    };
+    here.map(|g| (g.metadata.namespace.clone(), g.metadata.name.clone()))
+        .filter(|(namespace, name)| !has_receiver(namespace, name))
+        .map(|(namespace, name)| (namespace, format!("gitlab-receiver-{name}")))
+        .collect()
 }
 
 /// Secrets that may hold an agent's token: the one that the release names, the documented name, and those that Flux

@@ -6,6 +6,7 @@ use std::cell::RefCell;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use gitlab_agent_core::need::Need;
+use gitlab_agent_core::object::ObjectRef;
 use gitlab_agent_core::snapshot::{Observed, SecretEntry, SecretShape, Trial, Why, WhyKind, mask};
 use http::StatusCode;
 
@@ -16,20 +17,36 @@ use crate::access::{ReadClient, segment};
 /// Shorter values are too common to be masked in free text; no GitLab token is that short.
 const SHORTEST: usize = 8;
 
-/// Knows the values that were read, and the salt of this snapshot's fingerprints.
+/// Knows the values that were read, and the salt of this snapshot's fingerprints; without one no Secret is read.
 pub(super) struct Door {
-    salt: Vec<u8>,
+    salt: Option<Vec<u8>>,
     values: RefCell<Vec<String>>,
+    /// What is public of a credential, to find it among those that GitLab lists.
+    public: RefCell<Vec<(ObjectRef, Public)>>,
+}
+
+/// The part of a credential that is no secret.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Public {
+    /// A user name.
+    User(String),
+    /// A public key: its type and its base64, without comment.
+    Key(String),
+}
+
+impl Public {
+    /// The public key in a line as OpenSSH writes it.
+    pub(super) fn key(line: &str) -> Option<Self> {
+        let mut words = line.split_whitespace();
+        Some(Self::Key(format!("{} {}", words.next()?, words.next()?)))
+    }
 }
 
 impl Door {
     pub(super) fn new() -> Self {
         let mut salt = [0; 32];
-        // Without random numbers every fingerprint is as good as the value's own digest: then better none equal.
-        if getrandom::fill(&mut salt).is_err() {
-            salt = [0; 32];
-        }
-        Self { salt: salt.to_vec(), values: RefCell::default() }
+        let salt = getrandom::fill(&mut salt).is_ok().then(|| salt.to_vec());
+        Self { salt, values: RefCell::default(), public: RefCell::default() }
     }
 
     fn remember(&self, values: Vec<Vec<u8>>) {
@@ -43,6 +60,29 @@ impl Door {
                 known.push(text);
             }
         }
+    }
+
+    /// Keeps what is public of a Secret for Git.
+    fn note(&self, secret: &ObjectRef, shape: &SecretShape, values: &[Vec<u8>]) {
+        for (key, value) in shape.keys.keys().zip(values) {
+            let text = String::from_utf8_lossy(value);
+            let public = match key.as_str() {
+                "username" => Some(Public::User(text.trim().to_owned())),
+                "identity.pub" => Public::key(&text),
+                _ => None,
+            };
+            self.public.borrow_mut().extend(public.map(|public| (secret.clone(), public)));
+        }
+    }
+
+    /// The Secrets that hold the credential with this public part.
+    pub(super) fn holders(&self, of: &Public) -> Vec<ObjectRef> {
+        self.public
+            .borrow()
+            .iter()
+            .filter(|(_, public)| public == of)
+            .map(|(secret, _)| secret.clone())
+            .collect()
     }
 
     /// Masks every value that was read, also in base64 and URL encoding.
@@ -65,11 +105,17 @@ pub(super) async fn read_secret(
 ) -> (SecretEntry, Option<Trial>) {
     let asked = format!("get secret {namespace}/{name}");
     let needed = permission(Need::Secrets.row(), Some(&namespace));
+    let Some(salt) = &door.salt else {
+        let text = "this machine gives no random numbers, and a fingerprint without them could be guessed";
+        let shape = Observed::Unknown(Why::new(WhyKind::Unreadable, asked, text));
+        return (SecretEntry { namespace, name, shape }, None);
+    };
     let path = format!("/api/v1/namespaces/{}/secrets/{}", segment(&namespace), segment(&name));
     let (shape, allowed) = match client.get(&path, JSON, &asked).await {
         Ok(answer) if answer.status == StatusCode::NOT_FOUND => (Observed::Known(None), Some(true)),
-        Ok(answer) => match SecretShape::read(&answer.body, &door.salt) {
+        Ok(answer) => match SecretShape::read(&answer.body, salt) {
             Ok((shape, values)) => {
+                door.note(&ObjectRef::new("Secret", &namespace, &name), &shape, &values);
                 door.remember(values);
                 (Observed::Known(Some(shape)), Some(true))
             }
@@ -103,7 +149,26 @@ mod tests {
     }
 
     #[test]
+    fn a_credential_is_found_by_what_is_public_of_it() {
+        let door = Door::new();
+        let json = br#"{"metadata": {"name": "s", "namespace": "n"}, "data": {"identity.pub": "c3NoLWVkMjU1MTkgQUFBQSBmbHV4QGhvc3QK",
+            "password": "cDRzc3cwcmQ=", "username": "Z2l0bGFiK2RlcGxveS10b2tlbi0x"}}"#;
+        let (shape, values) =
+            SecretShape::read(json, door.salt.as_deref().expect("random numbers")).expect("a Secret");
+        let secret = ObjectRef::new("Secret", "n", "s");
+        door.note(&secret, &shape, &values);
+        let user = Public::User("gitlab+deploy-token-1".to_owned());
+        let key = Public::key("ssh-ed25519 AAAA another comment").expect("a key");
+        for public in [user, key] {
+            assert_eq!(door.holders(&public), std::slice::from_ref(&secret), "{public:?}");
+        }
+        assert!(door.holders(&Public::User("p4ssw0rd".to_owned())).is_empty());
+    }
+
+    #[test]
     fn salts_differ() {
-        assert_ne!(Door::new().salt, Door::new().salt);
+        let salt = Door::new().salt;
+        assert!(salt.as_ref().is_some_and(|salt| salt.len() == 32));
+        assert_ne!(salt, Door::new().salt);
     }
 }

@@ -137,6 +137,7 @@ async fn follow_pods(stage: &Stage, pods: &mut Vec<Pod>) -> Result<()> {
         if running.iter().any(|object| object["metadata"]["uid"] == pod.uid.as_str()) {
             kept.push(pod);
         } else {
+            stage.gitlab.disconnect(&pod.namespace, &pod.name);
             lease::release(&pod).await;
         }
     }

@@ -55,6 +55,8 @@ pub(super) struct Pod {
     /// The generation of each GitRepository, by UID, at which its Receiver was made.
     pub(super) applied: HashMap<String, i64>,
     pub(super) looked_at_sources: Option<Instant>,
+    /// Tag of the image.
+    version: String,
     token: String,
     state: State,
 }
@@ -85,6 +87,7 @@ impl Pod {
             waits_for_lease: false,
             applied: HashMap::new(),
             looked_at_sources: None,
+            version: version_of(object),
             token: String::new(),
             state,
         };
@@ -106,8 +109,18 @@ impl Pod {
         self.log.info("observability", "Observability endpoint is up", &observed);
     }
 
-    /// What kas makes of the token now.
+    /// What kas makes of the token now, and so whether it lists this pod.
     pub(super) fn sign_in(&mut self, gitlab: &GitLab, settings: &Settings) {
+        self.show_token(gitlab, settings);
+        match self.state {
+            State::Connected { agent, .. } => {
+                gitlab.connect(agent, &self.namespace, &self.name, &self.version);
+            }
+            State::Refused { .. } | State::Aborted => gitlab.disconnect(&self.namespace, &self.name),
+        }
+    }
+
+    fn show_token(&mut self, gitlab: &GitLab, settings: &Settings) {
         let answer = gitlab.agent_of(&self.token);
         match (&mut self.state, answer) {
             (State::Aborted, _) => {}
@@ -125,6 +138,7 @@ impl Pod {
                 self.state = State::Connected { agent, refused_since: None };
                 if first {
                     self.say_started(agent);
+                    self.flux = self.flux && !gitlab.has_flux_off(agent);
                 }
             }
             (State::Refused { next, gap, .. }, None) if Instant::now() >= *next => {
@@ -177,6 +191,11 @@ async fn read_token(api: &Api, pod: &Value) -> Result<Option<String>> {
         api.get(&format!("/api/v1/namespaces/{namespace}/secrets/{name}")).await?.unwrap_or_default();
     let Some(encoded) = secret["data"]["token"].as_str() else { return Ok(None) };
     Ok(Some(String::from_utf8_lossy(&STANDARD.decode(encoded)?).into_owned()))
+}
+
+fn version_of(pod: &Value) -> String {
+    let image = pod["spec"]["containers"][0]["image"].as_str().unwrap_or_default();
+    image.rsplit_once(':').map_or("v0.0.0", |(_, tag)| tag).to_owned()
 }
 
 async fn has_flux(api: &Api) -> bool {

@@ -4,8 +4,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, StatusCode};
+use jiff::Timestamp;
 
-use super::{GitLab, Token, TokenKind};
+use super::GitLab;
+use super::people::{Place, Role};
+use super::projects::Visibility;
+use super::state::State;
 
 /// What a request wants to do with a repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +25,13 @@ impl Want {
             Self::Write => &["api", "write_repository"],
         }
     }
+
+    fn role(self) -> Role {
+        match self {
+            Self::Read => Role::Reporter,
+            Self::Write => Role::Developer,
+        }
+    }
 }
 
 /// User name and password of Basic authentication.
@@ -31,36 +42,80 @@ pub(super) fn credentials(headers: &HeaderMap) -> Option<(String, String)> {
 }
 
 /// Lets a request through, or says with which status it is refused.
+///
+/// 401 for a token that is not active or does not go with the user name, 404 for a project that the token does not
+/// see, 403 for one that it sees and may not touch so.
 pub(super) fn admit(
     gitlab: &GitLab,
     headers: &HeaderMap,
     project: &str,
     want: Want,
 ) -> Result<(), StatusCode> {
-    let public = gitlab.is_public(project);
-    if public == Some(true) && want == Want::Read {
-        return Ok(());
+    let state = &mut *gitlab.state();
+    let visibility = state.project_by_path(project).map(|project| project.visibility);
+    let open = visibility == Some(Visibility::Public) && want == Want::Read;
+    let Some((user, password)) = credentials(headers) else {
+        return if open { Ok(()) } else { Err(StatusCode::UNAUTHORIZED) };
+    };
+    // Credentials that are shown are judged, also where none are needed.
+    let opened = deploy_token(state, &user, &password, project, want)
+        .or_else(|| access_token(state, &user, &password, project, want));
+    match opened {
+        None => Err(StatusCode::UNAUTHORIZED),
+        Some(_) if open => Ok(()),
+        Some(opened) => opened,
     }
-    let (user, password) = credentials(headers).ok_or(StatusCode::UNAUTHORIZED)?;
-    let token = accepted(gitlab, &user, &password).ok_or(StatusCode::UNAUTHORIZED)?;
-    let outside = matches!(&token.kind, TokenKind::Deploy { project: only, .. } if only != project);
-    if public.is_none() || outside {
-        return Err(StatusCode::NOT_FOUND);
-    }
-    if token.has_scope(want.scopes()) { Ok(()) } else { Err(StatusCode::FORBIDDEN) }
 }
 
-/// The active token that these credentials name; agent tokens open no repository.
-fn accepted(gitlab: &GitLab, user: &str, password: &str) -> Option<Token> {
-    let token = gitlab.token(password).filter(|token| token.active)?;
-    let fits = match &token.kind {
-        TokenKind::Agent { .. } => false,
-        TokenKind::Access => !user.is_empty(),
-        TokenKind::Deploy { username, .. } => username == user,
+/// What a deploy token opens; nothing when the credentials name no active one.
+fn deploy_token(
+    state: &mut State,
+    user: &str,
+    password: &str,
+    project: &str,
+    want: Want,
+) -> Option<Result<(), StatusCode>> {
+    let fits = |token: &&mut super::deploy_tokens::DeployToken| {
+        token.is_active() && token.value == password && token.username == user
     };
-    if !fits {
+    let token = state.deploy_tokens.iter_mut().find(fits)?;
+    token.last_used = Some(Timestamp::now());
+    let (place, scopes) = (token.place, token.scopes.clone());
+    let inside = match place {
+        Place::Project(id) => state.project(id).is_some_and(|own| own.path == project),
+        Place::Group(_) => {
+            state.path_of(place).is_some_and(|group| project.starts_with(&format!("{group}/")))
+        }
+    };
+    if !inside || state.project_by_path(project).is_none() {
+        return Some(Err(StatusCode::NOT_FOUND));
+    }
+    let may = want == Want::Read && scopes.iter().any(|scope| scope == "read_repository");
+    Some(if may { Ok(()) } else { Err(StatusCode::FORBIDDEN) })
+}
+
+/// What an access token opens, with any user name; nothing when the credentials name no active one.
+fn access_token(
+    state: &mut State,
+    user: &str,
+    password: &str,
+    project: &str,
+    want: Want,
+) -> Option<Result<(), StatusCode>> {
+    let fits = |token: &&mut super::access_tokens::AccessToken| {
+        token.is_active() && token.value == password && !user.is_empty()
+    };
+    let token = state.access_tokens.iter_mut().find(fits)?;
+    token.last_used = Some(Timestamp::now());
+    let token = token.clone();
+    if state.user(token.user).is_none_or(|user| user.blocked) {
         return None;
     }
-    let _ = gitlab.change_token(password, |token| token.last_used = Some(jiff::Timestamp::now()));
-    Some(token)
+    let Some(found) = state.project_by_path(project) else { return Some(Err(StatusCode::NOT_FOUND)) };
+    if !state.sees(Some(token.user), found) {
+        return Some(Err(StatusCode::NOT_FOUND));
+    }
+    let role = state.role(token.user, Place::Project(found.id));
+    let may = token.has_scope(want.scopes()) && role >= Some(want.role());
+    Some(if may { Ok(()) } else { Err(StatusCode::FORBIDDEN) })
 }

@@ -49,6 +49,9 @@ fn refusal(status: StatusCode) -> WholeResponse {
 }
 
 async fn backend(gitlab: &GitLab, request: &WholeRequest) -> Result<WholeResponse> {
+    let root = gitlab.settings().relative_root;
+    let path = request.uri().path();
+    let path = path.strip_prefix(&root).unwrap_or(path);
     let header =
         |name: HeaderName| request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or("");
     let mut command = Command::new("git");
@@ -60,7 +63,7 @@ async fn backend(gitlab: &GitLab, request: &WholeRequest) -> Result<WholeRespons
         .env("GIT_HTTP_EXPORT_ALL", "1")
         .env("REMOTE_USER", "world")
         .env("REQUEST_METHOD", request.method().as_str())
-        .env("PATH_INFO", request.uri().path())
+        .env("PATH_INFO", path)
         .env("QUERY_STRING", request.uri().query().unwrap_or(""))
         .env("CONTENT_TYPE", header(CONTENT_TYPE))
         .env("CONTENT_LENGTH", request.body().len().to_string())

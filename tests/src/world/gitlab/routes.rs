@@ -6,13 +6,17 @@ use http_body_util::Full;
 use hyper::body::Bytes;
 
 use super::server::{WholeRequest, WholeResponse};
-use super::{GitLab, charts, git_http};
+use super::{GitLab, api, charts, git_http, graphql};
 
 /// Which part of GitLab a path belongs to.
 #[derive(Debug, PartialEq, Eq)]
 enum Route<'a> {
     /// A file of the Helm chart repository.
     Chart { file: &'a str },
+    /// The REST API, version 4: what follows `/api/v4`.
+    Api { path: &'a str },
+    /// The GraphQL API.
+    GraphQl,
     /// Git's smart HTTP protocol.
     Git { project: &'a str, service: &'a str },
 }
@@ -21,14 +25,32 @@ fn route<'a>(method: &Method, path: &'a str) -> Option<Route<'a>> {
     if let Some(file) = path.strip_prefix("/charts/") {
         return (method == Method::GET).then_some(Route::Chart { file });
     }
+    if let Some(path) = path.strip_prefix("/api/v4") {
+        return path.starts_with('/').then_some(Route::Api { path });
+    }
+    if path == "/api/graphql" {
+        return (method == Method::POST).then_some(Route::GraphQl);
+    }
     let (project, service) = path.strip_prefix('/')?.split_once(".git/")?;
     Some(Route::Git { project, service })
 }
 
 /// Answers one request.
 pub(super) async fn answer(gitlab: &GitLab, request: WholeRequest) -> WholeResponse {
-    match route(request.method(), request.uri().path()) {
+    let settings = gitlab.settings();
+    let path = if settings.proxy_decodes_paths {
+        request.uri().path().replace("%2F", "/").replace("%2f", "/")
+    } else {
+        request.uri().path().to_owned()
+    };
+    // Below a relative root nothing else is GitLab's.
+    let Some(path) = path.strip_prefix(&settings.relative_root) else {
+        return plain(StatusCode::NOT_FOUND, "404 Not Found\n");
+    };
+    match route(request.method(), path) {
         Some(Route::Chart { file }) => charts::answer(&gitlab.chart_root(), file),
+        Some(Route::Api { path }) => api::answer(gitlab, &request, path),
+        Some(Route::GraphQl) => graphql::answer(gitlab, &request),
         Some(Route::Git { project, service }) => git_http::answer(gitlab, &request, project, service).await,
         None => plain(StatusCode::NOT_FOUND, "404 Not Found\n"),
     }
@@ -49,6 +71,14 @@ pub(super) fn plain(status: StatusCode, text: &'static str) -> WholeResponse {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn both_apis_are_found() {
+        let found = route(&Method::PUT, "/api/v4/projects/1");
+        assert_eq!(found, Some(Route::Api { path: "/projects/1" }));
+        assert_eq!(route(&Method::POST, "/api/graphql"), Some(Route::GraphQl));
+        assert_eq!(route(&Method::GET, "/api/v40"), None);
+    }
 
     #[test]
     fn paths_find_their_part_of_gitlab() {

@@ -1,4 +1,4 @@
-//! HTTPS in front of the played GitLab: TLS, HTTP/1.1, and the list of requests seen.
+//! HTTPS in front of the played GitLab: TLS, HTTP/1.1, the list of requests seen, and planned faults.
 
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -14,8 +14,9 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::TlsAcceptor;
 
-use super::basic_auth::credentials;
-use super::{GitLab, SeenRequest, routes};
+use super::faults::Fault;
+use super::wire::Wire;
+use super::{GitLab, requests, routes};
 use crate::world::pki::Identity;
 
 /// A request with its whole body: what goes over this wire is small.
@@ -44,7 +45,7 @@ pub(super) fn serve(
     Ok(())
 }
 
-fn tls_config(identity: &Identity) -> Result<ServerConfig> {
+pub(super) fn tls_config(identity: &Identity) -> Result<ServerConfig> {
     let certificate = CertificateDer::from_pem_slice(identity.certificate.as_bytes())?;
     let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes())?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -62,17 +63,52 @@ async fn connection(gitlab: GitLab, tls: TlsAcceptor, stream: tokio::net::TcpStr
     let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
 
-async fn answer(gitlab: GitLab, request: Request<Incoming>) -> Result<WholeResponse, hyper::Error> {
+/// The connection ends without an answer.
+#[derive(Debug)]
+struct HungUp;
+
+impl std::fmt::Display for HungUp {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("hung up, as planned")
+    }
+}
+
+impl std::error::Error for HungUp {}
+
+async fn answer(gitlab: GitLab, request: Request<Incoming>) -> Result<Response<Wire>, HungUp> {
     let (head, body) = request.into_parts();
-    let body = body.collect().await?.to_bytes();
-    let mut seen = SeenRequest {
-        method: head.method.to_string(),
-        path: head.uri.path_and_query().map_or_else(String::new, ToString::to_string),
-        status: 0,
-        user: credentials(&head.headers).map(|(user, _)| user),
+    let body = body.collect().await.map_err(|_| HungUp)?.to_bytes();
+    let (at, fault) = {
+        let state = &mut *gitlab.state();
+        let entry = requests::entry(state, &head);
+        state.requests.push(entry);
+        (state.requests.len() - 1, state.faults.take(&head.method, head.uri.path()))
     };
-    let response = routes::answer(&gitlab, Request::from_parts(head, body)).await;
-    seen.status = response.status().as_u16();
-    gitlab.state().requests.push(seen);
-    Ok(response)
+    let note = |status: u16| {
+        if let Some(entry) = gitlab.state().requests.get_mut(at) {
+            entry.status = status;
+        }
+    };
+    match &fault {
+        Some(Fault::Reset) => return Err(HungUp),
+        Some(Fault::Stall) => return std::future::pending().await,
+        Some(Fault::Delay(time)) => tokio::time::sleep(*time).await,
+        _ => {}
+    }
+    let response = match fault.as_ref().and_then(Fault::instead) {
+        Some(instead) => instead,
+        None => routes::answer(&gitlab, Request::from_parts(head, body)).await,
+    };
+    let status = response.status().as_u16();
+    let (parts, body) = response.into_parts();
+    let body = match fault {
+        Some(Fault::LostAnswer) => return Err(HungUp),
+        Some(Fault::StalledAnswer) => return std::future::pending().await,
+        Some(Fault::Truncated) => Wire::truncated(body).await,
+        Some(Fault::Garbage) => Wire::garbage(),
+        Some(Fault::Oversize(bytes)) => Wire::flood(body, bytes).await,
+        _ => Wire::whole(body),
+    };
+    note(status);
+    Ok(Response::from_parts(parts, body))
 }

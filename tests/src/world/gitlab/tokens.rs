@@ -1,30 +1,31 @@
-//! Tokens of the played GitLab and what they open.
+//! All tokens under one view: by value, whatever kind they are of.
 
+use anyhow::{Result, bail};
 use jiff::Timestamp;
+
+use super::GitLab;
 
 /// What a token is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TokenKind {
     /// Signs agentk in.
     Agent {
-        /// The agent's id.
+        /// The agent's number.
         agent: u64,
     },
     /// A personal, project or group access token: any user name goes with it.
     Access,
-    /// A deploy token: it has a user name of its own, and one project.
+    /// A deploy token: it has a user name of its own.
     Deploy {
         /// The user name that goes with it.
         username: String,
-        /// The only project that it opens.
-        project: String,
     },
 }
 
-/// One token.
+/// What every token has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Token {
-    /// Number in the order of making.
+    /// Number among its kind.
     pub id: u64,
     /// What it is for.
     pub kind: TokenKind,
@@ -32,7 +33,7 @@ pub struct Token {
     pub value: String,
     /// What it may do.
     pub scopes: Vec<String>,
-    /// False once revoked.
+    /// Neither revoked nor expired.
     pub active: bool,
     /// When it was made.
     pub created: Timestamp,
@@ -40,22 +41,72 @@ pub struct Token {
     pub last_used: Option<Timestamp>,
 }
 
-impl Token {
-    /// An active token.
-    pub fn new(kind: TokenKind, value: &str, scopes: &[&str]) -> Self {
-        Self {
-            id: 0,
-            kind,
-            value: value.to_owned(),
-            scopes: scopes.iter().map(|scope| (*scope).to_owned()).collect(),
-            active: true,
-            created: Timestamp::now(),
-            last_used: None,
-        }
+impl GitLab {
+    /// All tokens there are.
+    pub fn tokens(&self) -> Vec<Token> {
+        let state = self.state();
+        let agent = state.agent_tokens.iter().map(|token| Token {
+            id: token.id,
+            kind: TokenKind::Agent { agent: token.agent },
+            value: token.value.clone(),
+            scopes: Vec::new(),
+            active: !token.revoked,
+            created: token.created,
+            last_used: token.last_used,
+        });
+        let access = state.access_tokens.iter().map(|token| Token {
+            id: token.id,
+            kind: TokenKind::Access,
+            value: token.value.clone(),
+            scopes: token.scopes.clone(),
+            active: token.is_active(),
+            created: token.created,
+            last_used: token.last_used,
+        });
+        let deploy = state.deploy_tokens.iter().map(|token| Token {
+            id: token.id,
+            kind: TokenKind::Deploy { username: token.username.clone() },
+            value: token.value.clone(),
+            scopes: token.scopes.clone(),
+            active: token.is_active(),
+            created: token.created,
+            last_used: token.last_used,
+        });
+        agent.chain(access).chain(deploy).collect()
     }
 
-    /// Whether one of these scopes was given.
-    pub(crate) fn has_scope(&self, any_of: &[&str]) -> bool {
-        self.scopes.iter().any(|scope| any_of.contains(&scope.as_str()))
+    /// The token of this value, active or not.
+    pub fn token(&self, value: &str) -> Option<Token> {
+        self.tokens().into_iter().find(|token| token.value == value)
+    }
+
+    /// Makes a token refused from now on.
+    ///
+    /// # Errors
+    /// There is no such token.
+    pub fn revoke(&self, value: &str) -> Result<()> {
+        self.set_revoked(value, true)
+    }
+
+    /// Makes a revoked token valid again: what no GitLab does, and saves a test from starting anew.
+    ///
+    /// # Errors
+    /// There is no such token.
+    pub fn restore(&self, value: &str) -> Result<()> {
+        self.set_revoked(value, false)
+    }
+
+    fn set_revoked(&self, value: &str, revoked: bool) -> Result<()> {
+        let state = &mut *self.state();
+        let agent = state.agent_tokens.iter_mut().map(|token| (&token.value, &mut token.revoked));
+        let access = state.access_tokens.iter_mut().map(|token| (&token.value, &mut token.revoked));
+        let deploy = state.deploy_tokens.iter_mut().map(|token| (&token.value, &mut token.revoked));
+        for (known, slot) in agent.chain(access).chain(deploy) {
+            if known == value {
+                *slot = revoked;
+                return Ok(());
+            }
+        }
+        bail!("no such token")
     }
 }

@@ -1,225 +1,19 @@
 //! `reconcile-now` in the test world: every way in which a chain moves or stands, with the words and the exit code that
 //! a person gets. A run that waits past what is known would meet its own deadline, which none of these expects.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{Ipv4Addr, TcpListener};
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Stdio};
-use std::time::Duration;
+mod app;
+mod webhook;
+
+use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, ensure};
-use gitlab_agent_tests::programs::{Ran, command, run};
+use gitlab_agent_tests::programs::{Ran, run};
 use gitlab_agent_tests::world::World;
-use gitlab_agent_tests::world::git::{Files, Repository};
-use gitlab_agent_tests::world::gitlab::AGENT_PROJECT;
-use gitlab_agent_tests::world::wait::{wait_until, yes};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-const SOON: Duration = Duration::from_secs(90);
-
-fn prepared(kubeconfig: &Path, args: &[&str]) -> Command {
-    let mut command = command("reconcile_now");
-    command.args(["-o", "json", "--timeout", "4m"]).args(args).env("KUBECONFIG", kubeconfig);
-    command
-}
-
-/// `reconcile-now -o json` to its end.
-fn reconcile(world: &World, args: &[&str]) -> Ran {
-    run(&mut prepared(&world.kubeconfig(), args))
-}
-
-/// The events of a run.
-fn events(ran: &Ran) -> Vec<Value> {
-    ran.out.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
-}
-
-/// `kind/name state` of each hop, from the summary.
-fn ends(ran: &Ran) -> Result<Vec<String>> {
-    let events = events(ran);
-    let last =
-        events.last().filter(|e| e["event"] == "summary").with_context(|| format!("no summary: {ran:?}"))?;
-    ensure!(last["exitCode"] == ran.code, "{ran:?}");
-    let text = |v: &Value| v.as_str().unwrap_or("?").to_owned();
-    let end = |h: &Value| {
-        format!("{}/{} {}", text(&h["object"]["kind"]), text(&h["object"]["name"]), text(&h["state"]))
-    };
-    Ok(last["hops"].as_array().into_iter().flatten().map(end).collect())
-}
-
-/// A run that is watched while it goes on.
-struct Running {
-    child: Child,
-    lines: BufReader<ChildStdout>,
-    seen: String,
-}
-
-impl Running {
-    fn start(world: &World, args: &[&str]) -> Result<Self> {
-        let mut child =
-            prepared(&world.kubeconfig(), args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
-        let lines = BufReader::new(child.stdout.take().context("no way to read")?);
-        Ok(Self { child, lines, seen: String::new() })
-    }
-
-    /// Reads until an event of this name comes for this kind.
-    fn until(&mut self, event: &str, kind: &str) -> Result<()> {
-        loop {
-            let from = self.seen.len();
-            ensure!(
-                self.lines.read_line(&mut self.seen)? > 0,
-                "it ended before {event} {kind}: {}",
-                self.seen
-            );
-            let Ok(line) = serde_json::from_str::<Value>(&self.seen[from..]) else { continue };
-            if line["event"] == event && line["object"]["kind"] == kind {
-                return Ok(());
-            }
-        }
-    }
-
-    fn interrupt(&self) -> Result<()> {
-        let status = Command::new("kill").args(["-INT", &self.child.id().to_string()]).status()?;
-        ensure!(status.success(), "kill");
-        Ok(())
-    }
-
-    fn end(mut self) -> Result<Ran> {
-        self.lines.read_to_string(&mut self.seen)?;
-        let output = self.child.wait_with_output()?;
-        let err = String::from_utf8_lossy(&output.stderr).into_owned();
-        Ok(Ran { code: output.status.code().unwrap_or(-1), out: self.seen, err })
-    }
-}
-
-/// A project of its own with a credential, a source and a Kustomization, all of the same name in flux-system.
-struct App<'w> {
-    world: &'w World,
-    name: String,
-    token: String,
-    git: std::sync::Arc<Repository>,
-}
-
-fn config_map(name: &str, text: &str) -> String {
-    format!(
-        "apiVersion: v1\nkind: ConfigMap\nmetadata: {{ name: {name}, namespace: default }}\ndata: {{ said: {text} }}\n"
-    )
-}
-
-fn kustomization(name: &str, source: &str, more: &str) -> String {
-    format!(
-        "---\napiVersion: kustomize.toolkit.fluxcd.io/v1\nkind: Kustomization\n\
-         metadata: {{ name: {name}, namespace: flux-system, labels: {{ app: {source} }} }}\n\
-         spec:\n  interval: 1h\n  prune: true\n  path: ./deploy\n  sourceRef: {{ kind: GitRepository, name: {source} }}\n{more}"
-    )
-}
-
-impl<'w> App<'w> {
-    fn new(world: &'w World, name: &str) -> Result<Self> {
-        Self::with(world, name, "")
-    }
-
-    fn with(world: &'w World, name: &str, more: &str) -> Result<Self> {
-        let git = world.new_project(&format!("shop/{name}"))?;
-        git.commit_silently(|files| files.write("deploy/said.yaml", &config_map(name, "first")), "First")?;
-        let token = world.gitlab().new_access_token(&["read_repository"])?;
-        let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": "flux-system"},
-            "stringData": {"username": "git", "password": token, "ca.crt": world.gitlab().ca_pem()}});
-        let source = format!(
-            "---\napiVersion: source.toolkit.fluxcd.io/v1\nkind: GitRepository\n\
-             metadata: {{ name: {name}, namespace: flux-system, labels: {{ app: {name} }} }}\n\
-             spec: {{ interval: 1h, url: '{}', ref: {{ branch: main }}, secretRef: {{ name: {name} }} }}\n",
-            world.gitlab().project_url(&format!("shop/{name}"))
-        );
-        world.apply(&secret.to_string())?;
-        world.apply(&source)?;
-        world.apply(&kustomization(name, name, more))?;
-        let app = Self { world, name: name.to_owned(), token, git };
-        app.is_ready("kustomization", name)?;
-        Ok(app)
-    }
-
-    fn is_ready(&self, kind: &str, name: &str) -> Result<()> {
-        let wait = format!("{kind}/{name}");
-        self.world
-            .kubectl(&["wait", "-n", "flux-system", "--for=condition=Ready", "--timeout=90s", &wait])
-            .map(drop)
-    }
-
-    fn commit(&self, change: impl FnOnce(&Files<'_>) -> Result<()>) -> Result<String> {
-        self.git.commit_silently(change, "Change")
-    }
-
-    fn patch(&self, kind: &str, patch: &str) -> Result<()> {
-        let args = ["patch", "-n", "flux-system", kind, &self.name, "--type=merge", "-p", patch];
-        self.world.kubectl(&args).map(drop)
-    }
-
-    fn object(&self, kind: &str) -> Result<Value> {
-        let text = self.world.kubectl(&[
-            "get",
-            "-n",
-            "flux-system",
-            kind,
-            &self.name,
-            "-o",
-            "json",
-            "--show-managed-fields",
-        ])?;
-        Ok(serde_json::from_str(&text)?)
-    }
-
-    fn source(&self) -> String {
-        format!("gitrepository/{}", self.name)
-    }
-
-    fn ks(&self) -> String {
-        format!("kustomization/{}", self.name)
-    }
-}
-
-fn request_of(object: &Value) -> &Value {
-    &object["metadata"]["annotations"]["reconcile.fluxcd.io/requestedAt"]
-}
-
-/// Takes a controller away: its process, and its pods. Brings both back when dropped.
-struct Stopped<'w> {
-    world: &'w World,
-    name: &'static str,
-    scaled: bool,
-}
-
-impl<'w> Stopped<'w> {
-    /// Only the process: the pods look fine, as with one that hangs.
-    fn silent(world: &'w World, name: &'static str) -> Result<Self> {
-        world.stop(name)?;
-        Ok(Self { world, name, scaled: false })
-    }
-
-    fn gone(world: &'w World, name: &'static str) -> Result<Self> {
-        let mut stopped = Self::silent(world, name)?;
-        stopped.scaled = true;
-        world.kubectl(&["scale", "-n", "flux-system", &format!("deployment/{name}"), "--replicas=0"])?;
-        let pods = ["get", "deployment", "-n", "flux-system", name, "-o", "jsonpath={.status.readyReplicas}"];
-        world.wait_kubectl(&pods, "", SOON)?;
-        Ok(stopped)
-    }
-
-    fn back(&self) -> Result<()> {
-        self.world.start_component(self.name)?;
-        if self.scaled {
-            let deployment = format!("deployment/{}", self.name);
-            self.world.kubectl(&["scale", "-n", "flux-system", &deployment, "--replicas=1"])?;
-            self.world.kubectl(&["rollout", "status", "-n", "flux-system", &deployment, "--timeout=90s"])?;
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Stopped<'_> {
-    fn drop(&mut self) {
-        let _ = self.back();
-    }
-}
+use app::{
+    App, Running, SOON, Stopped, config_map, ends, events, kustomization, prepared, reconcile, request_of,
+};
 
 #[test]
 fn a_commit_is_pushed_through_to_what_runs() -> Result<()> {
@@ -324,6 +118,57 @@ fn what_does_not_get_healthy_is_said_when_flux_says_it() -> Result<()> {
         assert_eq!(ends(&ran)?, ["GitRepository/unwell done", "Kustomization/unwell failed"]);
         ensure!(ran.code == 1 && ran.out.contains("HealthCheckFailed"), "{ran:?}");
         ensure!(ran.out.contains("Running health checks"), "the phase is shown: {ran:?}");
+        Ok(())
+    })
+}
+
+/// A Deployment whose pods have this fate.
+fn deployment(name: &str, fate: &str) -> String {
+    let annotation = if fate.is_empty() { "world.test/none" } else { "world.test/fate" };
+    format!(
+        "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{ name: {name}, namespace: default }}\nspec:\n  replicas: 2\n  \
+         selector: {{ matchLabels: {{ app: {name} }} }}\n  template:\n    metadata:\n      labels: {{ app: {name} }}\n      \
+         annotations: {{ {annotation}: '{fate}' }}\n    spec: {{ containers: [{{ name: c, image: nginx }}] }}\n"
+    )
+}
+
+/// What the summary says of the pods of the last hop.
+fn pods_of(ran: &Ran) -> Result<Value> {
+    let events = events(ran);
+    let hops = events.last().and_then(|summary| summary["hops"].as_array());
+    Ok(hops.and_then(|hops| hops.last()).with_context(|| format!("no hops: {ran:?}"))?["pods"].clone())
+}
+
+#[test]
+fn the_whole_time_ends_when_the_pods_run() -> Result<()> {
+    World::with(|world| {
+        let app = App::new(world, "deployed")?;
+        app.commit(|files| files.write("deploy/web.yaml", &deployment("deployed", "")))?;
+        let ran = reconcile(world, &["shop/deployed"]);
+        let pods = pods_of(&ran)?;
+        ensure!(ran.code == 0 && pods["state"] == "running", "{ran:?}");
+        let after = pods["seconds"].as_f64().context("seconds")?;
+        let whole = events(&ran).last().and_then(|summary| summary["seconds"].as_f64()).context("seconds")?;
+        ensure!(after > 0.0 && whole >= after, "{after} of {whole}: {ran:?}");
+        // Flux does not wait for them, and calls it done.
+        app.commit(|files| files.write("deploy/web.yaml", &deployment("deployed", "image-pull")))?;
+        let ran = reconcile(world, &["shop/deployed"]);
+        assert_eq!(ends(&ran)?, ["GitRepository/deployed done", "Kustomization/deployed done"]);
+        let pods = pods_of(&ran)?;
+        let text = pods["text"].as_str().unwrap_or_default();
+        ensure!(ran.code == 1 && pods["state"] == "broken", "{ran:?}");
+        ensure!(
+            text.starts_with("Deployment default/deployed, Pod default/")
+                && text.contains("ImagePullBackOff"),
+            "{text}"
+        );
+        ensure!(ran.out.contains(r#""event":"deploying""#), "{ran:?}");
+        // Who may not see them is told so; what was asked for is done.
+        let kubeconfig = webhook::pusher(world)?;
+        let ran = run(&mut prepared(&kubeconfig, &["shop/deployed"]));
+        let pods = pods_of(&ran)?;
+        ensure!(ran.code == 0 && pods["state"] == "unknown", "{ran:?}");
+        ensure!(pods["text"].as_str().is_some_and(|t| t.contains("deployments.apps")), "{ran:?}");
         Ok(())
     })
 }
@@ -566,144 +411,4 @@ fn ctrl_c_leaves_nothing_but_annotations() -> Result<()> {
         assert_eq!(before, after);
         Ok(())
     })
-}
-
-/// A Receiver of its own type for a source, with a token that must never be shown.
-fn receiver(world: &World, app: &App<'_>, kind: &str) -> Result<String> {
-    let name = format!("{}-{kind}", app.name);
-    let token = format!("hidden-{name}");
-    let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": "flux-system"},
-        "stringData": {"token": token}});
-    let receiver = json!({"apiVersion": "notification.toolkit.fluxcd.io/v1", "kind": "Receiver",
-        "metadata": {"name": name, "namespace": "flux-system"},
-        "spec": {"type": kind, "events": ["Push Hook"], "secretRef": {"name": name},
-            "resources": [{"kind": "GitRepository", "name": app.name}]}});
-    world.apply(&secret.to_string())?;
-    world.apply(&receiver.to_string())?;
-    app.is_ready("receiver", &name)?;
-    Ok(name)
-}
-
-#[test]
-fn the_way_of_a_push_event_is_proved() -> Result<()> {
-    World::with(|world| {
-        let base = world.webhook_url();
-        let args = [AGENT_PROJECT, "--through-webhook", "--webhook-url", &base];
-        let ran = reconcile(world, &args);
-        ensure!(ran.code == 0 && ran.out.contains("took the push event: 200"), "{ran:?}");
-        ensure!(
-            ran.out.contains("notification-controller annotated GitRepository flux-system/flux-system"),
-            "{ran:?}"
-        );
-
-        let app = App::new(world, "hooked")?;
-        let made =
-            ["get", "receiver", "-n", "flux-system", "gitlab-hooked", "-o", "jsonpath={.metadata.name}"];
-        world.wait_kubectl(&made, "gitlab-hooked", SOON)?;
-        app.is_ready("receiver", "gitlab-hooked")?;
-        world.kubectl(&["delete", "receiver", "-n", "flux-system", "gitlab-hooked"])?;
-        let hook = |more: &[&str]| {
-            reconcile(
-                world,
-                &[&["shop/hooked", "--through-webhook", "-v", "--webhook-url", &base], more].concat(),
-            )
-        };
-        let ran = hook(&[]);
-        ensure!(ran.code == 1 && ran.out.contains("no Receiver triggers it"), "{ran:?}");
-        for kind in ["generic", "gitlab", "generic-hmac"] {
-            let name = receiver(world, &app, kind)?;
-            let ran = hook(&[]);
-            ensure!(
-                ran.code == 0 && ran.out.contains(&format!("({kind}) took the push event")),
-                "{kind} {ran:?}"
-            );
-            let shown = format!("{}{}", ran.out, ran.err);
-            let path = world.kubectl(&[
-                "get",
-                "receiver",
-                "-n",
-                "flux-system",
-                &name,
-                "-o",
-                "jsonpath={.status.webhookPath}",
-            ])?;
-            ensure!(!shown.contains("hidden-") && path.len() > 20 && !shown.contains(&path), "{shown}");
-            if kind != "generic-hmac" {
-                world.kubectl(&["delete", "receiver", "-n", "flux-system", &name])?;
-            }
-        }
-        let ran = reconcile(
-            world,
-            &["shop/hooked", "--through-webhook", "--webhook-url", &format!("{base}/elsewhere")],
-        );
-        ensure!(ran.code == 1 && ran.out.contains("does not know the path"), "{ran:?}");
-        let ran =
-            reconcile(world, &["shop/hooked", "--through-webhook", "--webhook-url", "http://127.0.0.1:9"]);
-        ensure!(ran.code == 1 && ran.out.contains("nobody answers at http://127.0.0.1:9"), "{ran:?}");
-        broken_receivers(world, &app, &hook)
-    })
-}
-
-/// A webhook that takes one request and answers it so.
-fn answering(status: &'static str) -> Result<String> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    let url = format!("http://{}", listener.local_addr()?);
-    std::thread::spawn(move || {
-        let (mut stream, _) = listener.accept()?;
-        let mut asked = BufReader::new(stream.try_clone()?);
-        let mut line = String::new();
-        while asked.read_line(&mut line)? > 2 {
-            line.clear();
-        }
-        write!(stream, "HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
-    });
-    Ok(url)
-}
-
-#[test]
-fn what_the_webhook_refuses_is_told_apart() -> Result<()> {
-    World::with(|world| {
-        for (status, words) in [
-            ("400 Bad Request", "refuses the signature"),
-            ("404 Not Found", "does not know the path"),
-            ("503 Service Unavailable", "does not take events"),
-            ("500 Internal Server Error", "the webhook answered 500"),
-            ("200 OK", "did not annotate the source"),
-        ] {
-            let url = answering(status)?;
-            let ran = reconcile(world, &[AGENT_PROJECT, "--through-webhook", "--webhook-url", &url]);
-            ensure!(ran.code == 1 && ran.out.contains(words), "{status} {ran:?}");
-        }
-        Ok(())
-    })
-}
-
-fn broken_receivers(world: &World, app: &App<'_>, hook: &dyn Fn(&[&str]) -> Ran) -> Result<()> {
-    let patch = |kind: &str, patch: &str| {
-        let args = ["patch", "-n", "flux-system", kind, "hooked-generic-hmac", "--type=merge", "-p", patch];
-        world.kubectl(&args).map(drop)
-    };
-    patch("receiver", r#"{"spec":{"suspend":true}}"#)?;
-    let ran = hook(&[]);
-    ensure!(ran.code == 1 && ran.out.contains("is suspended: it takes no events"), "{ran:?}");
-    patch("receiver", r#"{"spec":{"suspend":false}}"#)?;
-    world.kubectl(&["delete", "secret", "-n", "flux-system", "hooked-generic-hmac"])?;
-    let ran = hook(&[]);
-    ensure!(ran.code == 1 && ran.out.contains("Secret flux-system/hooked-generic-hmac"), "{ran:?}");
-    let ask = "reconcile.fluxcd.io/requestedAt=now";
-    world.kubectl(&["annotate", "--overwrite", "-n", "flux-system", "receiver/hooked-generic-hmac", ask])?;
-    wait_until("a Receiver that is not ready", SOON, || {
-        let ran = hook(&[]);
-        Ok(yes(ran.code == 1 && ran.out.contains("Receiver flux-system/hooked-generic-hmac is not ready")))
-    })?;
-    let _ = receiver(world, app, "generic")?;
-    world.kubectl(&["delete", "receiver", "-n", "flux-system", "hooked-generic-hmac"])?;
-    // Through the API server, with nobody behind the Service.
-    let stopped = Stopped::gone(world, "notification-controller")?;
-    wait_until("a Service without endpoints", SOON, || {
-        let ran = reconcile(world, &["shop/hooked", "--through-webhook"]);
-        Ok(yes(ran.code == 1 && ran.out.contains("has no endpoints")))
-    })?;
-    drop(stopped);
-    Ok(())
 }

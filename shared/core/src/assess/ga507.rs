@@ -1,0 +1,251 @@
+//! GA507: notifications are delivered.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use super::{Check, Finding, Judgement, Remedy, Severity};
+use crate::facts::dispatch::{Dispatch, classify};
+use crate::facts::{Alert, Event, Facts, Meta, Provider, Why};
+use crate::need::Need;
+use crate::text::age;
+
+pub(super) static CHECK: Check = Check {
+    code: 507,
+    slug: "notification-not-delivered",
+    title: "notifications are delivered",
+    severity: Severity::Error,
+    needs: &[Need::Providers, Need::Alerts, Need::Events],
+    page: include_str!("../../../../docs/checks/GA507.md"),
+    judge,
+};
+
+fn judge(facts: &Facts<'_>, judgement: &mut Judgement) -> Result<(), Why> {
+    judgement.skip("there is no Alert");
+    let events = judgement.each(&facts.snapshot.dispatch_failures);
+    for alert in judgement.each(&facts.snapshot.alerts) {
+        let Some(provider) = judgement.known(facts.provider_of(alert)) else { continue };
+        judgement.examine();
+        let Some(provider) = provider else {
+            judgement.find(without_provider(alert));
+            continue;
+        };
+        if alert.spec.suspend || provider.spec.suspend {
+            continue;
+        }
+        let changed = changed_at(facts, alert, provider);
+        let mut failures: BTreeMap<Dispatch, &Event> = BTreeMap::new();
+        for event in events.iter().filter(|e| is_of(e, alert) && e.last() > changed) {
+            let Some(failure) = classify(&event.message) else { continue };
+            let newest = failures.entry(failure).or_insert(event);
+            if event.last() > newest.last() {
+                *newest = event;
+            }
+        }
+        for (failure, event) in failures {
+            judgement.find(found(facts, alert, provider, failure, event));
+        }
+    }
+    Ok(())
+}
+
+fn is_of(event: &Event, alert: &Alert) -> bool {
+    let of = &event.involved_object;
+    (&of.namespace, &of.name) == (&alert.metadata.namespace, &alert.metadata.name)
+}
+
+/// When the Alert, the Provider or its token last changed: a failure from before that may be mended. None of them has
+/// a status, and success leaves no trace.
+fn changed_at(facts: &Facts<'_>, alert: &Alert, provider: &Provider) -> Option<Timestamp> {
+    let written =
+        |meta: &Meta| meta.managed_fields.iter().filter_map(|f| f.time).max().or(meta.creation_timestamp);
+    let secret = provider.secret().and_then(|s| facts.secret(&s.namespace, &s.name).ok().flatten());
+    let token = secret.and_then(|secret| {
+        let keys = secret.keys.values().filter_map(|key| key.changed_at).max();
+        keys.max(secret.metadata.creation_timestamp)
+    });
+    [written(&alert.metadata), written(&provider.metadata), token].into_iter().flatten().max()
+}
+
+fn without_provider(alert: &Alert) -> Finding {
+    let name = &alert.spec.provider_ref.name;
+    let message = format!("names Provider {name}, which does not exist: nothing is delivered");
+    let remedy = Remedy::say("commit the Provider again, or correct spec.providerRef of the Alert in Git")
+        .kubectl(&alert.metadata.namespace, "get providers.notification.toolkit.fluxcd.io");
+    Finding::new(alert.metadata.object("Alert"), message, remedy)
+}
+
+fn found(facts: &Facts<'_>, alert: &Alert, provider: &Provider, failure: Dispatch, event: &Event) -> Finding {
+    let object = alert.metadata.object("Alert");
+    let to = provider.metadata.object("Provider");
+    let message = format!("does not get its notifications to {to}: {}", failure.phrase());
+    let severity = if provider.writes_to_gitlab() { Severity::Error } else { Severity::Warning };
+    let when = event.last().map(|at| format!("{} ago: ", age(facts.now, at))).unwrap_or_default();
+    Finding::new(object, message, mend(facts, alert, provider, failure))
+        .severity(severity)
+        .because(format!("{when}{}", event.message))
+}
+
+fn mend(facts: &Facts<'_>, alert: &Alert, provider: &Provider, failure: Dispatch) -> Remedy {
+    let object = alert.metadata.object("Alert");
+    let (to, address) = (provider.metadata.object("Provider"), provider.spec.address.as_str());
+    match failure {
+        Dispatch::NoToken | Dispatch::Refused | Dispatch::Denied if provider.writes_to_gitlab() => {
+            Remedy::of_provider_token(facts, provider, false)
+        }
+        Dispatch::NotFound if provider.writes_to_gitlab() => {
+            let mut remedy = Remedy::of_provider_token(facts, provider, false);
+            remedy.text = format!(
+                "check spec.address of {to} ({address}): the project's URL, or the server's with the project's number \
+                 behind it (https://HOST/NUMBER); where it is right, {}",
+                remedy.text
+            );
+            remedy
+        }
+        Dispatch::NoCommit => Remedy::in_git(
+            facts,
+            &object,
+            "limit spec.eventSources of the Alert to Kustomizations: only their events name a commit",
+        )
+        .kubectl(&object.namespace, format!("get {} -o yaml", object.kubectl())),
+        Dispatch::CrossNamespace => {
+            Remedy::say("put an Alert and a Provider of its own into the namespace of the objects whose events it sends")
+                .show_dispatch(facts, &object)
+        }
+        Dispatch::Limited => Remedy::say(
+            "limit spec.eventSources of the Alert, or set eventSeverity to error; it recovers by itself when fewer \
+             events are sent",
+        )
+        .show_dispatch(facts, &object),
+        Dispatch::Tls => Remedy::say(format!(
+            "write the certificate of the authority that signed the server's into a Secret as ca.crt, and name that in \
+             spec.certSecretRef of {to}"
+        ))
+        .show_dispatch(facts, &object),
+        Dispatch::Network => Remedy::say(format!(
+            "see that notification-controller reaches {address} (DNS, egress policy, spec.proxySecretRef)"
+        ))
+        .show_dispatch(facts, &object),
+        _ => Remedy::say("mend what notification-controller says; the next event that is delivered shows that it is well")
+            .show_dispatch(facts, &object),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{after, finding, passes};
+    use super::*;
+    use crate::assess::Verdict;
+    use crate::facts::ManagedFields;
+    use crate::fixture;
+    use crate::snapshot::Snapshot;
+
+    fn fails(message: &str) -> impl Fn(&mut Snapshot) {
+        let event = serde_json::json!({
+            "metadata": {"name": "a.1", "namespace": "flux-system"}, "message": message,
+            "involvedObject": {"kind": "Alert", "name": "gitlab-status-flux-system", "namespace": "flux-system"},
+            "reason": "NotificationDispatchFailed", "lastTimestamp": "2026-11-02T09:50:00Z"});
+        let event: Event = serde_json::from_value(event).expect("an Event");
+        move |s| s.dispatch_failures.items.push(event.clone())
+    }
+
+    const LIST: &str =
+        "failed to send notification for Kustomization/a.b: unable to list commit status: GET https://h: ";
+
+    #[test]
+    fn each_failure_has_its_words_and_its_remedy() {
+        for (message, phrase, command) in [
+            (
+                format!("{LIST}401 {{message: 401 Unauthorized}}"),
+                "the token is refused (401",
+                "--from-file=token",
+            ),
+            (
+                format!("{LIST}403 {{message: 403 Forbidden}}"),
+                "the token may not do this (403",
+                "--from-file=token",
+            ),
+            (
+                format!("{LIST}404 {{message: 404 Not Found}}"),
+                "no such project or commit",
+                "--from-file=token",
+            ),
+            ("gitlab token cannot be empty".to_owned(), "its Provider has no token", "--from-file=token"),
+            ("missing revision metadata".to_owned(), "name no commit", "get alert.notification"),
+            (format!("{LIST}429 {{}}"), "fewer requests", "get events --field-selector"),
+            ("x509: certificate signed by unknown authority".to_owned(), "TLS", "get events"),
+            ("dial tcp: lookup h: no such host".to_owned(), "nobody answers", "get events"),
+            ("something new".to_owned(), "reports a failure", "get events"),
+        ] {
+            let found = finding(&CHECK, fails(&message));
+            assert_eq!(found.subject.to_string(), "Alert flux-system/gitlab-status-flux-system");
+            assert_eq!(found.severity, Some(Severity::Error));
+            assert!(found.message.contains(phrase), "{message}: {}", found.message);
+            assert!(found.remedy.commands[0].contains(command), "{message}: {:?}", found.remedy);
+            assert_eq!(found.evidence, [format!("10m ago: {message}")]);
+        }
+    }
+
+    #[test]
+    fn one_failure_many_times_is_one_finding_and_another_type_is_a_warning() {
+        let found = finding(&CHECK, |s| {
+            fails(&format!("{LIST}401"))(s);
+            fails(&format!("{LIST}401 again"))(s);
+            s.providers.items[0].spec.kind = "slack".to_owned();
+        });
+        assert_eq!(found.severity, Some(Severity::Warning));
+        assert!(found.remedy.commands[0].contains("get events"), "no GitLab token: {:?}", found.remedy);
+    }
+
+    #[test]
+    fn what_was_changed_since_may_be_mended() {
+        let later: Option<Timestamp> = "2026-11-02T09:55:00Z".parse().ok();
+        passes(&CHECK, |s| {
+            fails(LIST)(s);
+            let secret = fixture::secret(s, "flux-system", "gitlab-status-flux-system");
+            secret.keys.values_mut().for_each(|key| key.changed_at = later);
+        });
+        passes(&CHECK, |s| {
+            fails(LIST)(s);
+            let written = ManagedFields { time: later, ..ManagedFields::default() };
+            s.providers.items[0].metadata.managed_fields.push(written);
+        });
+    }
+
+    #[test]
+    fn no_failure_is_found_where_there_is_none() {
+        passes(
+            &CHECK,
+            fails("POST https://h: 400 {message: Cannot transition status via :run from :running}"),
+        );
+        passes(&CHECK, |s| {
+            fails(LIST)(s);
+            s.alerts.items[0].spec.suspend = true;
+        });
+        assert_eq!(after(&CHECK, |s| s.alerts.items.clear()).verdict(), Verdict::Skipped);
+    }
+
+    #[test]
+    fn an_alert_without_its_provider_is_found() {
+        let found = finding(&CHECK, |s| s.alerts.items[0].spec.provider_ref.name = "other".to_owned());
+        assert!(found.message.starts_with("names Provider other, which does not exist"), "{}", found.message);
+    }
+
+    #[test]
+    fn it_hangs_on_the_token() {
+        let s = fixture::healthy();
+        let needs = Facts::derive(&s).graph.needs(&fixture::object(
+            "Alert",
+            "flux-system",
+            "gitlab-status-flux-system",
+        ));
+        assert!(
+            needs.contains(&fixture::object("Secret", "flux-system", "gitlab-status-flux-system")),
+            "{needs:?}"
+        );
+        assert!(
+            needs.contains(&fixture::object("Deployment", "flux-system", "notification-controller")),
+            "{needs:?}"
+        );
+    }
+}

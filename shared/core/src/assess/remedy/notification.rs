@@ -1,0 +1,112 @@
+//! What to do about the token by which Flux writes job statuses, and about what is missing to write them.
+
+use serde_json::json;
+
+use super::{Remedy, yaml_word};
+use crate::facts::notification::{is_number, project};
+use crate::facts::{Facts, Kustomization, Provider, Source};
+use crate::object::ObjectRef;
+use crate::text::quote;
+
+/// What to create in GitLab, without the project.
+const TOKEN: &str = "a project access token with scope api and role Developer (Settings > Access tokens)";
+
+impl Remedy {
+    /// A new token for a Provider, in a Secret that it names.
+    pub(in crate::assess) fn of_provider_token(facts: &Facts<'_>, provider: &Provider, own: bool) -> Self {
+        let object = provider.metadata.object("Provider");
+        let named = provider.secret().filter(|_| !own);
+        let secret = named.clone().unwrap_or_else(|| {
+            let name = format!("{}-token", object.name);
+            ObjectRef::new("Secret", &object.namespace, &name)
+        });
+        let of = match project(&provider.spec.address) {
+            Some((_, path)) if !path.is_empty() && !is_number(path) => format!("project {path}"),
+            Some((_, number)) if !number.is_empty() => format!("the project with number {number}"),
+            _ => "the project".to_owned(),
+        };
+        let text = format!(
+            "create {TOKEN} for {of} in GitLab, and write it into {secret} (it is asked for, and not shown)"
+        );
+        let remedy =
+            Self::in_git(facts, &secret, &text).write_secret(&secret.namespace, &secret.name, "token", &[]);
+        match named {
+            Some(_) => remedy,
+            None => remedy.patch(&object, &json!({"spec": {"secretRef": {"name": secret.name}}})),
+        }
+    }
+
+    /// A Provider and an Alert that register job statuses for what these Kustomizations apply from a project.
+    pub(in crate::assess) fn register_statuses(source: &Source, kustomizations: &[&Kustomization]) -> Self {
+        let namespace = &source.metadata.namespace;
+        let name = format!("gitlab-status-{}", source.metadata.name);
+        let (host, path) = project(&source.spec.url).unwrap_or_default();
+        let port = match crate::facts::host::host_and_port(&source.spec.url) {
+            Some((_, port)) if !port.is_empty() && source.spec.url.starts_with("http") => format!(":{port}"),
+            _ => String::new(),
+        };
+        let text = format!(
+            "create {TOKEN} for project {path} in GitLab, and add a Provider and an Alert; commit both to the Flux repository \
+             (the Secret encrypted), so that they outlive the cluster. An authority of your own goes into \
+             spec.certSecretRef of the Provider"
+        );
+        let sources: String = kustomizations
+            .iter()
+            .map(|k| {
+                format!(
+                    "  - kind: Kustomization\n    name: {}\n    namespace: {}\n",
+                    yaml_word(&k.metadata.name),
+                    yaml_word(&k.metadata.namespace)
+                )
+            })
+            .collect();
+        let (word, space) = (yaml_word(&name), yaml_word(namespace));
+        let address = yaml_word(&format!("https://{host}{port}/{path}"));
+        let manifests = format!(
+            "apiVersion: notification.toolkit.fluxcd.io/v1beta3
+kind: Provider
+metadata:
+  name: {word}
+  namespace: {space}
+spec:
+  type: gitlab
+  address: {address}
+  secretRef:
+    name: {word}
+---
+apiVersion: notification.toolkit.fluxcd.io/v1beta3
+kind: Alert
+metadata:
+  name: {word}
+  namespace: {space}
+spec:
+  providerRef:
+    name: {word}
+  eventSources:
+{sources}"
+        );
+        Self::say(text)
+            .write_secret(namespace, &name, "token", &[])
+            .run(format!("kubectl apply -f - <<'EOF'\n{manifests}EOF"))
+    }
+
+    /// Lets a Secret live on in the cluster when it is taken out of Git. The field manager is not kubectl's, because
+    /// kustomize-controller undoes what is written under that name.
+    pub(in crate::assess) fn keep_without_git(self, object: &ObjectRef) -> Self {
+        self.kubectl(
+            &object.namespace,
+            format!(
+                "annotate --overwrite --field-manager=gitlab-agent-cli {} kustomize.toolkit.fluxcd.io/prune=disabled",
+                object.kubectl()
+            ),
+        )
+    }
+
+    /// Shows what notification-controller says of one Alert.
+    pub(in crate::assess) fn show_dispatch(self, facts: &Facts<'_>, alert: &ObjectRef) -> Self {
+        let name = quote(&format!("involvedObject.kind=Alert,involvedObject.name={}", alert.name));
+        let logs = "logs deployment/notification-controller --tail=50";
+        self.kubectl(&alert.namespace, format!("get events --field-selector {name}"))
+            .kubectl(&facts.snapshot.flux_namespace, logs)
+    }
+}

@@ -1,0 +1,55 @@
+//! What kas answered: the connection itself works.
+
+use super::super::rule::{Effect, Rule, rule};
+
+/// What kas answered: the connection itself works.
+pub(super) const FROM_KAS: &[Rule] = &[
+    rule(
+        &["code = Unauthenticated"],
+        Effect::TokenRefused,
+        "GitLab refuses the agent token: it was revoked, is of another instance, or the agent was deleted",
+        "create a new token for the agent, put it into the Secret and restart agentk",
+    ),
+    rule(
+        &["RST_STREAM with error code: PROTOCOL_ERROR"],
+        Effect::TokenRefused,
+        "the agent token breaks the protocol: it holds a carriage return or more than one line end",
+        "write the token into the Secret again, on one line, and restart agentk",
+    ),
+    rule(
+        &["code = NotFound desc = agent not found"],
+        Effect::Disconnected,
+        "kas reaches a GitLab that does not know this agent",
+        "check that kasAddress is that of the GitLab instance where the agent is registered",
+    ),
+    rule(
+        &["code = PermissionDenied desc = forbidden"],
+        Effect::Disconnected,
+        "GitLab refuses kas (the shared secret of kas and Rails differs)",
+        "a GitLab administrator compares the kas secret of both",
+    ),
+    rule(
+        &["code = NotFound desc = Config: repository poll failed"],
+        Effect::Disconnected,
+        "the agent's configuration project is gone or has no repository",
+        "restore the project, or register the agent in another one",
+    ),
+    rule(
+        &["code = FailedPrecondition desc = Config:"],
+        Effect::Disconnected,
+        "the agent's configuration file is invalid: one unknown key rejects the whole file",
+        "correct `.gitlab/agents/<name>/config.yaml` in the configuration project",
+    ),
+    rule(
+        &["Decompressor is not installed for grpc-encoding"],
+        Effect::Disconnected,
+        "agentk is newer than kas",
+        "pin the chart to the GitLab server's major.minor version",
+    ),
+    rule(
+        &["code = Unavailable desc = unavailable"],
+        Effect::Disconnected,
+        "kas runs, but cannot ask GitLab",
+        "a GitLab administrator reads kas's log for `AgentInfo()`",
+    ),
+];

@@ -1,0 +1,88 @@
+//! The sentences that several formats of `verify` share.
+
+use crate::assess::{Severity, Verdict};
+use crate::report::{Exit, Report};
+use crate::snapshot::WhyKind;
+use crate::text::count;
+
+/// The verdict in one line with its sign, and how bad it is; none where all is well.
+pub(super) fn headline(report: &Report) -> (Option<Severity>, String) {
+    let (errors, warnings) = (report.count(Severity::Error), report.count(Severity::Warning));
+    let (unknown, passed) = (report.verdicts(Verdict::Unknown), report.verdicts(Verdict::Pass));
+    match report.exit {
+        Exit::Unreachable if report.problems.iter().any(|p| p.check.code == 105) => {
+            let text =
+                format!("✗ GitLab cannot be asked: {} unknown, {passed} passed", count(unknown, "check"));
+            (Some(Severity::Error), text)
+        }
+        Exit::Unreachable => (Some(Severity::Error), "✗ The cluster cannot be judged".to_owned()),
+        Exit::Unknown if errors <= 1 => {
+            let unknown = count(unknown, "check");
+            let text = format!("? Not everything could be seen: {unknown} unknown, {passed} passed");
+            (Some(Severity::Warning), text)
+        }
+        _ if errors > 0 => (Some(Severity::Error), format!("✗ {}", problems(report))),
+        _ if warnings > 0 => {
+            let text =
+                format!("! No problem, {} ({} passed)", count(warnings, "warning"), count(passed, "check"));
+            (Some(Severity::Warning), text)
+        }
+        _ => (None, format!("✓ All is well: {} passed", count(passed, "check"))),
+    }
+}
+
+/// `1 problem, 2 more follow from it, 1 warning`.
+fn problems(report: &Report) -> String {
+    let (errors, warnings) = (report.count(Severity::Error), report.count(Severity::Warning));
+    let causes = report.problems.iter().filter(|p| p.severity == Severity::Error).count();
+    let rest = errors.saturating_sub(causes);
+    let mut text = count(causes, "problem");
+    if rest > 0 {
+        let follow = if rest == 1 { "follows" } else { "follow" };
+        let from = if causes == 1 { "it" } else { "them" };
+        text.push_str(&format!(", {rest} more {follow} from {from}"));
+    }
+    if warnings > 0 {
+        text.push_str(&format!(", {}", count(warnings, "warning")));
+    }
+    text
+}
+
+/// That findings are not shown, where that is so.
+pub(super) fn hidden(report: &Report) -> Option<String> {
+    let n: usize = report.hidden.iter().map(|p| p.flatten().len()).sum();
+    (n > 0).then(|| format!("{} not shown (--output-threshold)", count(n, "finding")))
+}
+
+/// Where and when the facts were observed: `context prod`, or the recording and its time.
+pub(super) fn place(report: &Report) -> String {
+    match (&report.recording, &report.origin.context) {
+        (Some(file), _) => {
+            format!("recording {file} of {}", report.observed_at.strftime("%Y-%m-%d %H:%M UTC"))
+        }
+        (None, Some(context)) => format!("context {context}"),
+        (None, None) => report.origin.server.clone(),
+    }
+}
+
+/// The versions that are known: `Kubernetes v1.36.3`, `Flux v2.9.2`, `agentk 19.2.2`.
+pub(super) fn versions(report: &Report) -> Vec<String> {
+    let kubernetes = report.kubernetes.iter().map(|v| format!("Kubernetes {v}"));
+    let flux = report.flux.iter().map(|v| format!("Flux {v}"));
+    let agentk = (!report.agentk.is_empty()).then(|| format!("agentk {}", report.agentk.join(", ")));
+    kubernetes.chain(flux).chain(agentk).collect()
+}
+
+/// A reason for not knowing, behind "because".
+pub(super) fn unknown_because(kind: WhyKind) -> &'static str {
+    match kind {
+        WhyKind::Unreachable => "nobody answered",
+        WhyKind::SignIn => "the credential was refused",
+        WhyKind::Forbidden => "you may not",
+        WhyKind::TimedOut => "no answer in time",
+        WhyKind::NotServed => "the API server does not serve it",
+        WhyKind::Unreadable => "the answer could not be read",
+        WhyKind::NoGitLab => "it needs GitLab",
+        WhyKind::NotAsked => "it was not seen",
+    }
+}

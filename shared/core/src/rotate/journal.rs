@@ -1,0 +1,171 @@
+//! What a rotation writes down before it does anything: an annotation on the Secret, without any value.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+/// The annotation that holds the journal while a rotation is under way.
+pub const ANNOTATION: &str = "cli.gitlab-agent.dev/rotation";
+
+/// The annotation that says which of the agent's tokens the Secret holds. `glab cluster agent bootstrap` writes the
+/// same.
+pub const TOKEN_ID: &str = "gitlab.com/agent-token-id";
+
+/// The annotation on the pod template by which pods show that they started after a Secret was written.
+pub const MARK: &str = "cli.gitlab-agent.dev/token-rotation";
+
+/// The annotation by which a Kustomization leaves a live object alone. Flux reads it from the live object too
+/// (`fluxcd/pkg` `ssa/manager_apply.go`, `shouldSkipApply`); `IfNotPresent` it reads only in Git.
+pub const HOLD: &str = "kustomize.toolkit.fluxcd.io/reconcile";
+
+/// How far a rotation has come, as far as it matters to whoever takes it up again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Stage {
+    /// The Secret holds the old value. A new token may exist; its value is known to nobody but the process that made
+    /// it.
+    Create,
+    /// The Secret was given the new value, in the same change that wrote this.
+    Written,
+    /// It goes back to the old value.
+    Undo,
+}
+
+/// What is written down. Everything in it may be read by whoever may read the Secret's metadata.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Journal {
+    /// Names this rotation; part of the new token's name in GitLab.
+    pub id: String,
+    /// Names the process that works on it. Who takes over writes its own: that fences late changes of the one before,
+    /// because every change names the resource version that it was made for.
+    pub run: String,
+    /// How far it has come.
+    pub stage: Stage,
+    /// The token that the Secret held at first; none where the agent had no active token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub old_token: Option<u64>,
+    /// The token that the Secret was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub new_token: Option<u64>,
+    /// [`fingerprint`] of the value that the Secret held at first.
+    pub old_fingerprint: String,
+    /// [`fingerprint`] of the value that it was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub new_fingerprint: Option<String>,
+    /// The value that the Secret held at first is dead, and `old_token` is one that only pods hold: there is no way
+    /// back to it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub no_return: bool,
+    /// The Secret was held off from its Kustomization for this rotation ([`HOLD`]).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub hold: bool,
+    /// When it began, by the clock of who began it.
+    pub started_at: Timestamp,
+    /// Who began it: `user@host`.
+    pub who: String,
+}
+
+impl Journal {
+    /// Reads the annotation.
+    ///
+    /// # Errors
+    /// Text that is no journal: written by a newer version, or by hand.
+    pub fn read(text: &str) -> Result<Self, String> {
+        serde_json::from_str(text).map_err(|e| {
+            format!(
+                "the annotation {ANNOTATION} cannot be read (line {} column {}): it was written by another version or by hand",
+                e.line(),
+                e.column()
+            )
+        })
+    }
+
+    /// The annotation's text.
+    pub fn write(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// The name that the new token gets in GitLab; by it a token is found again whose making was not answered.
+    pub fn token_name(&self) -> String {
+        format!("kubectl-gitlab-agent-{}", self.id)
+    }
+
+    /// What the pod template is marked with: once on the way forward, once on the way back.
+    pub fn mark(&self) -> String {
+        match self.stage {
+            Stage::Undo => format!("{}-undone", self.id),
+            Stage::Create | Stage::Written => {
+                format!("{}-{}", self.id, self.new_token.map(|id| id.to_string()).unwrap_or_default())
+            }
+        }
+    }
+
+    /// Name of the Secret that keeps the old value until the end.
+    pub fn backup_name(&self, secret: &str) -> String {
+        // An object's name has 253 characters at most; what is cut off the Secret's name, the id makes up for.
+        let room = 253 - "-prev-".len() - self.id.len();
+        let kept: String = secret.chars().take(room).collect();
+        format!("{kept}-prev-{}", self.id)
+    }
+}
+
+/// First 12 hexadecimal digits of SHA-256 over the rotation's id and a value: tells whether a Secret holds it, and
+/// nothing else, because tokens are long and random.
+pub fn fingerprint(id: &str, value: &[u8]) -> String {
+    let digest = Sha256::new().chain_update(id).chain_update([0]).chain_update(value).finalize();
+    digest.iter().take(6).map(|b| format!("{b:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn journal() -> Journal {
+        Journal {
+            id: "k3j5".to_owned(),
+            run: "r1".to_owned(),
+            stage: Stage::Written,
+            old_token: Some(3),
+            new_token: Some(4),
+            old_fingerprint: fingerprint("k3j5", b"MARKER-old"),
+            new_fingerprint: Some(fingerprint("k3j5", b"MARKER-new")),
+            no_return: false,
+            hold: false,
+            started_at: Timestamp::UNIX_EPOCH,
+            who: "ada@console".to_owned(),
+        }
+    }
+
+    #[test]
+    fn it_reads_what_it_writes_and_holds_no_value() {
+        let text = journal().write();
+        assert!(!text.contains("MARKER"), "{text}");
+        assert_eq!(Journal::read(&text), Ok(journal()));
+    }
+
+    #[test]
+    fn what_is_no_journal_is_refused_without_quoting_it() {
+        let error = Journal::read("MARKER").expect_err("no journal");
+        assert!(error.contains(ANNOTATION) && !error.contains("MARKER"), "{error}");
+    }
+
+    #[test]
+    fn fingerprints_of_one_value_differ_between_rotations() {
+        assert_ne!(fingerprint("a", b"x"), fingerprint("b", b"x"));
+        assert_ne!(fingerprint("a", b"x"), fingerprint("a", b"y"));
+    }
+
+    #[test]
+    fn the_name_of_the_backup_fits() {
+        assert_eq!(journal().backup_name("token"), "token-prev-k3j5");
+        assert_eq!(journal().backup_name(&"s".repeat(253)).len(), 253);
+    }
+
+    #[test]
+    fn the_way_back_is_marked_otherwise() {
+        let forward = journal();
+        let back = Journal { stage: Stage::Undo, ..journal() };
+        assert_ne!(forward.mark(), back.mark());
+    }
+}

@@ -1,0 +1,235 @@
+//! What runs: Deployment, StatefulSet, DaemonSet and their pods.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{Condition, Meta, StringMap, shape};
+use crate::snapshot::mask;
+
+/// A container's arguments, with every value masked that is not known to be harmless.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct Args(pub Vec<String>);
+
+impl<'de> Deserialize<'de> for Args {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self(mask::arguments(Vec::deserialize(deserializer)?)))
+    }
+}
+
+impl std::ops::Deref for Args {
+    type Target = Vec<String>;
+    fn deref(&self) -> &Vec<String> {
+        &self.0
+    }
+}
+
+impl std::ops::DerefMut for Args {
+    fn deref_mut(&mut self) -> &mut Vec<String> {
+        &mut self.0
+    }
+}
+
+shape! {
+    /// Deployment, StatefulSet or DaemonSet.
+    Workload {
+        /// Metadata.
+        metadata: Meta,
+        /// What is wanted.
+        spec: WorkloadSpec,
+        /// What its controller says.
+        status: WorkloadStatus,
+    }
+
+    /// `spec` of a workload.
+    WorkloadSpec {
+        /// Pods wanted; one where the API leaves it out. Not used by a DaemonSet.
+        replicas: Option<i64>,
+        /// Which pods are its own.
+        selector: Selector,
+        /// Its pods.
+        template: PodTemplate,
+    }
+
+    /// A label selector's equality part.
+    Selector {
+        /// Labels that must be equal.
+        match_labels: StringMap,
+    }
+
+    /// Template of a workload's pods.
+    PodTemplate {
+        /// Metadata.
+        metadata: Meta,
+        /// Spec.
+        spec: PodSpec,
+    }
+
+    /// `spec` of a pod.
+    PodSpec {
+        /// Containers.
+        containers: Vec<Container>,
+        /// Volumes.
+        volumes: Vec<Volume>,
+        /// Service account.
+        service_account_name: String,
+        /// Node it was bound to.
+        node_name: String,
+    }
+
+    /// One container.
+    Container {
+        /// Name.
+        name: String,
+        /// Image.
+        image: String,
+        /// Arguments, masked.
+        args: Args,
+        /// Environment: names and references, never values.
+        env: Vec<EnvVar>,
+        /// Ports.
+        ports: Vec<ContainerPort>,
+    }
+
+    /// A port of a container.
+    ContainerPort {
+        /// Name, where it has one.
+        name: String,
+        /// Number.
+        container_port: i64,
+        /// `TCP` where left out.
+        protocol: String,
+    }
+
+    /// One environment variable, without its value.
+    EnvVar {
+        /// Name.
+        name: String,
+    }
+
+    /// One volume.
+    Volume {
+        /// Name.
+        name: String,
+        /// The Secret it mounts.
+        secret: Option<SecretVolume>,
+    }
+
+    /// A Secret as a volume.
+    SecretVolume {
+        /// Name of the Secret.
+        secret_name: String,
+    }
+
+    /// `status` of a workload: the Deployment's and StatefulSet's counters and the DaemonSet's.
+    WorkloadStatus {
+        /// Generation that was reconciled.
+        observed_generation: i64,
+        /// Pods that exist.
+        replicas: i64,
+        /// Pods that are ready.
+        ready_replicas: i64,
+        /// Pods of the newest template.
+        updated_replicas: i64,
+        /// Pods that are available.
+        available_replicas: i64,
+        /// DaemonSet: pods wanted.
+        desired_number_scheduled: i64,
+        /// DaemonSet: pods that are ready.
+        number_ready: i64,
+        /// Conditions.
+        conditions: Vec<Condition>,
+    }
+
+    /// A pod.
+    Pod {
+        /// Metadata.
+        metadata: Meta,
+        /// Spec.
+        spec: PodSpec,
+        /// What the kubelet says.
+        status: PodStatus,
+    }
+
+    /// `status` of a pod.
+    PodStatus {
+        /// `Pending`, `Running`, `Succeeded`, `Failed` or `Unknown`.
+        phase: String,
+        /// One word, for example `Evicted`.
+        reason: String,
+        /// Free text.
+        message: String,
+        /// When the kubelet took it.
+        start_time: Option<Timestamp>,
+        /// Conditions.
+        conditions: Vec<Condition>,
+        /// Containers.
+        container_statuses: Vec<ContainerStatus>,
+        /// Init containers.
+        init_container_statuses: Vec<ContainerStatus>,
+    }
+
+    /// State of one container.
+    ContainerStatus {
+        /// Name.
+        name: String,
+        /// Whether it is ready.
+        ready: bool,
+        /// How often it was started again.
+        restart_count: i64,
+        /// Now.
+        state: ContainerState,
+        /// Before the last start.
+        last_state: ContainerState,
+    }
+
+    /// `state` of a container: at most one is set.
+    ContainerState {
+        /// It waits.
+        waiting: Option<Waiting>,
+        /// It runs.
+        running: Option<Running>,
+        /// It ended.
+        terminated: Option<Terminated>,
+    }
+
+    /// Why a container waits.
+    Waiting {
+        /// One word, for example `ImagePullBackOff`.
+        reason: String,
+        /// Free text.
+        message: String,
+    }
+
+    /// Since when a container runs.
+    Running {
+        /// Start.
+        started_at: Option<Timestamp>,
+    }
+
+    /// How a container ended.
+    Terminated {
+        /// One word, for example `OOMKilled`.
+        reason: String,
+        /// Exit code.
+        exit_code: i64,
+        /// Free text: the end of its log.
+        message: String,
+        /// End.
+        finished_at: Option<Timestamp>,
+    }
+}
+
+impl Pod {
+    /// Every text of its status that a program wrote freely.
+    pub fn free_text(&mut self) -> impl Iterator<Item = &mut String> {
+        let status = &mut self.status;
+        let containers = status.container_statuses.iter_mut().chain(&mut status.init_container_statuses);
+        let states = containers.flat_map(|c| [&mut c.state, &mut c.last_state]);
+        let texts = states.flat_map(|s| {
+            let waiting = s.waiting.as_mut().map(|w| &mut w.message);
+            waiting.into_iter().chain(s.terminated.as_mut().map(|t| &mut t.message))
+        });
+        std::iter::once(&mut status.message).chain(texts)
+    }
+}

@@ -1,0 +1,262 @@
+//! The Secret that is rotated: read with its value in a type that cannot print, changed only as the version that was
+//! read.
+
+use anyhow::Result;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use gitlab_agent_core::rotate::journal::{ANNOTATION, Journal, fingerprint};
+use gitlab_agent_core::rotate::owner::Metadata;
+use gitlab_agent_core::rotate::{Held, Stage};
+use gitlab_agent_core::snapshot::secret::KeyShape;
+use gitlab_agent_core::snapshot::{SecretShape, Why, WhyKind};
+use http::StatusCode;
+use jiff::Timestamp;
+use secrecy::zeroize::Zeroize;
+use secrecy::{ExposeSecret, SecretSlice};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::access::{WriteClient, segment};
+
+/// Only metadata: whether an object is there, without what is in it.
+const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
+const JSON: &str = "application/json";
+
+/// Where a Secret is, and which of its keys is meant.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// Key.
+    pub key: String,
+}
+
+/// A Secret as it was read.
+pub(super) struct Read {
+    pub(super) metadata: Metadata,
+    pub(super) uid: String,
+    pub(super) version: String,
+    pub(super) immutable: bool,
+    pub(super) value: Option<SecretSlice<u8>>,
+    /// What can be said of the value.
+    pub(super) shape: Option<KeyShape>,
+    /// When the key last changed, by the API server's clock.
+    pub(super) changed_at: Option<Timestamp>,
+    pub(super) journal: Option<Journal>,
+}
+
+/// What became of a change.
+#[derive(Debug)]
+pub(super) enum Change {
+    /// It was made.
+    Made,
+    /// The object is not as it was read any more.
+    Conflict,
+    /// The API server says no, and would say no again.
+    Refused(String),
+    /// It may have been made or not.
+    Unknown(Why),
+}
+
+impl Place {
+    fn collection(&self) -> String {
+        format!("/api/v1/namespaces/{}/secrets", segment(&self.namespace))
+    }
+
+    fn path(&self, name: &str) -> String {
+        format!("{}/{}", self.collection(), segment(name))
+    }
+
+    fn asked(&self, verb: &str, name: &str) -> String {
+        format!("{verb} secret {}/{name}", self.namespace)
+    }
+
+    /// Reads the Secret, or another of the same namespace; `None` where it is not there.
+    pub(super) async fn read(&self, client: &WriteClient, name: &str) -> Result<Option<Read>, Why> {
+        let asked = self.asked("get", name);
+        let mut answer = client.read.get(&self.path(name), JSON, &asked).await?;
+        if answer.status == StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
+        let read = decode(&answer.body, &self.key, &asked);
+        answer.body.zeroize();
+        read.map(Some)
+    }
+
+    /// Whether another Secret of the same namespace is there.
+    pub(super) async fn exists(&self, client: &WriteClient, name: &str) -> Result<bool, Why> {
+        let asked = self.asked("get", name);
+        let answer = client.read.get(&self.path(name), METADATA, &asked).await?;
+        Ok(answer.status != StatusCode::NOT_FOUND)
+    }
+
+    /// Changes annotations (`null` takes one away) and, where given, the value; only as the version that was read.
+    pub(super) async fn change(
+        &self,
+        client: &WriteClient,
+        read: &Read,
+        annotations: Value,
+        value: Option<&[u8]>,
+    ) -> Change {
+        let patch = self.patch(read, annotations, value);
+        made(client.patch(&self.path(&self.name), &patch, &self.asked("patch", &self.name)).await)
+    }
+
+    /// The same without doing it.
+    pub(super) async fn try_change(&self, client: &WriteClient, read: &Read, value: &[u8]) -> Change {
+        let patch = self.patch(read, json!({ANNOTATION: "{}"}), Some(value));
+        made(client.try_patch(&self.path(&self.name), &patch, &self.asked("patch", &self.name)).await)
+    }
+
+    fn patch(&self, read: &Read, annotations: Value, value: Option<&[u8]>) -> Value {
+        let mut patch = json!({"metadata": {"resourceVersion": read.version, "annotations": annotations}});
+        if let Some(value) = value {
+            patch["data"] = json!({&self.key: STANDARD.encode(value)});
+        }
+        patch
+    }
+
+    /// Keeps the value in a Secret of its own, owned by this one.
+    pub(super) async fn back_up(&self, client: &WriteClient, read: &Read, name: &str, dry: bool) -> Change {
+        let Some(value) = &read.value else { return Change::Refused("there is no value to keep".to_owned()) };
+        let owner = json!({"apiVersion": "v1", "kind": "Secret", "name": self.name, "uid": read.uid});
+        let backup = json!({
+            "apiVersion": "v1", "kind": "Secret", "type": "Opaque",
+            "metadata": {"name": name, "namespace": self.namespace, "ownerReferences": [owner],
+                "labels": {"app.kubernetes.io/managed-by": crate::access::FIELD_MANAGER}},
+            "data": {&self.key: STANDARD.encode(value.expose_secret())},
+        });
+        let asked = self.asked("create", name);
+        made(match dry {
+            true => client.try_create(&self.collection(), &backup, &asked).await,
+            false => client.create(&self.collection(), &backup, &asked).await,
+        })
+    }
+
+    /// Removes the Secret that [`Place::back_up`] made.
+    pub(super) async fn remove(&self, client: &WriteClient, name: &str) -> Change {
+        made(client.delete(&self.path(name), &self.asked("delete", name)).await)
+    }
+}
+
+impl Read {
+    /// Which value it holds, by the journal.
+    pub(super) fn held(&self) -> Held {
+        let (Some(journal), Some(value)) = (&self.journal, &self.value) else {
+            return if self.journal.is_some() { Held::Other } else { Held::Old };
+        };
+        let found = fingerprint(&journal.id, value.expose_secret());
+        match journal.stage {
+            _ if found == journal.old_fingerprint => Held::Old,
+            Stage::Written | Stage::Undo if Some(&found) == journal.new_fingerprint.as_ref() => Held::New,
+            _ => Held::Other,
+        }
+    }
+}
+
+/// What became of a change, from its answer.
+pub(super) fn made(answer: Result<crate::access::Answer, Why>) -> Change {
+    match answer {
+        Ok(answer) if answer.status == StatusCode::CONFLICT => Change::Conflict,
+        Ok(answer) if answer.status == StatusCode::NOT_FOUND => {
+            Change::Refused("the object is not there any more".to_owned())
+        }
+        Ok(_) => Change::Made,
+        // 400 and 422 come as what could not be read, with the status in front.
+        Err(why) if why.kind == WhyKind::Forbidden || is_no(&why) => {
+            Change::Refused(format!("{}: {}", why.asked, why.message))
+        }
+        Err(why) => Change::Unknown(why),
+    }
+}
+
+fn is_no(why: &Why) -> bool {
+    why.kind == WhyKind::Unreadable
+        && ["400 ", "405 ", "413 ", "422 "].iter().any(|s| why.message.starts_with(s))
+}
+
+fn decode(body: &[u8], key: &str, asked: &str) -> Result<Read, Why> {
+    #[derive(Deserialize)]
+    struct Whole {
+        metadata: Versioned,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Versioned {
+        #[serde(default)]
+        uid: String,
+        resource_version: String,
+        #[serde(flatten)]
+        metadata: Metadata,
+    }
+    let unreadable = |at: String| Why::new(WhyKind::Unreadable, asked, at);
+    let whole: Whole = serde_json::from_slice(body)
+        .map_err(|e| unreadable(format!("not a Secret, at line {} column {}", e.line(), e.column())))?;
+    // Values come in the order of the keys.
+    let (shape, values) = SecretShape::read(body, b"").map_err(unreadable)?;
+    let mut value = None;
+    for (name, mut bytes) in shape.keys.keys().zip(values) {
+        if name == key {
+            value = Some(SecretSlice::from(std::mem::take(&mut bytes)));
+        }
+        bytes.zeroize();
+    }
+    let Versioned { uid, resource_version, metadata } = whole.metadata;
+    let journal = metadata.annotations.get(ANNOTATION).map(|text| Journal::read(text));
+    let journal = journal.transpose().map_err(unreadable)?;
+    let kept = shape.keys.get(key).cloned();
+    Ok(Read {
+        uid,
+        version: resource_version,
+        immutable: shape.immutable,
+        changed_at: kept.as_ref().and_then(|k| k.changed_at),
+        shape: kept,
+        value,
+        journal,
+        metadata,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secret(annotation: &str) -> String {
+        format!(
+            r#"{{"metadata": {{"name": "t", "namespace": "n", "uid": "u", "resourceVersion": "7", "annotations": {{{annotation}}}}},
+              "data": {{"other": "{}", "token": "{}"}}}}"#,
+            STANDARD.encode("MARKER-other"),
+            STANDARD.encode("MARKER-token"),
+        )
+    }
+
+    #[test]
+    fn the_value_of_the_key_is_read_and_no_error_quotes_one() {
+        let read = decode(secret("").as_bytes(), "token", "get").expect("a Secret");
+        assert_eq!(read.value.as_ref().map(|v| v.expose_secret().to_vec()), Some(b"MARKER-token".to_vec()));
+        assert!(!format!("{:?}", read.value).contains("MARKER"));
+        for broken in [secret("").replace("\"7\"", "7"), secret("").replace("\"data\"", "\"data\": 1, \"x\"")]
+        {
+            let Err(why) = decode(broken.as_bytes(), "token", "get") else { panic!("{broken}") };
+            assert!(!why.message.contains("MARKER"), "{}", why.message);
+        }
+    }
+
+    #[test]
+    fn a_journal_that_cannot_be_read_is_an_error_not_none() {
+        let text = secret(r#""cli.gitlab-agent.dev/rotation": "{}""#);
+        assert!(decode(text.as_bytes(), "token", "get").is_err());
+    }
+
+    #[test]
+    fn no_means_no_and_silence_means_nothing() {
+        let why = |kind, text: &str| Err(Why::new(kind, "patch", text));
+        assert!(matches!(made(why(WhyKind::Forbidden, "may not")), Change::Refused(_)));
+        assert!(matches!(made(why(WhyKind::Unreadable, "422 invalid")), Change::Refused(_)));
+        assert!(matches!(made(why(WhyKind::Unreadable, "500 broke")), Change::Unknown(_)));
+        assert!(matches!(made(why(WhyKind::TimedOut, "504 late")), Change::Unknown(_)));
+        assert!(matches!(made(why(WhyKind::Unreachable, "reset")), Change::Unknown(_)));
+    }
+}

@@ -1,0 +1,276 @@
+//! The played GitLab by itself, over HTTPS: tokens, faults, redirects and the trap. It needs git, and no Go.
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use gitlab_agent_tests::world::gitlab::{ALWAYS, EXAMPLE_PROJECT, Fault, GitLab, Role, ShownToken, in_days};
+use http::{HeaderMap, Request};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Bytes;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio::runtime::Runtime;
+use tokio_rustls::TlsConnector;
+
+struct Played {
+    gitlab: GitLab,
+    runtime: Runtime,
+    dir: tempfile::TempDir,
+}
+
+#[derive(Debug)]
+struct Answer {
+    status: u16,
+    headers: HeaderMap,
+    text: String,
+}
+
+impl Answer {
+    fn json(&self) -> Result<Value> {
+        serde_json::from_str(&self.text).with_context(|| self.text.clone())
+    }
+}
+
+impl Played {
+    fn new() -> Result<Self> {
+        let dir = tempfile::tempdir()?;
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        let gitlab = GitLab::start(dir.path(), runtime.handle())?;
+        Ok(Self { gitlab, runtime, dir })
+    }
+
+    fn ask(&self, method: &str, path: &str, token: &str, body: &str) -> Result<Answer> {
+        self.runtime.block_on(self.send(self.gitlab.port(), method, path, token, body))
+    }
+
+    fn get(&self, path: &str, token: &str) -> Result<Answer> {
+        self.ask("GET", path, token, "")
+    }
+
+    async fn send(&self, port: u16, method: &str, path: &str, token: &str, body: &str) -> Result<Answer> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(self.gitlab.ca_pem().as_bytes())?)?;
+        let config =
+            rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+        let config = config.with_root_certificates(roots).with_no_client_auth();
+        let stream = TcpStream::connect(("127.0.0.1", port)).await?;
+        let name = ServerName::try_from("127.0.0.1")?;
+        let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
+        let stream = hyper_util::rt::TokioIo::new(stream);
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await?;
+        let task = tokio::spawn(connection);
+        let mut request = Request::builder().method(method).uri(path).header("host", "127.0.0.1");
+        if !token.is_empty() {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let request = request.header("content-type", "application/json");
+        let response = sender.send_request(request.body(Full::new(Bytes::from(body.to_owned())))?).await?;
+        let (head, body) = response.into_parts();
+        let body = body.collect().await;
+        task.abort();
+        let text = String::from_utf8_lossy(&body?.to_bytes()).into_owned();
+        Ok(Answer { status: head.status.as_u16(), headers: head.headers, text })
+    }
+
+    /// A bare repository with one commit; gives the commit's id.
+    fn write_repository(&self, project: &str) -> Result<String> {
+        let bare = self.dir.path().join(format!("repositories/{project}.git"));
+        let work = self.dir.path().join("work");
+        for dir in [&bare, &work] {
+            std::fs::create_dir_all(dir)?;
+        }
+        std::fs::create_dir_all(work.join(".gitlab/agents/world"))?;
+        std::fs::write(work.join(".gitlab/agents/world/config.yaml"), "observability: {}\n")?;
+        let bare = bare.display().to_string();
+        git(&["init", "--quiet", "--bare", "--initial-branch=main", &bare])?;
+        let work = work.display().to_string();
+        git(&["init", "--quiet", "--initial-branch=main", &work])?;
+        git(&["-C", &work, "add", "--all"])?;
+        let person = ["-c", "user.name=World", "-c", "user.email=world@example.invalid"];
+        git(&[&["-C", &work], &person[..], &["commit", "--quiet", "-m", "First"]].concat())?;
+        git(&["-C", &work, "push", "--quiet", &bare, "main"])?;
+        Ok(git(&["-C", &work, "rev-parse", "HEAD"])?.trim().to_owned())
+    }
+}
+
+fn git(args: &[&str]) -> Result<String> {
+    git_trusting(Path::new("/dev/null"), args)
+}
+
+fn git_trusting(authority: &Path, args: &[&str]) -> Result<String> {
+    let output = Command::new("git")
+        .args(args)
+        // Stronger than the same setting of git.
+        .env("GIT_SSL_CAINFO", authority)
+        .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .env("GIT_CONFIG_NOSYSTEM", "1")
+        .env("GIT_TERMINAL_PROMPT", "0")
+        .output()?;
+    ensure!(output.status.success(), "git {}: {}", args[0], String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+const TOKENS: &str = "/api/v4/projects/platform%2Ffleet/cluster_agents/7/tokens";
+
+#[test]
+fn a_lost_answer_leaves_a_token_behind() -> Result<()> {
+    let played = Played::new()?;
+    let owner = played.gitlab.new_access_token(&["api"])?;
+    played.gitlab.fault("POST /api/v4/projects/*/cluster_agents/*/tokens", Fault::LostAnswer, 1);
+    let body = json!({ "name": "rotation-1" }).to_string();
+    ensure!(played.ask("POST", TOKENS, &owner, &body).is_err(), "no answer comes");
+    let list = played.get(TOKENS, &owner)?.json()?;
+    ensure!(list[0]["name"] == "rotation-1", "and the token is there: {list}");
+    ensure!(played.ask("POST", TOKENS, &owner, &body)?.status == 201, "only once");
+    Ok(())
+}
+
+#[test]
+fn each_fault_looks_as_it_does_in_the_field() -> Result<()> {
+    let played = Played::new()?;
+    let token = played.gitlab.new_access_token(&["api"])?;
+    let path = "/api/v4/metadata";
+    let with = |fault: Fault| {
+        played.gitlab.fault("GET /api/v4/metadata", fault, 1);
+        played.get(path, &token)
+    };
+    let limited = with(Fault::TooMany(Some(3)))?;
+    ensure!(limited.status == 429 && limited.text == "Retry later\n", "{limited:?}");
+    ensure!(limited.headers["retry-after"] == "3", "{limited:?}");
+    ensure!(with(Fault::Maintenance)?.text.starts_with("<!DOCTYPE html>"), "a page, not JSON");
+    let moved = with(Fault::Redirect("https://elsewhere.example/".into()))?;
+    ensure!(moved.status == 302 && moved.headers["location"] == "https://elsewhere.example/", "{moved:?}");
+    ensure!(
+        with(Fault::Status(409, r#"{"message":"409 Conflict"}"#.into()))?.json()?["message"]
+            == "409 Conflict"
+    );
+    ensure!(with(Fault::Reset).is_err() && with(Fault::Truncated).is_err(), "no whole answer");
+    ensure!(with(Fault::Garbage)?.json().is_err(), "not JSON");
+    ensure!(with(Fault::Oversize(3 << 20))?.text.len() > 3 << 20, "very long");
+    ensure!(with(Fault::Delay(Duration::from_millis(1)))?.status == 200, "late, and well");
+    played.gitlab.fault("*", Fault::Stall, ALWAYS);
+    let stalled = played.runtime.block_on(async {
+        let sent = played.send(played.gitlab.port(), "GET", path, &token, "");
+        tokio::time::timeout(Duration::from_millis(300), sent).await.is_err()
+    });
+    ensure!(stalled, "no answer at all");
+    let unanswered = played.gitlab.requests().iter().filter(|seen| seen.status == 0).count();
+    ensure!(unanswered == 2, "the reset and the stalled one: {unanswered}");
+    played.gitlab.clear_faults();
+    played.gitlab.limit_requests(Some(1), 9);
+    ensure!(played.get(path, &token)?.status == 200 && played.get(path, &token)?.status == 429, "the limit");
+    Ok(())
+}
+
+#[test]
+fn files_commits_and_statuses_come_from_the_repository() -> Result<()> {
+    let played = Played::new()?;
+    let owner = played.gitlab.new_access_token(&["api"])?;
+    let sha = played.write_repository("platform/fleet")?;
+    let root = "/api/v4/projects/platform%2Ffleet";
+    let path = format!("{root}/repository/files/.gitlab%2Fagents%2Fworld%2Fconfig.yaml");
+    let file = played.get(&format!("{path}?ref=main"), &owner)?;
+    ensure!(file.json()?["commit_id"] == sha && file.headers["x-gitlab-commit-id"] == sha, "{file:?}");
+    ensure!(played.get(&format!("{path}/raw"), &owner)?.text == "observability: {}\n", "raw");
+    let head = played.ask("HEAD", &format!("{path}?ref=main"), &owner, "")?;
+    ensure!(head.status == 200 && head.text.is_empty() && head.headers["x-gitlab-size"] == "18", "{head:?}");
+    ensure!(played.get(&path, &owner)?.json()?["error"] == "ref is missing");
+    let missing = played.get(&format!("{root}/repository/files/none?ref=main"), &owner)?.json()?;
+    ensure!(missing["message"] == "404 File Not Found", "{missing}");
+    let tree = played.get(&format!("{root}/repository/tree?recursive=true"), &owner)?.json()?;
+    ensure!(tree.as_array().is_some_and(|all| all.len() == 4), "three folders and a file: {tree}");
+    ensure!(played.get(&format!("{root}/repository/branches/main"), &owner)?.json()?["commit"]["id"] == sha);
+    ensure!(played.get(&format!("{root}/repository/commits/{}", &sha[..8]), &owner)?.json()?["id"] == sha);
+    statuses(&played, root, &sha, &owner)
+}
+
+fn statuses(played: &Played, root: &str, sha: &str, owner: &str) -> Result<()> {
+    let path = format!("{root}/statuses/{sha}");
+    let body = json!({ "state": "running", "name": "flux" }).to_string();
+    let gitlab = &played.gitlab;
+    let bot = |scope: &str, role| {
+        let made = gitlab.new_resource_token("platform/fleet", "status", &[scope], role, in_days(9));
+        made.map(|token| token.value)
+    };
+    ensure!(played.ask("POST", &path, &bot("api", Role::Developer)?, &body)?.status == 201, "it may");
+    let twice = played.ask("POST", &path, owner, &body)?.json()?["message"].to_string();
+    ensure!(twice.contains("Cannot transition status via :run from :running"), "{twice}");
+    ensure!(played.ask("POST", &path, &bot("api", Role::Reporter)?, &body)?.status == 403, "the role");
+    let scope = played.ask("POST", &path, &bot("read_api", Role::Developer)?, &body)?.json()?;
+    ensure!(scope["error"] == "insufficient_scope", "{scope}");
+    let deploy = gitlab.new_deploy_token("platform/fleet", &["read_repository"])?.1;
+    ensure!(played.ask("POST", &path, &deploy, &body)?.status == 401, "a deploy token is unknown to the API");
+    let list = played.get(&format!("{root}/repository/commits/{sha}/statuses"), owner)?.json()?;
+    ensure!(list.as_array().is_some_and(|all| all.len() == 1) && list[0]["name"] == "flux", "{list}");
+    let absent = format!("{root}/statuses/0123456789012345678901234567890123456789");
+    ensure!(played.ask("POST", &absent, owner, &body)?.json()?["message"] == "404 Commit Not Found");
+    Ok(())
+}
+
+#[test]
+fn git_takes_exactly_the_tokens_that_are_active_and_may() -> Result<()> {
+    let played = Played::new()?;
+    let gitlab = &played.gitlab;
+    played.write_repository(EXAMPLE_PROJECT)?;
+    let ca = played.dir.path().join("ca.crt");
+    std::fs::write(&ca, gitlab.ca_pem())?;
+    let reads = |user: &str, token: &str| {
+        let url = gitlab.project_url(EXAMPLE_PROJECT).replace("://", &format!("://{user}:{token}@"));
+        git_trusting(&ca, &["ls-remote", &url]).is_ok_and(|heads| heads.contains("refs/heads/main"))
+    };
+    let (user, deploy) = gitlab.new_deploy_token(EXAMPLE_PROJECT, &["read_repository"])?;
+    ensure!(reads(&user.replace('+', "%2B"), &deploy) && !reads("git", &deploy), "its own user name only");
+    let (other, elsewhere) = gitlab.new_deploy_token("platform/fleet", &["read_repository"])?;
+    ensure!(!reads(&other.replace('+', "%2B"), &elsewhere), "its own project only");
+    let (group, registry) = gitlab.new_deploy_token("example", &["read_registry"])?;
+    ensure!(!reads(&group.replace('+', "%2B"), &registry), "not without the scope");
+    let made = |scope: &str, role| gitlab.new_resource_token("example", "x", &[scope], role, in_days(3));
+    let good = made("read_repository", Role::Reporter)?;
+    ensure!(reads("anything", &good.value), "any user name");
+    ensure!(!reads("anything", &made("read_api", Role::Owner)?.value), "not without the scope");
+    ensure!(!reads("anything", &made("read_repository", Role::Guest)?.value), "not without the role");
+    gitlab.change_access_token(good.id, |token| token.expires = in_days(0))?;
+    ensure!(!reads("anything", &good.value), "expired");
+    ensure!(!reads("anything", &gitlab.new_agent_token()?), "an agent's token opens nothing");
+    let seen = gitlab.requests();
+    ensure!(seen.iter().any(|seen| seen.token == Some(ShownToken::Access(good.id))), "{seen:?}");
+    let log = format!("{seen:?}");
+    ensure!(!log.contains(&good.value) && !log.contains(&deploy), "no value in the log");
+    Ok(())
+}
+
+#[test]
+fn below_a_relative_root_nothing_else_answers() -> Result<()> {
+    let played = Played::new()?;
+    let token = played.gitlab.new_access_token(&["api"])?;
+    played.gitlab.configure(|settings| {
+        settings.relative_root = "/gitlab".into();
+        settings.token_prefix = "acme-".into();
+    });
+    ensure!(played.gitlab.url().ends_with("/gitlab"), "{}", played.gitlab.url());
+    ensure!(played.get("/gitlab/api/v4/metadata", &token)?.status == 200);
+    ensure!(played.get("/api/v4/metadata", &token)?.status == 404);
+    ensure!(played.gitlab.new_agent_token()?.starts_with("acme-glagent-"), "the instance's prefix");
+    Ok(())
+}
+
+#[test]
+fn a_trap_keeps_what_reaches_it() -> Result<()> {
+    let played = Played::new()?;
+    let trap = played.gitlab.trap(true)?;
+    ensure!(trap.caught().is_empty());
+    let sent = played.send(trap.address().port(), "GET", "/here", "not-a-token", "");
+    played.runtime.block_on(sent)?;
+    let caught = trap.caught();
+    ensure!(
+        caught.len() == 1 && caught[0].contains("/here") && caught[0].contains("not-a-token"),
+        "{caught:?}"
+    );
+    Ok(())
+}

@@ -1,0 +1,551 @@
+//! `rotate-token` in the test world: the real binary, killed where it hurts, against the real API server and Flux. The
+//! played agentk reads its token once per pod and is cut off when that token is revoked.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use gitlab_agent_tests::programs::{Ran, command, run};
+use gitlab_agent_tests::world::World;
+use gitlab_agent_tests::world::gitlab::{AGENT_ID, AGENT_PROJECT, Fault, Role};
+use gitlab_agent_tests::world::wait::yes;
+use serde_json::{Value, json};
+
+const SOON: Duration = Duration::from_secs(120);
+const TOKENS: &str = "/api/v4/projects/*/cluster_agents/*/tokens";
+
+/// The world with a person who may do it.
+struct Stage<'w> {
+    world: &'w World,
+    token: String,
+    ca: PathBuf,
+}
+
+impl<'w> Stage<'w> {
+    /// A world in which the agent has one token, and is connected with it.
+    fn new(world: &'w World) -> Result<Self> {
+        let ca = world.dir().join("gitlab-ca.pem");
+        std::fs::write(&ca, world.gitlab().ca_pem())?;
+        world.gitlab().clear_faults();
+        let stage = Self { world, token: world.gitlab().new_access_token(&["api"])?, ca };
+        world.gitlab().revoke_agent_tokens_but(&stage.held()?);
+        stage.is_connected()?;
+        Ok(stage)
+    }
+
+    fn prepared(&self, args: &[&str]) -> Command {
+        let mut command = command("rotate_token");
+        let host = self.world.gitlab().url();
+        command.args(["agent", "--gitlab-host", &host, "--gitlab-ca-file"]).arg(&self.ca).args(args);
+        command.env("KUBECONFIG", self.world.kubeconfig()).env("GITLAB_TOKEN", &self.token);
+        command.env("USER", "ada").env("HOSTNAME", "console");
+        command
+    }
+
+    fn rotate(&self, args: &[&str]) -> Ran {
+        run(&mut self.prepared(args))
+    }
+
+    fn secret(&self) -> Result<Value> {
+        let args = ["get", "secret", "-n", "gitlab", "gitlab-agent-token", "-o", "json"];
+        Ok(serde_json::from_str(&self.world.kubectl(&args)?)?)
+    }
+
+    /// What the Secret holds.
+    fn held(&self) -> Result<String> {
+        let secret = self.secret()?;
+        let encoded = secret["data"]["token"].as_str().context("no token")?;
+        Ok(String::from_utf8(STANDARD.decode(encoded)?)?)
+    }
+
+    /// Values of the agent's active tokens.
+    fn active(&self) -> Vec<String> {
+        let all = self.world.gitlab().agent_tokens(AGENT_ID);
+        all.into_iter().filter(|t| !t.revoked).map(|t| t.value).collect()
+    }
+
+    /// A pod is connected, and leads.
+    fn is_connected(&self) -> Result<()> {
+        let args = ["get", "pods", "-n", "gitlab", "-o", "jsonpath={.items[*].metadata.name}"];
+        self.world.wait_until("agentk to be connected", SOON, || {
+            let pods = self.world.kubectl(&args)?;
+            let known = self.world.gitlab().connections(AGENT_ID);
+            let lease =
+                ["get", "lease", "-n", "gitlab", "agent-7-lock", "-o", "jsonpath={.spec.holderIdentity}"];
+            let holder = self.world.kubectl(&lease).unwrap_or_default();
+            let lives = |pod: &str| pods.split_whitespace().any(|p| p == pod);
+            let leads = lives(holder.split('_').next().unwrap_or_default());
+            Ok(yes(leads && known.iter().any(|c| lives(&c.pod))))
+        })
+    }
+
+    /// Nothing of a rotation is left: one active token, and the Secret and agentk use it.
+    fn is_clean(&self) -> Result<()> {
+        ensure!(self.active() == [self.held()?], "one active token, and the Secret holds it");
+        let secret = self.secret()?;
+        let annotations = &secret["metadata"]["annotations"];
+        ensure!(annotations["cli.gitlab-agent.dev/rotation"].is_null(), "no journal: {annotations}");
+        let names = self.world.kubectl(&["get", "secret,lease", "-n", "gitlab", "-o", "name"])?;
+        ensure!(!names.contains("-prev-") && !names.contains("-rotation"), "{names}");
+        self.is_connected()
+    }
+
+    /// Runs until the step was done for the nth time, and is killed there.
+    fn killed_after(&self, step: &str, nth: usize, args: &[&str]) -> Result<()> {
+        let mut running = Running::start(&mut self.prepared(args))?;
+        running.until(step, nth)?;
+        running.child.kill()?;
+        running.child.wait()?;
+        Ok(())
+    }
+
+    /// Everything that a refusal must leave as it is.
+    fn state(&self) -> Result<Value> {
+        let version = |kind: &str, name: &str, path: &str| {
+            self.world.kubectl(&["get", kind, "-n", "gitlab", name, "-o", &format!("jsonpath={{{path}}}")])
+        };
+        let tokens: Vec<u64> =
+            self.world.gitlab().agent_tokens(AGENT_ID).iter().filter(|t| !t.revoked).map(|t| t.id).collect();
+        Ok(json!({
+            "secret": version("secret", "gitlab-agent-token", ".metadata.resourceVersion")?,
+            "deployment": version("deployment", "gitlab-agent-v2", ".metadata.generation")?,
+            "objects": self.world.kubectl(&["get", "secret,lease", "-n", "gitlab", "-o", "name"])?,
+            "tokens": tokens,
+        }))
+    }
+
+    /// It is refused with this code and these words, and nothing is changed anywhere.
+    fn refuses(&self, command: &mut Command, code: i32, words: &[&str]) -> Result<()> {
+        let before = self.state()?;
+        self.world.gitlab().clear_requests();
+        let ran = run(command);
+        ensure!(ran.code == code, "{ran:?}");
+        for word in words {
+            ensure!(ran.err.contains(word), "no '{word}' in {ran:?}");
+        }
+        ensure!(self.state()? == before, "something was changed: {before} {}", self.state()?);
+        let wrote = |r: &&gitlab_agent_tests::world::gitlab::SeenRequest| {
+            r.method != "GET" && r.path.starts_with("/api/v4")
+        };
+        let requests = self.world.gitlab().requests();
+        ensure!(!requests.iter().any(|r| wrote(&r)), "{requests:?}");
+        Ok(())
+    }
+}
+
+/// A run whose lines are read as they come.
+struct Running {
+    child: Child,
+    lines: BufReader<ChildStdout>,
+    seen: String,
+}
+
+impl Running {
+    fn start(command: &mut Command) -> Result<Self> {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        let lines = BufReader::new(child.stdout.take().context("no way to read")?);
+        Ok(Self { child, lines, seen: String::new() })
+    }
+
+    fn until(&mut self, step: &str, nth: usize) -> Result<()> {
+        let mut left = nth;
+        loop {
+            let from = self.seen.len();
+            if self.lines.read_line(&mut self.seen)? == 0 {
+                let mut err = String::new();
+                self.child.stderr.take().context("no way to read")?.read_to_string(&mut err)?;
+                bail!("it ended before {step}: {}{err}", self.seen);
+            }
+            if self.seen[from..].starts_with(&format!("✓ {step}")) {
+                left -= 1;
+                if left == 0 {
+                    return Ok(());
+                }
+            }
+        }
+    }
+}
+
+/// Looks all the time whether what the Secret holds is active in GitLab. Tokens that were active just before or just
+/// after the Secret was read count.
+fn watched(stage: &Stage<'_>, test: impl FnOnce() -> Result<()>) -> Result<()> {
+    let over = AtomicBool::new(false);
+    let client = stage.world.client();
+    std::thread::scope(|scope| {
+        let watcher = scope.spawn(|| -> Result<usize> {
+            let mut looks = 0;
+            while !over.load(Ordering::SeqCst) {
+                let before = stage.active();
+                let request = http::Request::get("/api/v1/namespaces/gitlab/secrets/gitlab-agent-token")
+                    .body(Vec::new())?;
+                let secret: Value = stage.world.block_on(client.request(request))?;
+                let encoded = secret["data"]["token"].as_str().context("no token")?;
+                let held = String::from_utf8(STANDARD.decode(encoded)?)?;
+                let after = stage.active();
+                ensure!(before.contains(&held) || after.contains(&held), "the Secret holds a dead token");
+                looks += 1;
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            Ok(looks)
+        });
+        let result = test();
+        over.store(true, Ordering::SeqCst);
+        let looks = watcher.join().map_err(|_| anyhow::anyhow!("the watcher panicked"))??;
+        ensure!(looks > 0, "nobody looked");
+        result
+    })
+}
+
+/// The encodings in which a value could hide.
+fn shapes(value: &str) -> Vec<String> {
+    let hex: String = value.bytes().map(|b| format!("{b:02x}")).collect();
+    let encoded = |text: &str| STANDARD.encode(text).trim_end_matches('=').to_owned();
+    let inner = |text: String| text.get(4..text.len() - 4).unwrap_or_default().to_owned();
+    let mut shapes = vec![value.to_owned(), hex.clone(), hex.to_uppercase(), value.replace('-', "%2D")];
+    shapes.extend((0..3).map(|shift| inner(encoded(&format!("{}{value}", "x".repeat(shift))))));
+    shapes
+}
+
+fn hides(text: &str, values: &[String]) -> Result<()> {
+    for value in values {
+        for shape in shapes(value) {
+            ensure!(!text.contains(&shape), "a value is shown");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_rotation_from_plan_to_receipt() -> Result<()> {
+    World::with(|world| {
+        let stage = Stage::new(world)?;
+        let (before, old) = (stage.state()?, stage.held()?);
+        for how in ["client", "server"] {
+            let ran = stage.rotate(&[&format!("--dry-run={how}")]);
+            ensure!(ran.code == 0 && ran.out.contains("no way back"), "{ran:?}");
+        }
+        ensure!(stage.state()? == before, "a dry run changes nothing");
+        stage.refuses(&mut stage.prepared(&[]), 5, &["--yes"])?;
+        watched(&stage, || {
+            let ran = stage.rotate(&["--yes", "-o", "json", "-v", "-v", "--reason", "INC-4711"]);
+            ensure!(ran.code == 0, "{ran:?}");
+            let receipt = ran.json();
+            ensure!(receipt["verdict"] == "rotated" && receipt["verified"].is_string(), "{receipt}");
+            let new = stage.held()?;
+            ensure!(new != old && stage.active() == [new.clone()], "the old one is revoked");
+            hides(&format!("{}{}", ran.out, ran.err), &[old.clone(), new, stage.token.clone()])
+        })?;
+        stage.is_clean()?;
+        let objects =
+            world.kubectl(&["get", "events,leases,deployments,pods", "-n", "gitlab", "-o", "json"])?;
+        hides(&objects, &[old, stage.held()?])?;
+        ensure!(
+            objects.contains("TokenRotation") && objects.contains("INC-4711"),
+            "an Event says who and why"
+        );
+        let id = &stage.secret()?["metadata"]["annotations"]["gitlab.com/agent-token-id"];
+        ensure!(id.is_string(), "the Secret says which token it holds");
+        Ok(())
+    })
+}
+
+#[test]
+fn killed_at_every_step_it_is_resumed() -> Result<()> {
+    World::with(|world| {
+        for (step, nth) in [
+            ("lock", 1),
+            ("journal", 1),
+            ("create", 1),
+            ("write", 1),
+            ("write", 2),
+            ("roll-out", 1),
+            ("roll-out", 2),
+            ("verify", 1),
+            ("prove-not-reverted", 1),
+            ("revoke", 1),
+            ("clean", 1),
+        ] {
+            let stage = Stage::new(world)?;
+            let old = stage.held()?;
+            watched(&stage, || {
+                stage.killed_after(step, nth, &["--yes"])?;
+                let ran = stage.rotate(&["--resume", "-o", "json"]);
+                ensure!(ran.code == 0, "after {step}: {ran:?}");
+                let verdict = if step == "lock" { "nothing" } else { "rotated" };
+                ensure!(ran.json()["verdict"] == verdict, "after {step}: {}", ran.out);
+                ensure!((stage.held()? == old) == (step == "lock"), "after {step}");
+                Ok(())
+            })?;
+            stage.is_clean().with_context(|| format!("after {step} {nth}"))?;
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn killed_while_gitlab_works_it_is_resumed() -> Result<()> {
+    World::with(|world| {
+        // Made, and nobody was told; and revoked, and nobody was told.
+        for (route, times, args) in [
+            (format!("POST {TOKENS}"), 1, ["--resume"]),
+            (format!("POST {TOKENS}"), 1, ["--rollback"]),
+            (format!("DELETE {TOKENS}/*"), 1, ["--resume"]),
+        ] {
+            let stage = Stage::new(world)?;
+            watched(&stage, || {
+                world.gitlab().fault(&route, Fault::StalledAnswer, times);
+                world.gitlab().clear_requests();
+                let mut running = Running::start(&mut stage.prepared(&["--yes"]))?;
+                let method = route.split(' ').next().unwrap_or_default();
+                let changed = |all: &[(u64, bool)]| match method {
+                    "POST" => all.iter().filter(|t| !t.1).count() == 2,
+                    _ => all.iter().filter(|t| !t.1).count() == 1 && all.len() > 1,
+                };
+                let before: Vec<u64> = world.gitlab().agent_tokens(AGENT_ID).iter().map(|t| t.id).collect();
+                world.wait_until("GitLab to do it", SOON, || {
+                    let all: Vec<(u64, bool)> =
+                        world.gitlab().agent_tokens(AGENT_ID).iter().map(|t| (t.id, t.revoked)).collect();
+                    Ok(yes(all.len() > before.len() && changed(&all)))
+                })?;
+                running.child.kill()?;
+                running.child.wait()?;
+                let ran = stage.rotate(&[args[0], "-o", "json"]);
+                ensure!(ran.code == 0, "{route} {args:?}: {ran:?}");
+                Ok(())
+            })?;
+            stage.is_clean().with_context(|| format!("{route} {args:?}"))?;
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn lost_answers_and_moods_of_gitlab_are_survived() -> Result<()> {
+    World::with(|world| {
+        for (route, fault, times) in [
+            (format!("POST {TOKENS}"), Fault::LostAnswer, 1),
+            (format!("POST {TOKENS}"), Fault::Garbage, 1),
+            (format!("POST {TOKENS}"), Fault::Truncated, 1),
+            (format!("POST {TOKENS}"), Fault::TooMany(Some(1)), 1),
+            (format!("DELETE {TOKENS}/*"), Fault::LostAnswer, 1),
+            (format!("DELETE {TOKENS}/*"), Fault::Status(500, "broken".to_owned()), 2),
+        ] {
+            let stage = Stage::new(world)?;
+            watched(&stage, || {
+                world.gitlab().fault(&route, fault.clone(), times);
+                let ran = stage.rotate(&["--yes", "-o", "json", "-v"]);
+                ensure!(ran.code == 0 && ran.json()["verdict"] == "rotated", "{route} {fault:?}: {ran:?}");
+                let all = world.gitlab().agent_tokens(AGENT_ID).into_iter().map(|t| t.value);
+                let all: Vec<String> = all.chain([stage.token.clone()]).collect();
+                hides(&format!("{}{}", ran.out, ran.err), &all)
+            })?;
+            stage.is_clean().with_context(|| format!("{route} {fault:?}"))?;
+        }
+        // A clear no is undone; the journal does not stay.
+        let stage = Stage::new(world)?;
+        let old = stage.held()?;
+        world.gitlab().fault(
+            &format!("POST {TOKENS}"),
+            Fault::Status(403, r#"{"message":"403 Forbidden"}"#.to_owned()),
+            1,
+        );
+        let ran = stage.rotate(&["--yes", "-o", "json"]);
+        ensure!(ran.code == 6 && ran.json()["verdict"] == "undone", "{ran:?}");
+        ensure!(stage.held()? == old);
+        stage.is_clean()
+    })
+}
+
+#[test]
+fn a_stopped_rotation_is_taken_back() -> Result<()> {
+    World::with(|world| {
+        let stage = Stage::new(world)?;
+        let old = stage.held()?;
+        watched(&stage, || {
+            stage.killed_after("roll-out", 1, &["--yes"])?;
+            stage.refuses(&mut stage.prepared(&["--yes"]), 5, &["--resume", "--rollback", "ada@console"])?;
+            let ran = stage.rotate(&["--rollback", "-o", "json"]);
+            ensure!(ran.code == 0 && ran.json()["verdict"] == "undone", "{ran:?}");
+            ensure!(stage.held()? == old, "the old value is back");
+            Ok(())
+        })?;
+        stage.is_clean()
+    })
+}
+
+#[test]
+fn of_two_runs_one_works() -> Result<()> {
+    World::with(|world| {
+        let stage = Stage::new(world)?;
+        watched(&stage, || {
+            let mut first = Running::start(&mut stage.prepared(&["--yes"]))?;
+            first.until("journal", 1)?;
+            stage.refuses_beside(&mut stage.prepared(&["--yes"]))?;
+            first.lines.read_to_string(&mut first.seen)?;
+            let code = first.child.wait()?.code();
+            ensure!(code == Some(0), "{code:?}: {}", first.seen);
+            Ok(())
+        })?;
+        stage.is_clean()
+    })
+}
+
+impl Stage<'_> {
+    fn refuses_beside(&self, command: &mut Command) -> Result<()> {
+        let ran = run(command);
+        ensure!(ran.code == 5 && ran.err.contains("--resume"), "{ran:?}");
+        Ok(())
+    }
+}
+
+/// What would go wrong later is refused now, and refused means that nothing is changed anywhere.
+#[test]
+fn refused_means_that_nothing_is_changed() -> Result<()> {
+    World::with(|world| {
+        let stage = Stage::new(world)?;
+        let gitlab = world.gitlab();
+        let patch = |patch: &str| {
+            world
+                .kubectl(&[
+                    "patch",
+                    "secret",
+                    "-n",
+                    "gitlab",
+                    "gitlab-agent-token",
+                    "--type=merge",
+                    "-p",
+                    patch,
+                ])
+                .map(drop)
+        };
+        let yes = || stage.prepared(&["--yes"]);
+
+        let second = gitlab.new_token_of_agent(AGENT_ID, "another")?;
+        stage
+            .refuses(&mut yes(), 5, &["two", "another", "never used"])
+            .or_else(|_| stage.refuses(&mut yes(), 5, &["2 active tokens", "another"]))?;
+        gitlab.revoke(&second.value)?;
+
+        for (labels, owner) in [
+            (
+                r#"{"kustomize.toolkit.fluxcd.io/name":"apps","kustomize.toolkit.fluxcd.io/namespace":"flux-system"}"#,
+                "Kustomization flux-system/apps",
+            ),
+            (
+                r#"{"helm.toolkit.fluxcd.io/name":"x","helm.toolkit.fluxcd.io/namespace":"gitlab"}"#,
+                "HelmRelease gitlab/x",
+            ),
+        ] {
+            patch(&format!(r#"{{"metadata":{{"labels":{labels}}}}}"#))?;
+            stage.refuses(&mut yes(), 5, &[owner])?;
+            patch(r#"{"metadata":{"labels":null}}"#)?;
+        }
+
+        let poor = gitlab.new_access_token(&["read_api"])?;
+        stage.refuses(yes().env("GITLAB_TOKEN", &poor), 5, &["read_api", "needs api"])?;
+        let developer = gitlab.new_user("dev");
+        gitlab.set_role(developer, AGENT_PROJECT, Some(Role::Developer))?;
+        let weak = gitlab.new_personal_token(developer, "weak", &["api"], None)?.value;
+        stage.refuses(yes().env("GITLAB_TOKEN", &weak), 5, &["Maintainer"])?;
+        stage.refuses(yes().env("GITLAB_TOKEN", "glpat-nobodysnobodysnobody"), 4, &["401"])?;
+
+        let rbac = "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {name: almost}\nrules:\n\
+            - {apiGroups: ['*'], resources: ['*'], verbs: [get, list, watch, create, patch]}\n---\n\
+            apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRoleBinding\nmetadata: {name: almost}\n\
+            roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: almost}\n\
+            subjects: [{kind: User, name: almost}]\n";
+        let almost = world.user_kubeconfig("almost", rbac)?;
+        stage.refuses(yes().env("KUBECONFIG", &almost), 3, &["delete secrets in namespace gitlab"])?;
+
+        let kubeconfig = std::fs::read_to_string(world.kubeconfig())?;
+        let insecure = world.dir().join("insecure.yaml");
+        let lines = kubeconfig.lines().filter(|l| !l.contains("certificate-authority")).map(|l| {
+            let at = l.find("server:").map(|at| " ".repeat(at));
+            at.map_or_else(|| l.to_owned(), |pad| format!("{l}\n{pad}insecure-skip-tls-verify: true"))
+        });
+        std::fs::write(&insecure, lines.collect::<Vec<_>>().join("\n"))?;
+        if kubeconfig.contains("\n") && std::fs::read_to_string(&insecure)?.contains("insecure-skip") {
+            stage.refuses(yes().env("KUBECONFIG", &insecure), 5, &["insecure-skip-tls-verify"])?;
+        }
+
+        patch(r#"{"immutable":true}"#)?;
+        stage.refuses(&mut yes(), 5, &["immutable"])?;
+        let held = stage.held()?;
+        world.kubectl(&["delete", "secret", "-n", "gitlab", "gitlab-agent-token"])?;
+        let secret = json!({"apiVersion": "v1", "kind": "Secret", "type": "Opaque",
+            "metadata": {"name": "gitlab-agent-token", "namespace": "gitlab"}, "stringData": {"token": held}});
+        world.apply(&secret.to_string())?;
+        stage.is_clean()
+    })
+}
+
+/// A Secret that a real Kustomization applies: refused; held off it is rotated, and stays through a reconciliation.
+#[test]
+fn a_secret_from_git_is_refused_or_held() -> Result<()> {
+    World::with(|world| {
+        let stage = Stage::new(world)?;
+        let old = stage.held()?;
+        let git = world.git(AGENT_PROJECT)?;
+        let manifest = json!({"apiVersion": "v1", "kind": "Secret", "type": "Opaque",
+            "metadata": {"name": "gitlab-agent-token", "namespace": "gitlab"},
+            "data": {"token": STANDARD.encode(&old)}});
+        let text = manifest.to_string();
+        git.commit_silently(|files| files.write("held/secret.yaml", &text), "The Secret, in Git")?;
+        world.apply(
+            "apiVersion: kustomize.toolkit.fluxcd.io/v1\nkind: Kustomization\n\
+             metadata: { name: held, namespace: flux-system }\n\
+             spec: { interval: 1h, prune: false, path: ./held, sourceRef: { kind: GitRepository, name: flux-system } }\n",
+        )?;
+        let now = format!("reconcile.fluxcd.io/requestedAt={}", jiff::Timestamp::now());
+        world.kubectl(&[
+            "annotate",
+            "--overwrite",
+            "-n",
+            "flux-system",
+            "gitrepository/flux-system",
+            &now,
+        ])?;
+        let label = "kustomize.toolkit.fluxcd.io/name";
+        world.wait_until("Flux to apply the Secret", SOON, || {
+            Ok(yes(stage.secret()?["metadata"]["labels"][label] == "held"))
+        })?;
+        stage.refuses(&mut stage.prepared(&["--yes"]), 5, &["Kustomization flux-system/held", "--hold"])?;
+        let ran = stage.rotate(&["--yes", "--hold", "-o", "json"]);
+        ensure!(ran.code == 0 && ran.err.contains("reconcile-"), "{ran:?}");
+        ensure!(
+            ran.json()["proven"].as_str().is_some_and(|p| p.contains("Kustomization flux-system/held")),
+            "{}",
+            ran.out
+        );
+        ensure!(stage.held()? != old, "the new value stayed");
+        stage.is_clean()?;
+        world.kubectl(&["delete", "-n", "flux-system", "kustomization/held"])?;
+        let bare =
+            r#"{"metadata":{"labels":null,"annotations":{"kustomize.toolkit.fluxcd.io/reconcile":null}}}"#;
+        world
+            .kubectl(&["patch", "secret", "-n", "gitlab", "gitlab-agent-token", "--type=merge", "-p", bare])
+            .map(drop)
+    })
+}
+
+/// A token goes to the host that the person named and nowhere else: not to where GitLab says that it moved.
+#[test]
+fn a_token_goes_nowhere_else() -> Result<()> {
+    World::with(|world| {
+        let stage = Stage::new(world)?;
+        let trap = world.gitlab().trap(true)?;
+        let to = format!("https://{}/", trap.address());
+        world.gitlab().fault("GET /api/v4/personal_access_tokens/self", Fault::Redirect(to), 1);
+        let ran = stage.rotate(&["--yes"]);
+        ensure!(ran.code == 4, "{ran:?}");
+        ensure!(ran.err.contains("moved"), "{ran:?}");
+        ensure!(trap.caught().is_empty(), "something was sent");
+        world.gitlab().clear_faults();
+        stage.is_clean()
+    })
+}
