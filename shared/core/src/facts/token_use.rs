@@ -42,6 +42,17 @@ pub struct TokenUse<'s> {
     pub shape: &'s KeyShape,
 }
 
+/// An object with the Secret that holds its credential, whether that can be read or not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenHolder {
+    /// What for.
+    pub purpose: Purpose,
+    /// The object.
+    pub by: ObjectRef,
+    /// The Secret.
+    pub secret: ObjectRef,
+}
+
 /// Shorter values are no tokens; that two of them are equal says nothing.
 const SHORTEST: usize = 8;
 
@@ -50,7 +61,7 @@ impl<'s> Facts<'s> {
     pub fn token_uses(&self) -> (Vec<TokenUse<'s>>, Vec<Why>) {
         let mut found = Vec::new();
         let mut gaps = Vec::new();
-        for (purpose, by, secret) in self.holders() {
+        for TokenHolder { purpose, by, secret } in self.token_holders() {
             match self.secret(&secret.namespace, &secret.name) {
                 Ok(Some(shape)) => {
                     found.extend(keys(purpose, &by, shape).into_iter().map(|shape| TokenUse {
@@ -67,8 +78,8 @@ impl<'s> Facts<'s> {
         (found, gaps)
     }
 
-    /// Every object with the Secret that holds its token.
-    fn holders(&self) -> Vec<(Purpose, ObjectRef, ObjectRef)> {
+    /// Every object with the Secret that holds its credential.
+    pub fn token_holders(&self) -> Vec<TokenHolder> {
         let s = self.snapshot;
         let agents =
             self.agents.iter().filter_map(|a| Some((Purpose::Agent, a.object(), a.secret_object()?)));
@@ -91,7 +102,9 @@ impl<'s> Facts<'s> {
             (Purpose::Receiver, r.metadata.object("Receiver"), secret)
         });
         let all = agents.chain(sources).chain(notifications).chain(receivers);
-        all.filter(|(_, _, secret)| !secret.name.is_empty()).collect()
+        all.filter(|(_, _, secret)| !secret.name.is_empty())
+            .map(|(purpose, by, secret)| TokenHolder { purpose, by, secret })
+            .collect()
     }
 }
 

@@ -7,40 +7,60 @@ use serde_json::{Value, json};
 
 use super::Style;
 use super::reconcile::seconds;
+use super::style::wrap;
 use crate::API_VERSION;
 use crate::assess::Severity;
 use crate::object::ObjectRef;
 use crate::report::Exit;
-use crate::rotate::{Goal, Outcome, Step};
+use crate::rotate::{Goal, Kind, Outcome, Step};
 use crate::text::{age, visible};
 
 /// What is rotated.
 #[derive(Clone, Debug)]
 pub struct Subject {
-    /// Name of the agent in GitLab.
-    pub agent: String,
-    /// Its number.
-    pub id: u64,
-    /// The project that it is registered in.
-    pub project: String,
+    /// What it is the credential of: `agent production`, `GitRepository flux-system/app`.
+    pub of: String,
+    /// What a person types to confirm.
+    pub confirm: String,
+    /// What is made anew.
+    pub kind: Kind,
+    /// Where in GitLab, in words: `agent 7 of platform/fleet`, `project platform/fleet`.
+    pub place: String,
     /// The GitLab instance.
     pub host: String,
+    /// The new one in words: scopes, role, end.
+    pub new: String,
     /// The Secret.
     pub secret: ObjectRef,
-    /// The key in it.
-    pub key: String,
+    /// The keys in it that are written.
+    pub keys: Vec<String>,
     /// What reads it.
-    pub deployment: ObjectRef,
-    /// How many pods.
-    pub pods: i64,
-    /// What is asked to reconcile as proof.
-    pub release: Option<ObjectRef>,
-    /// The active token: number, name, last use.
-    pub token: Option<(u64, String, Option<Timestamp>)>,
-    /// By what agentk is known to be connected.
-    pub connected: String,
+    pub readers: Vec<ObjectRef>,
+    /// How they read it: `2 pods, each at its start`.
+    pub reading: String,
+    /// The credential that is there now.
+    pub old: Option<OldCredential>,
+    /// Why it is known that it works now.
+    pub works: String,
+    /// The steps between lock and clean that differ by kind, in words.
+    pub steps: Vec<(Step, String)>,
     /// What is worth knowing.
     pub notes: Vec<String>,
+}
+
+/// The credential that is replaced.
+#[derive(Clone, Debug)]
+pub struct OldCredential {
+    /// Number in GitLab, where it is one that GitLab lists.
+    pub id: Option<u64>,
+    /// In words: `deploy token 12 "flux"`.
+    pub title: String,
+    /// Last use, where GitLab says: not known, never, or when.
+    pub last_used: Option<Option<Timestamp>>,
+    /// When it ends.
+    pub expires_at: Option<Timestamp>,
+    /// It stays active: it is not this rotation's to revoke; why.
+    pub kept: Option<String>,
 }
 
 /// How a run ended, for people and programs.
@@ -82,7 +102,7 @@ impl Receipt {
     /// The exit code.
     pub fn exit(&self) -> Exit {
         match (self.outcome, self.goal) {
-            (Some(Outcome::Rotated | Outcome::Nothing), _) => Exit::Fine,
+            (Some(Outcome::Rotated | Outcome::Handed | Outcome::Nothing), _) => Exit::Fine,
             (Some(Outcome::Undone), Goal::Undo) => Exit::Fine,
             (Some(_), _) => Exit::Undone,
             (None, _) if self.midway => Exit::Midway,
@@ -98,6 +118,7 @@ impl Receipt {
             Some(Outcome::Undone) => "undone",
             Some(Outcome::UndoneBothActive) => "undone-both-active",
             Some(Outcome::Abandoned) => "abandoned",
+            Some(Outcome::Handed) => "begun",
             Some(Outcome::Nothing) => "nothing",
             None if self.midway => "midway",
             None => "refused",
@@ -108,54 +129,70 @@ impl Receipt {
 /// The plan.
 pub fn plan(subject: &Subject, now: Timestamp, style: &Style) -> String {
     let s = subject;
-    let token = match &s.token {
-        None => "no active token: nothing to lose, and nothing to revoke".to_owned(),
-        Some((id, name, used)) => {
-            let used =
-                used.map_or_else(|| "never used".to_owned(), |at| format!("used {} ago", age(now, at)));
-            format!("token {id} \"{name}\", {used}")
-        }
-    };
-    let title = format!("Rotate the token of agent {}", s.agent);
-    let mut out = format!("{}\n\n", style.strong(&visible(&title)));
-    for (name, text) in [
-        ("agent", format!("{} of {} at {}", s.id, s.project, s.host)),
-        ("held by", format!("{}, key {}", s.secret, s.key)),
-        ("read by", format!("{}: {} pods, each at its start", s.deployment, s.pods)),
-        ("now", token),
-    ] {
-        out.push_str(&format!("  {name:<8} {}\n", visible(&text)));
-    }
-    if !s.connected.is_empty() {
-        out.push_str(&format!("           {}\n", visible(&s.connected)));
+    let mut out = format!("{}\n\n", style.strong(&visible(&format!("Rotate the credential of {}", s.of))));
+    let readers: Vec<String> = s.readers.iter().map(ToString::to_string).collect();
+    let rows = [
+        ("GitLab", format!("{} at {}", s.place, s.host)),
+        ("held by", format!("{}, {}", s.secret, keys(s))),
+        ("read by", format!("{}: {}", readers.join(", "), s.reading)),
+        ("now", s.old.as_ref().map_or_else(nothing_to_lose, |old| now_words(old, now))),
+        ("works", s.works.clone()),
+        ("new", s.new.clone()),
+    ];
+    for (name, text) in rows.iter().filter(|(_, text)| !text.is_empty()) {
+        out.push_str(&row(&format!("  {name:<8} "), 11, text, style));
     }
     out.push('\n');
-    let prove = s.release.as_ref().map_or_else(
-        || "the Secret is read again".to_owned(),
-        |release| format!("after {release} reconciled"),
-    );
-    let revoke = s.token.as_ref().map_or_else(
-        || "nothing".to_owned(),
-        |(id, ..)| format!("token {id}: from here on there is no way back"),
-    );
-    let steps = [
-        (Step::Lock, format!("a Lease in namespace {}", s.secret.namespace)),
-        (Step::Journal, "an annotation on the Secret, without any value".to_owned()),
-        (Step::Create, "a second token in GitLab".to_owned()),
-        (Step::Write, "the Secret; what it held is kept in another until the end".to_owned()),
-        (Step::RollOut, "the pods restart and read it".to_owned()),
-        (Step::Verify, "GitLab sees the new token used, or a new pod leads".to_owned()),
-        (Step::ProveNotReverted, prove),
-        (Step::Revoke, revoke),
-        (Step::Clean, "journal, kept value and Lease".to_owned()),
-    ];
-    for (step, text) in steps {
-        out.push_str(&format!("  {:<19} {}\n", step.word(), visible(&text)));
+    for (step, text) in steps(s) {
+        out.push_str(&row(&format!("  {:<19} ", step.word()), 22, &text, style));
     }
     for note in &s.notes {
-        out.push_str(&format!("\n  {} {}\n", style.severity(Severity::Warning, "!"), visible(note)));
+        let head = format!("\n  {} ", style.severity(Severity::Warning, "!"));
+        out.push_str(&row(&head, 4, note, style));
     }
     out
+}
+
+fn keys(s: &Subject) -> String {
+    format!("{} {}", if s.keys.len() == 1 { "key" } else { "keys" }, s.keys.join(", "))
+}
+
+fn nothing_to_lose() -> String {
+    "no active token: nothing to lose, and nothing to revoke".to_owned()
+}
+
+fn now_words(old: &OldCredential, now: Timestamp) -> String {
+    let used = match old.last_used {
+        None => String::new(),
+        Some(None) => ", never used".to_owned(),
+        Some(Some(at)) => format!(", used {} ago", age(now, at)),
+    };
+    let end = old.expires_at.map(|at| format!(", ends {}", at.strftime("%Y-%m-%d"))).unwrap_or_default();
+    format!("{}{used}{end}", old.title)
+}
+
+/// A line of the plan, wrapped under its own beginning, which takes `columns`.
+fn row(head: &str, columns: usize, text: &str, style: &Style) -> String {
+    let lines = wrap(&visible(text), style.width.saturating_sub(columns).max(20));
+    let pad = " ".repeat(columns);
+    format!("{head}{}\n", lines.join(&format!("\n{pad}")))
+}
+
+/// All steps of the plan.
+fn steps(s: &Subject) -> Vec<(Step, String)> {
+    let revoke = match &s.old {
+        None => "nothing".to_owned(),
+        Some(OldCredential { kept: Some(why), .. }) => format!("nothing: {why}"),
+        Some(old) => format!("{}: from here on there is no way back", old.title),
+    };
+    let mut steps = vec![
+        (Step::Lock, format!("a Lease in namespace {}", s.secret.namespace)),
+        (Step::Journal, "an annotation on the Secret, without any value".to_owned()),
+    ];
+    steps.extend(s.steps.iter().cloned());
+    steps.push((Step::Revoke, revoke));
+    steps.push((Step::Clean, "journal, kept value and Lease".to_owned()));
+    steps
 }
 
 /// One step that was done.
@@ -165,39 +202,48 @@ pub fn step(step: Step, text: &str, took: Duration, style: &Style) -> String {
 
 /// The end. `again` is the command without the flag that goes on or back.
 pub fn end(subject: &Subject, receipt: &Receipt, again: &str, style: &Style) -> String {
+    let of = visible(&subject.of);
+    let kind = subject.kind.word();
     let id = |token: Option<u64>| token.map_or_else(|| "none".to_owned(), |id| id.to_string());
     let (old, new) = (id(receipt.old_token), id(receipt.new_token));
-    let agent = visible(&subject.agent);
     let why = receipt.why.as_deref().map(|why| format!(": {}", visible(why))).unwrap_or_default();
     let bad = |word: &str| style.severity(Severity::Error, word);
     let command = |flag: &str| style.command(&style.complete(&format!("{again} {flag}")));
     let took = style.faint(&seconds(receipt.took));
+    let kept = subject.old.as_ref().and_then(|o| Some(format!("{} stays: {}", o.title, o.kept.as_ref()?)));
     match receipt.outcome {
-        Some(Outcome::Rotated) if receipt.old_token.is_none() => {
-            format!("{} agent {agent} uses token {new}  {took}\n", style.good("Rotated:"))
-        }
         Some(Outcome::Rotated) => {
-            format!(
-                "{} agent {agent} uses token {new}; token {old} is revoked  {took}\n",
-                style.good("Rotated:")
-            )
+            let old = match (receipt.old_token, kept) {
+                (Some(_), _) => format!("; number {old} is revoked"),
+                (None, Some(kept)) => format!("; {}", visible(&kept)),
+                (None, None) => String::new(),
+            };
+            format!("{} {of} uses {kind} {new}{old}  {took}\n", style.good("Rotated:"))
         }
+        Some(Outcome::Handed) => format!(
+            "{} {kind} {new} waits for the Secret's owner. Both work until you end it:\n  {}   once the Secret holds the new \
+             one: proves it, and revokes the old one\n  {}   gives the new one up\n",
+            style.good("Begun:"),
+            command("--finish"),
+            command("--rollback"),
+        ),
         Some(Outcome::Undone) => format!(
-            "{}{why}\nThe Secret holds the value from before, and no token of this rotation is left.  {took}\n",
+            "{}{why}\nThe Secret holds the value from before, and nothing of this rotation is left.  {took}\n",
             bad("Undone")
         ),
         Some(Outcome::UndoneBothActive) => format!(
-            "{}{why}\nThe Secret holds the value from before. That it works was not seen, so token {new} was left active too: \
-             revoke it in GitLab once agentk is connected.\n",
+            "{}{why}\nThe Secret holds the value from before. That it works was not seen, so {kind} {new} was left active \
+             too: revoke it in GitLab once all is well.\n",
             bad("Undone")
         ),
         Some(Outcome::Abandoned) => format!(
-            "{}{why}\nSomebody else gave the Secret another value meanwhile. It stays, and so do the agent's active tokens.\n",
+            "{}{why}\nSomebody else gave the Secret another value meanwhile. It stays, and so does what is active in \
+             GitLab.\n",
             bad("Abandoned")
         ),
         Some(Outcome::Nothing) => "No rotation is under way: nothing to do.\n".to_owned(),
         None if receipt.midway => format!(
-            "{}{why}\nagentk goes on with a token that works. To end it:\n  {}   goes on\n  {}   goes back\n",
+            "{}{why}\nSome credential works all the same. To end it:\n  {}   goes on\n  {}   goes back\n",
             bad("Stopped midway"),
             command("--resume"),
             command("--rollback"),
@@ -208,13 +254,20 @@ pub fn end(subject: &Subject, receipt: &Receipt, again: &str, style: &Style) -> 
 
 /// The subject for programs.
 fn subject_json(s: &Subject) -> Value {
+    let object = |o: &ObjectRef| json!({"kind": visible(&o.kind), "namespace": visible(&o.namespace), "name": visible(&o.name)});
+    let mut secret = object(&s.secret);
+    secret["keys"] = s.keys.iter().map(|k| visible(k)).collect();
     json!({
-        "agent": {"id": s.id, "name": visible(&s.agent), "project": visible(&s.project), "host": visible(&s.host)},
-        "secret": {"namespace": visible(&s.secret.namespace), "name": visible(&s.secret.name), "key": visible(&s.key)},
-        "deployment": {"namespace": visible(&s.deployment.namespace), "name": visible(&s.deployment.name)},
-        "activeToken": s.token.as_ref().map(|(id, name, used)| {
-            json!({"id": id, "name": visible(name), "lastUsedAt": used.map(|at| format!("{at:.0}"))})
-        }),
+        "of": visible(&s.of), "kind": s.kind, "host": visible(&s.host), "place": visible(&s.place),
+        "secret": secret,
+        "readers": s.readers.iter().map(object).collect::<Vec<_>>(),
+        "now": s.old.as_ref().map(|old| json!({
+            "id": old.id, "title": visible(&old.title),
+            "lastUsedAt": old.last_used.flatten().map(|at| format!("{at:.0}")),
+            "expiresAt": old.expires_at.map(|at| format!("{at:.0}")),
+            "kept": old.kept.as_deref().map(visible),
+        })),
+        "new": visible(&s.new),
         "notes": s.notes.iter().map(|n| visible(n)).collect::<Vec<_>>(),
     })
 }
@@ -227,7 +280,17 @@ fn pretty(value: &Value) -> String {
 pub fn plan_json(subject: &Subject, now: Timestamp) -> String {
     pretty(&json!({
         "apiVersion": API_VERSION, "kind": "TokenRotationPlan", "generatedAt": format!("{now:.0}"),
-        "subject": subject_json(subject), "exitCode": Exit::Fine.code(),
+        "subject": subject_json(subject),
+        "steps": steps(subject).iter().map(|(step, text)| json!({"step": step.word(), "text": visible(text)})).collect::<Vec<_>>(),
+        "exitCode": Exit::Fine.code(),
+    }))
+}
+
+/// A run with `--if-older-than` or `--if-expires-within` that had nothing to do, for programs.
+pub fn not_due_json(subject: &Subject, why: &str, now: Timestamp) -> String {
+    pretty(&json!({
+        "apiVersion": API_VERSION, "kind": "TokenRotation", "generatedAt": format!("{now:.0}"), "verdict": "not-due",
+        "reasons": [visible(why)], "subject": subject_json(subject), "steps": [], "exitCode": Exit::Fine.code(),
     }))
 }
 
@@ -286,26 +349,35 @@ mod tests {
 
     fn subject() -> Subject {
         Subject {
-            agent: "production".to_owned(),
-            id: 7,
-            project: "platform/fleet".to_owned(),
+            of: "agent production".to_owned(),
+            confirm: "production".to_owned(),
+            kind: Kind::AgentToken,
+            place: "agent 7 of platform/fleet".to_owned(),
             host: "https://gitlab.example.com".to_owned(),
+            new: String::new(),
             secret: ObjectRef::new("Secret", "gitlab", "gitlab-agent-token"),
-            key: "token".to_owned(),
-            deployment: ObjectRef::new("Deployment", "gitlab", "gitlab-agent-v2"),
-            pods: 2,
-            release: Some(ObjectRef::new("HelmRelease", "gitlab", "gitlab-agent")),
-            token: Some((1, "first".to_owned(), None)),
-            connected: String::new(),
-            notes: Vec::new(),
+            keys: vec!["token".to_owned()],
+            readers: vec![ObjectRef::new("Deployment", "gitlab", "gitlab-agent-v2")],
+            reading: "2 pods, each at its start".to_owned(),
+            old: Some(OldCredential {
+                id: Some(1),
+                title: "agent token 1 \"first\"".to_owned(),
+                last_used: Some(None),
+                expires_at: None,
+                kept: None,
+            }),
+            works: String::new(),
+            steps: vec![(Step::Create, "a second token ".repeat(12))],
+            notes: vec!["worth knowing ".repeat(12)],
         }
     }
 
     #[test]
     fn each_end_has_its_code() {
-        use Outcome::{Abandoned, Nothing, Rotated, Undone, UndoneBothActive};
+        use Outcome::{Abandoned, Handed, Nothing, Rotated, Undone, UndoneBothActive};
         for (goal, outcome, midway, code) in [
             (Goal::Rotate, Some(Rotated), false, 0),
+            (Goal::Begin, Some(Handed), false, 0),
             (Goal::Resume, Some(Nothing), false, 0),
             (Goal::Undo, Some(Undone), false, 0),
             (Goal::Rotate, Some(Undone), false, 6),
@@ -337,6 +409,10 @@ mod tests {
     fn the_plan_fits_80_columns_and_names_the_point_of_no_return() {
         let text = plan(&subject(), Timestamp::UNIX_EPOCH, &Style::default());
         assert!(text.lines().all(|l| l.chars().count() <= 80), "{text}");
-        assert!(text.contains("token 1: from here on there is no way back"), "{text}");
+        assert!(text.contains("\"first\": from here on there is no way back"), "{text}");
+        let kept = Some("a person's".to_owned());
+        let old = subject().old.map(|old| OldCredential { kept, ..old });
+        let text = plan(&Subject { old, ..subject() }, Timestamp::UNIX_EPOCH, &Style::default());
+        assert!(text.contains("revoke              nothing: a person's"), "{text}");
     }
 }

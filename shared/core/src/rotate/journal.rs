@@ -1,5 +1,7 @@
 //! What a rotation writes down before it does anything: an annotation on the Secret, without any value.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -25,10 +27,52 @@ pub enum Stage {
     /// The Secret holds the old value. A new token may exist; its value is known to nobody but the process that made
     /// it.
     Create,
-    /// The Secret was given the new value, in the same change that wrote this.
+    /// The new value was handed to a person, who gets it into the Secret through its owner. The Secret was not
+    /// changed.
+    Handed,
+    /// The Secret was given the new value, in the same change that wrote this, or by its owner.
     Written,
     /// It goes back to the old value.
     Undo,
+}
+
+/// What is made anew.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Kind {
+    /// The token by which agentk signs in: two active ones at most.
+    #[default]
+    AgentToken,
+    /// A deploy token of a project or group.
+    DeployToken,
+    /// A deploy key of a project: a pair of SSH keys.
+    DeployKey,
+    /// An access token of a project or group.
+    AccessToken,
+    /// An access token of a person.
+    PersonalToken,
+}
+
+impl Kind {
+    /// How many may be active at once, as far as a rotation could be kept from making another.
+    pub fn most(self) -> usize {
+        match self {
+            // `app/models/clusters/agent_token.rb`
+            Self::AgentToken => 2,
+            _ => usize::MAX,
+        }
+    }
+
+    /// As GitLab's pages call it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::AgentToken => "agent token",
+            Self::DeployToken => "deploy token",
+            Self::DeployKey => "deploy key",
+            Self::AccessToken => "access token",
+            Self::PersonalToken => "personal access token",
+        }
+    }
 }
 
 /// What is written down. Everything in it may be read by whoever may read the Secret's metadata.
@@ -42,7 +86,13 @@ pub struct Journal {
     pub run: String,
     /// How far it has come.
     pub stage: Stage,
-    /// The token that the Secret held at first; none where the agent had no active token.
+    /// What is made anew.
+    #[serde(default)]
+    pub kind: Kind,
+    /// Where in GitLab it is made: `projects/12`, `groups/3`; of an agent token nothing, the agent tells.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub place: String,
+    /// The token that the Secret held at first; none where it held no active one, or one that is kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub old_token: Option<u64>,
     /// The token that the Secret was given.
@@ -57,6 +107,13 @@ pub struct Journal {
     /// back to it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub no_return: bool,
+    /// What the Secret held at first is not this rotation's to revoke, and taken as working: a person's token, or one
+    /// that others may use too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub keeps_old: bool,
+    /// The new value reaches the Secret by a person's hand (`--begin`), and has not been seen there yet.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub by_hand: bool,
     /// The Secret was held off from its Kustomization for this rotation ([`HOLD`]).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub hold: bool,
@@ -95,7 +152,7 @@ impl Journal {
     pub fn mark(&self) -> String {
         match self.stage {
             Stage::Undo => format!("{}-undone", self.id),
-            Stage::Create | Stage::Written => {
+            Stage::Create | Stage::Handed | Stage::Written => {
                 format!("{}-{}", self.id, self.new_token.map(|id| id.to_string()).unwrap_or_default())
             }
         }
@@ -110,27 +167,46 @@ impl Journal {
     }
 }
 
-/// First 12 hexadecimal digits of SHA-256 over the rotation's id and a value: tells whether a Secret holds it, and
-/// nothing else, because tokens are long and random.
-pub fn fingerprint(id: &str, value: &[u8]) -> String {
-    let digest = Sha256::new().chain_update(id).chain_update([0]).chain_update(value).finalize();
-    digest.iter().take(6).map(|b| format!("{b:02x}")).collect()
+/// What a Secret holds under the keys that matter; `None` for a key that is not there.
+pub type Values<'v> = BTreeMap<&'v str, Option<&'v [u8]>>;
+
+/// First 12 hexadecimal digits of SHA-256 over the rotation's id and what a Secret holds: tells whether it holds it
+/// still, and nothing else, because tokens and keys are long and random.
+pub fn fingerprint(id: &str, values: &Values<'_>) -> String {
+    let mut digest = Sha256::new().chain_update(id);
+    for (key, value) in values {
+        // Lengths in front, so that no two contents read the same.
+        let length = value.map_or(u64::MAX, |v| v.len() as u64);
+        digest.update((key.len() as u64).to_be_bytes());
+        digest.update(key);
+        digest.update(length.to_be_bytes());
+        digest.update(value.unwrap_or_default());
+    }
+    digest.finalize().iter().take(6).map(|b| format!("{b:02x}")).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn one<'v>(key: &'v str, value: Option<&'v [u8]>) -> Values<'v> {
+        Values::from([(key, value)])
+    }
+
     fn journal() -> Journal {
         Journal {
             id: "k3j5".to_owned(),
             run: "r1".to_owned(),
             stage: Stage::Written,
+            kind: Kind::DeployToken,
+            place: "projects/12".to_owned(),
             old_token: Some(3),
             new_token: Some(4),
-            old_fingerprint: fingerprint("k3j5", b"MARKER-old"),
-            new_fingerprint: Some(fingerprint("k3j5", b"MARKER-new")),
+            old_fingerprint: fingerprint("k3j5", &one("token", Some(b"MARKER-old"))),
+            new_fingerprint: Some(fingerprint("k3j5", &one("token", Some(b"MARKER-new")))),
             no_return: false,
+            keeps_old: false,
+            by_hand: false,
             hold: false,
             started_at: Timestamp::UNIX_EPOCH,
             who: "ada@console".to_owned(),
@@ -152,8 +228,12 @@ mod tests {
 
     #[test]
     fn fingerprints_of_one_value_differ_between_rotations() {
-        assert_ne!(fingerprint("a", b"x"), fingerprint("b", b"x"));
-        assert_ne!(fingerprint("a", b"x"), fingerprint("a", b"y"));
+        let x = one("k", Some(b"x"));
+        assert_ne!(fingerprint("a", &x), fingerprint("b", &x));
+        for other in [one("k", Some(b"y")), one("l", Some(b"x")), one("k", None), one("k", Some(b""))] {
+            assert_ne!(fingerprint("a", &x), fingerprint("a", &other));
+        }
+        assert_ne!(fingerprint("a", &one("k", None)), fingerprint("a", &one("k", Some(b""))));
     }
 
     #[test]

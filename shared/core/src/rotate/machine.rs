@@ -2,9 +2,6 @@
 
 use super::journal::{Journal, Stage};
 
-/// GitLab keeps at most this many active tokens for an agent (`app/models/clusters/agent_token.rb`).
-pub const MOST_TOKENS: usize = 2;
-
 /// How often a token is asked for: once, and once more where the first answer was lost and its token revoked.
 const CREATIONS: u32 = 2;
 
@@ -50,7 +47,7 @@ pub struct Seen {
     pub held: Held,
     /// The Secret with the old value is there.
     pub backup: bool,
-    /// The active tokens.
+    /// The active tokens among which the old and the new one are listed.
     pub tokens: Vec<Token>,
     /// The pods. What reads its Secret at each use has no pods that could be behind: [`Pods::Current`].
     pub pods: Pods,
@@ -61,6 +58,8 @@ pub struct Seen {
 pub enum Goal {
     /// A new rotation.
     Rotate,
+    /// A new one, whose value a person takes into the Secret through its owner.
+    Begin,
     /// The end of one that was stopped, forwards where that is possible.
     Resume,
     /// The end of one that was stopped, backwards where that is possible.
@@ -89,7 +88,7 @@ pub struct Memory {
     pub in_hand: Option<u64>,
     /// How often a token was asked for; [`Memory::give_up_creating`] where asking again makes no sense.
     pub creations: u32,
-    /// The Secret with the old value, or the Secret itself, cannot be written; what came back.
+    /// The Secret with the old value, the Secret itself, or what is handed over cannot be written; what came back.
     pub write_refused: Option<String>,
     /// Whether what the Secret holds now was seen to work.
     pub verified: Option<Proof>,
@@ -97,7 +96,7 @@ pub struct Memory {
     pub proven: Option<Proof>,
     /// Why it goes back, once it does.
     pub turned: Option<Turn>,
-    /// How it ended, once the journal is gone.
+    /// How it ended, once the journal is gone: written down when its removal is asked for, whose answer may be lost.
     pub outcome: Option<Outcome>,
 }
 
@@ -105,6 +104,11 @@ impl Memory {
     /// GitLab said no, and would say no again.
     pub fn give_up_creating(&mut self) {
         self.creations = CREATIONS;
+    }
+
+    /// A journal that names this process was seen: it began, also where the answer to that was lost.
+    pub fn recognise(&mut self, journal: Option<&Journal>) {
+        self.began |= journal.is_some_and(|j| j.run == self.run);
     }
 
     /// What was seen of the value that the Secret held says nothing of the one that it holds now.
@@ -123,6 +127,8 @@ pub enum Turn {
     NotCreated,
     /// The agent has as many tokens as it may have.
     NoRoom,
+    /// It was to be handed over, and was not.
+    NotHanded,
     /// The Secret cannot be written.
     NotWritten(String),
     /// Somebody else changed the Secret.
@@ -148,6 +154,8 @@ pub enum Outcome {
     UndoneBothActive,
     /// Somebody else gave the Secret a value; it and the active tokens were left as they are.
     Abandoned,
+    /// The new value was handed over; the rest is done once the Secret holds it.
+    Handed,
     /// There was nothing under way.
     Nothing,
 }
@@ -167,6 +175,8 @@ pub enum Action {
     Backup,
     /// Write the new value and `written` in one change.
     Write,
+    /// Write `handed`, and hand the new value over.
+    HandOver,
     /// Ask the pods to restart.
     Restart,
     /// Wait for the pods.
@@ -237,7 +247,7 @@ impl Action {
                 Step::Journal
             }
             Self::RevokeOrphan(_) | Self::Create => Step::Create,
-            Self::Backup | Self::Write | Self::Restore => Step::Write,
+            Self::Backup | Self::Write | Self::HandOver | Self::Restore => Step::Write,
             Self::Restart | Self::Wait => Step::RollOut,
             Self::Verify => Step::Verify,
             Self::Prove => Step::ProveNotReverted,
@@ -252,7 +262,7 @@ pub fn next(seen: &Seen, memory: &Memory, goal: Goal) -> Action {
     let Some(journal) = &seen.journal else {
         return match (memory.outcome, memory.began, goal) {
             (Some(outcome), ..) => Action::Done(outcome),
-            (None, false, Goal::Rotate) => Action::Journal,
+            (None, false, Goal::Rotate | Goal::Begin) => Action::Journal,
             (None, true, _) => Action::Stop("somebody else removed the journal".to_owned()),
             (None, false, _) => Action::Done(Outcome::Nothing),
         };
@@ -260,16 +270,17 @@ pub fn next(seen: &Seen, memory: &Memory, goal: Goal) -> Action {
     if journal.run != memory.run {
         return match (memory.began, goal) {
             (false, Goal::Resume | Goal::Undo) => Action::TakeOver,
-            (false, Goal::Rotate) => Action::Stop("another rotation is under way".to_owned()),
+            (false, Goal::Rotate | Goal::Begin) => Action::Stop("another rotation is under way".to_owned()),
             (true, _) => Action::Stop("another process took this rotation over".to_owned()),
         };
     }
-    let view = View { seen, memory, journal };
+    let view = View { seen, memory, journal, goal };
     if goal == Goal::Undo && journal.stage != Stage::Undo && view.can_go_back() {
         return Action::TurnBack(Turn::Asked);
     }
     match journal.stage {
         Stage::Create => view.create(),
+        Stage::Handed => view.handed(),
         Stage::Written => view.forward(),
         Stage::Undo => view.back(),
     }
@@ -279,6 +290,7 @@ struct View<'a> {
     seen: &'a Seen,
     memory: &'a Memory,
     journal: &'a Journal,
+    goal: Goal,
 }
 
 impl View<'_> {
@@ -287,7 +299,7 @@ impl View<'_> {
     }
 
     fn old_lives(&self) -> bool {
-        self.is_active(self.journal.old_token)
+        self.journal.keeps_old || self.is_active(self.journal.old_token)
     }
 
     fn new_lives(&self) -> bool {
@@ -308,6 +320,7 @@ impl View<'_> {
         match self.journal.stage {
             _ if self.journal.no_return => false,
             Stage::Create => true,
+            Stage::Handed => in_place,
             Stage::Written | Stage::Undo => self.old_lives() && (self.seen.backup || in_place),
         }
     }
@@ -319,22 +332,45 @@ impl View<'_> {
     /// The Secret holds the old value: make a token and write it.
     fn create(&self) -> Action {
         let refused = self.memory.write_refused.as_ref();
-        let keep = self.memory.in_hand.filter(|_| refused.is_none() && self.seen.held == Held::Old);
+        // What only pods hold by now is no new value.
+        let in_hand = self.memory.in_hand.filter(|id| Some(*id) != self.journal.old_token);
+        let keep = in_hand.filter(|_| refused.is_none() && self.seen.held == Held::Old);
         if let Some(orphan) = self.orphan(keep) {
             return Action::RevokeOrphan(orphan);
         }
-        let turn = match (self.seen.held, refused, self.memory.in_hand) {
+        let turn = match (self.seen.held, refused, in_hand) {
             (Held::New | Held::Other, ..) => Turn::Changed,
             (_, Some(why), _) => Turn::NotWritten(why.clone()),
-            (.., Some(_)) if self.is_active(self.memory.in_hand) => {
-                return if self.seen.backup { Action::Write } else { Action::Backup };
+            (.., Some(_)) if self.is_active(in_hand) => {
+                return match (self.journal.by_hand, self.seen.backup) {
+                    (true, _) => Action::HandOver,
+                    (false, true) => Action::Write,
+                    (false, false) => Action::Backup,
+                };
             }
             (.., Some(_)) => Turn::NewIsDead,
+            (.., None) if self.journal.by_hand && self.goal != Goal::Begin => Turn::NotHanded,
             (.., None) if self.memory.creations >= CREATIONS => Turn::NotCreated,
-            (.., None) if self.seen.tokens.len() >= MOST_TOKENS => Turn::NoRoom,
+            (.., None) if self.seen.tokens.len() >= self.journal.kind.most() => Turn::NoRoom,
             (.., None) => return Action::Create,
         };
         self.turn_back_or_stop(turn, "no new token could be put in place, and the value from before is dead: only running pods hold a token that works")
+    }
+
+    /// The new value is with a person: wait for its owner to write it.
+    fn handed(&self) -> Action {
+        let refused = self.memory.write_refused.as_ref().filter(|_| self.seen.held == Held::Old);
+        match (self.seen.held, self.new_lives()) {
+            (Held::Other, _) => self.leave(),
+            _ if refused.is_some() => {
+                Action::TurnBack(Turn::NotWritten(refused.cloned().unwrap_or_default()))
+            }
+            _ if self.goal == Goal::Begin => Action::Done(Outcome::Handed),
+            (Held::New, true) => Action::GoForward,
+            (Held::New, false) => Action::Stop("the Secret was given the new value, and its token was revoked: write another one where the Secret's owner takes it from".to_owned()),
+            (Held::Old, false) if self.old_lives() => Action::TurnBack(Turn::NewIsDead),
+            (Held::Old, _) => Action::Stop("the Secret does not hold the new value yet: get the manifest to the Secret's owner (commit it, and let Flux apply it), then --finish; or --rollback".to_owned()),
+        }
     }
 
     /// The Secret was given the new value: make the pods use it, prove it, revoke the old one.
@@ -387,8 +423,35 @@ impl View<'_> {
         }
     }
 
+    /// Back before the owner wrote the new value. Nothing but GitLab and the journal was changed.
+    fn back_by_hand(&self) -> Action {
+        match (self.seen.held, self.new_lives()) {
+            (Held::New, true) => Action::GoForward,
+            // Its owner wrote it after it was taken back, or another value.
+            (Held::New, false) | (Held::Other, _) => self.leave(),
+            (Held::Old, _) => self.orphan(None).map_or_else(|| self.give_up_new(), Action::RevokeOrphan),
+        }
+    }
+
+    /// The Secret holds the old value, and its owner may have written the new one for a while: no pod may still run with it
+    /// when it is revoked.
+    fn give_up_new(&self) -> Action {
+        let Some(new) = self.journal.new_token.filter(|_| self.new_lives()) else {
+            return self.clean(Outcome::Undone);
+        };
+        match &self.seen.pods {
+            Pods::Behind => Action::Restart,
+            Pods::Rolling => Action::Wait,
+            Pods::Stuck(why) => Action::Stop(why.clone()),
+            Pods::Current => Action::Revoke(new),
+        }
+    }
+
     /// Back to the old value.
     fn back(&self) -> Action {
+        if self.journal.by_hand {
+            return self.back_by_hand();
+        }
         let written = self.journal.new_token.is_some();
         if !written {
             // Nothing but a token without a holder and a journal exists.

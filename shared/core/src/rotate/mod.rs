@@ -12,6 +12,6 @@ pub mod owner;
 #[cfg(test)]
 mod model;
 
-pub use journal::{Journal, Stage};
+pub use journal::{Journal, Kind, Stage, Values};
 pub use machine::{Action, Goal, Held, Memory, Outcome, Pods, Proof, Seen, Step, Token, Turn, next};
 pub use owner::{Owner, owners};

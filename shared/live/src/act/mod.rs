@@ -155,7 +155,7 @@ fn collection(object: &ObjectRef) -> String {
 }
 
 /// The path of an object.
-fn path(object: &ObjectRef) -> String {
+pub(crate) fn path(object: &ObjectRef) -> String {
     format!("{}/{}", collection(object), segment(&object.name))
 }
 

@@ -33,7 +33,7 @@ verbs! {
     "status" => status, "what runs here, whether it is healthy, which revision is where";
     "verify" => verify, "what is wrong between a git push and a running pod, and how to mend it";
     "reconcile-now" => reconcile_now, "push the pipe through, from source to workload, and see it move";
-    "rotate-token" => rotate_token, "give agentk a new token, without a moment in which none works";
+    "rotate-token" => rotate_token, "new credentials for agentk, sources and notifications, without a moment in which none works";
     "snapshot" => snapshot, "record everything the others read, with no secret in it, to one file";
     "version" => version, "version of this program, and of what it finds in the cluster";
 }

@@ -173,7 +173,7 @@ pub async fn run(args: Args) -> Result<Exit> {
 }
 
 /// Reads days as well, because tokens live by days.
-fn window(text: &str) -> Result<SignedDuration, String> {
+pub(super) fn window(text: &str) -> Result<SignedDuration, String> {
     let bad = || format!("'{text}' is not a length of time; write 30d, 12h or 90m");
     let seconds = match text.strip_suffix('d') {
         Some(days) => days.parse::<u32>().ok().map(|d| u64::from(d) * 86_400),

@@ -99,6 +99,19 @@ impl Transport {
         })
     }
 
+    /// The same connections with another token of the same instance.
+    pub(super) fn with_token(&self, token: &SecretString) -> Result<Self> {
+        HeaderValue::from_str(token.expose_secret()).ok().context("the token fits no header")?;
+        Ok(Self {
+            client: self.client.clone(),
+            token: token.clone(),
+            limit: Semaphore::new(AT_ONCE),
+            patience: self.patience,
+            verbose: self.verbose,
+            host: self.host.clone(),
+        })
+    }
+
     /// Sends once.
     pub(super) async fn exchange(
         &self,

@@ -152,7 +152,7 @@ async fn own_token(gitlab: &GitLab) -> Observed<OwnToken> {
 }
 
 /// `2026-12-01` is the start of that day in UTC: this is when GitLab lets a token expire.
-pub(super) fn moment(text: &str) -> Option<Timestamp> {
+pub(crate) fn moment(text: &str) -> Option<Timestamp> {
     text.parse().ok().or_else(|| format!("{text}T00:00:00Z").parse().ok())
 }
 

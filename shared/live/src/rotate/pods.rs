@@ -195,7 +195,7 @@ impl Sight {
     }
 }
 
-fn path(object: &ObjectRef) -> String {
+pub(super) fn path(object: &ObjectRef) -> String {
     format!("/apis/apps/v1/namespaces/{}/deployments/{}", segment(&object.namespace), segment(&object.name))
 }
 

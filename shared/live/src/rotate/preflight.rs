@@ -1,37 +1,46 @@
 //! Everything that can be known before anything is changed: permissions on both sides, owners, what admission says,
 //! whether it is well now. A rotation that would fail at its last step is refused at its first.
 
-use futures_util::future::join_all;
-use gitlab_agent_core::facts::agent::Connection;
 use gitlab_agent_core::facts::{Facts, ValueKind};
+use gitlab_agent_core::object::ObjectRef;
+use gitlab_agent_core::render::rotate::OldCredential;
 use gitlab_agent_core::rotate::owner::{Owner, owners};
-use gitlab_agent_core::rotate::{Goal, Journal};
+use gitlab_agent_core::rotate::{Goal, Journal, Kind};
 use gitlab_agent_core::snapshot::{Why, WhyKind};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
-use super::keys::{self, Keys, Listed};
-use super::lock::Lock;
-use super::pods::{self, Sight};
-use super::secret::{Change, Read};
-use super::target::Target;
+use super::find::{self, Choice};
+use super::issuer::Issuer;
+use super::pods::Sight;
+use super::resource::{self, Resource};
+use super::secret::Read;
+use super::target::{Agentk, Fetcher, Notifier, Reader, Target};
+use super::{agent, keys, permit};
 use crate::access::WriteClient;
 use crate::gitlab::{FaultKind, GitLabWriter};
 
-/// Maintainer: who may make and revoke tokens of agents (GitLab, "Agents API").
+/// Maintainer: who may make and revoke tokens of agents and projects (GitLab, "Agents API", "Deploy tokens API",
+/// "Project access tokens API").
 const MAINTAINER: u32 = 40;
 
 /// What was found, and is fine.
 pub struct Checked {
-    /// The tokens of the agent, in GitLab.
-    pub keys: Keys,
-    /// The active token that is there now, with its last use.
-    pub token: Option<Listed>,
+    /// Where the new one is made.
+    pub issuer: Issuer,
+    /// The number of the old one, where it is to be revoked.
+    pub old_id: Option<u64>,
+    /// The old one as people know it.
+    pub old: Option<OldCredential>,
+    /// When the old one was made, as far as that is known.
+    pub made_at: Option<Timestamp>,
     /// The journal of a rotation that is under way.
     pub journal: Option<Journal>,
-    /// How many pods read the Secret.
-    pub pods: i64,
-    /// By what agentk is known to be connected now.
-    pub connected: String,
+    /// How it is read, in words.
+    pub reading: String,
+    /// By what it is known that it works now.
+    pub works: String,
+    /// Who would take a change of the Secret back.
+    pub owners: Vec<ObjectRef>,
     /// What is worth knowing and no reason to refuse.
     pub notes: Vec<String>,
 }
@@ -55,10 +64,18 @@ pub struct Wanted<'a> {
     pub goal: Goal,
     /// `PROJECT:NAME` of the agent in GitLab, where the person named it.
     pub agent: Option<&'a str>,
+    /// What the new one is to be.
+    pub choice: &'a Choice,
     /// Hold the Secret off from its Kustomization.
     pub hold: bool,
     /// Ask the API server what it would say to each change.
     pub try_changes: bool,
+}
+
+impl Wanted<'_> {
+    fn begins(&self) -> bool {
+        matches!(self.goal, Goal::Rotate | Goal::Begin)
+    }
 }
 
 impl From<Why> for Refusal {
@@ -83,6 +100,13 @@ impl From<crate::gitlab::Fault> for Refusal {
     }
 }
 
+/// What is gathered while looking.
+#[derive(Default)]
+struct Notes {
+    against: Vec<String>,
+    notes: Vec<String>,
+}
+
 /// Looks at everything; the first class of reasons that speaks against it comes back.
 ///
 /// # Errors
@@ -98,95 +122,268 @@ pub async fn preflight(
         let text = format!("the API server at {} gets no credential: {unsound}", client.read.origin.server);
         return Err(Refusal::Refused(vec![text]));
     }
-    let denied = denied(client, target).await;
+    let denied = permit::denied(client, target).await;
     if !denied.is_empty() {
         return Err(Refusal::Denied(denied));
     }
     let place = &target.secret;
-    let read = place.read(client, &place.name).await?;
     let name = format!("Secret {}/{}", place.namespace, place.name);
-    let Some(read) = read else {
+    let Some(read) = place.read(client, &place.name).await? else {
         return Err(Refusal::Refused(vec![format!("{name} does not exist")]));
     };
-    let mut against = speaks_against(&read, &name, &place.key, wanted);
-    let mut notes = Vec::new();
+    let mut said = Notes::default();
+    said.against.extend(speaks_against(&read, &name, target, wanted));
+    own_token(gitlab, &mut said).await?;
+    let mut checked = match &target.reader {
+        Reader::Agent(agentk) => of_agent(client, gitlab, facts, agentk, wanted, &mut said).await?,
+        Reader::Sources(_) | Reader::Providers(_) => {
+            of_resource(gitlab, target, &read, wanted, &mut said).await?
+        }
+    };
+    if wanted.begins() && said.against.is_empty() && wanted.try_changes {
+        said.against.extend(permit::try_changes(client, target, &read, wanted.goal == Goal::Rotate).await);
+    }
+    if !said.against.is_empty() {
+        return Err(Refusal::Refused(said.against));
+    }
+    checked.owners = owners(&read.metadata).into_iter().map(|owner| owner.object).collect();
+    checked.notes = said.notes;
+    checked.journal = read.journal;
+    Ok(checked)
+}
+
+/// Whether the person's own token can do it to the end.
+async fn own_token(gitlab: &GitLabWriter, said: &mut Notes) -> Result<(), Refusal> {
     let own = keys::own(gitlab).await?;
     if !own.scopes.is_empty() && !own.scopes.iter().any(|s| s == "api") {
-        against.push(format!(
+        said.against.push(format!(
             "your GitLab token has the scope {}; making and revoking tokens needs api",
             own.scopes.join(", ")
         ));
     }
     if let Some(expires) = own.expires_at.as_ref().filter(|at| expires_soon(at, Timestamp::now())) {
-        against
+        said.against
             .push(format!("your GitLab token expires on {expires}: it may not live to revoke the old token"));
     }
-    let keys = find(gitlab, target, wanted.agent).await?;
-    match keys.project.access_level() {
-        Some(level) if level < MAINTAINER => against.push(format!(
-            "your role in project {} is below Maintainer, which making and revoking tokens of agents needs",
-            keys.project.path_with_namespace
+    Ok(())
+}
+
+/// Whether the person's role is enough where the credential is made.
+fn role(level: Option<u32>, place: &str, said: &mut Notes) {
+    match level {
+        Some(level) if level < MAINTAINER => said.against.push(format!(
+            "your role in {place} is below Maintainer, which making and revoking its tokens needs"
         )),
         Some(_) => {}
-        None => notes
-            .push(format!("GitLab does not show your role in project {}", keys.project.path_with_namespace)),
+        None => said.notes.push(format!("GitLab does not show your role in {place}")),
     }
-    let Some(sight) = Sight::look(client, &target.deployment).await? else {
-        return Err(Refusal::Refused(vec![format!("{} does not exist", target.deployment)]));
+}
+
+async fn of_agent(
+    client: &WriteClient,
+    gitlab: &GitLabWriter,
+    facts: &Facts<'_>,
+    agentk: &Agentk,
+    wanted: &Wanted<'_>,
+    said: &mut Notes,
+) -> Result<Checked, Refusal> {
+    let Some(sight) = Sight::look(client, &agentk.deployment).await? else {
+        return Err(Refusal::Refused(vec![format!("{} does not exist", agentk.deployment)]));
     };
-    let tokens = keys.active().await?;
-    let token = match &tokens[..] {
-        [only] => Some(keys.one(only.id).await?),
-        _ => None,
+    let Notes { against, notes } = said;
+    let found = agent::look(&sight, gitlab, facts, agentk, wanted, against, notes).await?;
+    let project = &found.keys.project;
+    role(project.access_level(), &format!("project {}", project.path_with_namespace), said);
+    let old = found.token.as_ref().map(|token| OldCredential {
+        id: Some(token.id),
+        title: format!("{} {} \"{}\"", Kind::AgentToken.word(), token.id, token.name),
+        last_used: Some(token.last_used_at),
+        expires_at: None,
+        kept: None,
+    });
+    Ok(Checked {
+        old_id: found.token.as_ref().map(|t| t.id),
+        made_at: found.token.as_ref().and_then(|t| t.created_at),
+        old,
+        issuer: Issuer::Agent(found.keys),
+        journal: None,
+        reading: format!("{} pods, each at its start", found.pods),
+        works: found.connected,
+        owners: Vec::new(),
+        notes: Vec::new(),
+    })
+}
+
+async fn of_resource(
+    gitlab: &GitLabWriter,
+    target: &Target,
+    read: &Read,
+    wanted: &Wanted<'_>,
+    said: &mut Notes,
+) -> Result<Checked, Refusal> {
+    let reading = match &target.reader {
+        Reader::Providers(_) => "at each notification",
+        _ => "at each fetch",
     };
-    let mut connected = String::new();
-    if wanted.goal == Goal::Rotate {
-        against.extend(two_tokens(&keys, &tokens).await);
-        if sight.wanted() == 0 || !sight.is_rolled_out() {
-            against.push(format!(
-                "{} is not well: a rotation needs pods to prove itself by; see kubectl gitlab-agent verify",
-                target.deployment
+    if let Some(journal) = read.journal.as_ref().filter(|_| !wanted.begins()) {
+        return resumed(gitlab, target, journal, wanted.choice, reading).await;
+    }
+    let found = find::find(gitlab, target, read, wanted.choice).await?;
+    let Issuer::Resource(resource) = &found.issuer else {
+        return Err(Refusal::Refused(vec!["it is no credential of a project or group".to_owned()]));
+    };
+    role(found.level, &resource.owner.words, said);
+    if resource.owner.path.starts_with("groups/") && found.level.is_none() {
+        said.notes.push("making a credential of a group takes the role Owner in it".to_owned());
+    }
+    let works = match &target.reader {
+        Reader::Sources(fetchers) => fetched_now(fetchers, found.old.is_some(), said),
+        Reader::Providers(notifiers) => notified_now(notifiers, said),
+        Reader::Agent(_) => String::new(),
+    };
+    if resource.grant.scopes.iter().any(|scope| scope.starts_with("write_") || scope == "api")
+        && matches!(target.reader, Reader::Sources(_))
+    {
+        said.notes.push(format!(
+            "the new one gets the scopes of the old one ({}), which are more than fetching needs; --make deploy-token makes \
+             one that only reads",
+            resource.grant.scopes.join(" ")
+        ));
+    }
+    let changed = target.secret.keys.iter().filter_map(|key| read.shapes.get(*key)?.changed_at).max();
+    let old = match (&found.old, &found.kept) {
+        (Some(item), _) => Some(OldCredential {
+            id: Some(item.id),
+            title: item.title(resource.kind),
+            last_used: (resource.kind == Kind::AccessToken).then_some(item.last_used_at),
+            expires_at: item.ends(),
+            kept: None,
+        }),
+        (None, Some((title, why))) => Some(OldCredential {
+            id: None,
+            title: title.clone(),
+            last_used: None,
+            expires_at: None,
+            kept: Some(why.clone()),
+        }),
+        (None, None) => None,
+    };
+    said.notes.extend(found.notes);
+    Ok(Checked {
+        old_id: found.old.as_ref().map(|item| item.id),
+        made_at: found.old.as_ref().and_then(|item| item.created_at).or(changed),
+        old,
+        reading: reading.to_owned(),
+        works,
+        issuer: found.issuer,
+        journal: None,
+        owners: Vec::new(),
+        notes: Vec::new(),
+    })
+}
+
+/// The rest of a rotation: its journal says where the new one was made. It lies on the Secret, where others may write, so
+/// the place counts only where what reads the Secret names it too.
+async fn resumed(
+    gitlab: &GitLabWriter,
+    target: &Target,
+    journal: &Journal,
+    choice: &Choice,
+    reading: &str,
+) -> Result<Checked, Refusal> {
+    let owners = find::owners_of(gitlab, target, choice).await?;
+    let Some(owner) = owners.into_iter().find(|owner| owner.path == journal.place) else {
+        return Err(Refusal::Refused(vec![format!(
+            "the journal on the Secret says that the new credential was made in {}, which nothing that reads the Secret \
+             names: name the project that the rotation was begun with (--project), or see what is there in GitLab",
+            journal.place
+        )]));
+    };
+    let resource = Resource {
+        gitlab: gitlab.clone(),
+        kind: journal.kind,
+        owner,
+        grant: resource::Grant::default(),
+        form: target.form,
+    };
+    Ok(Checked {
+        issuer: Issuer::Resource(resource),
+        old_id: journal.old_token,
+        old: None,
+        made_at: None,
+        journal: None,
+        reading: reading.to_owned(),
+        works: String::new(),
+        owners: Vec::new(),
+        notes: Vec::new(),
+    })
+}
+
+/// Whether all sources are fetched now. Where the old one is dead anyway, there is nothing to lose.
+fn fetched_now(fetchers: &[Fetcher], lives: bool, said: &mut Notes) -> String {
+    if fetchers.iter().all(|f| f.proof.is_empty()) {
+        said.against.push(
+            "nothing that reads this Secret fetches now (suspended, or a static HelmRepository without charts): whether the \
+             new credential works could not be told"
+                .to_owned(),
+        );
+    }
+    for fetcher in fetchers.iter().filter(|f| f.suspended) {
+        said.notes.push(format!("{} is suspended: it takes no part in the proof", fetcher.object));
+    }
+    let failing: Vec<&Fetcher> = fetchers.iter().filter(|f| !f.suspended && f.fails.is_some()).collect();
+    for fetcher in &failing {
+        let why = fetcher.fails.as_deref().unwrap_or_default();
+        let text = format!("{} is not fetched now ({why})", fetcher.object);
+        if lives {
+            said.against.push(format!(
+                "{text}: whether the new credential works could not be told from what is broken already; mend that first \
+                 (kubectl gitlab-agent verify)"
             ));
-        }
-        if tokens.is_empty() && wanted.agent.is_none() {
-            against.push(format!(
-                "agent {} has no active token, so whether it is the one of this cluster GitLab cannot tell; if it is, name \
-                 it: --agent {}:{}",
-                keys.name, keys.project.path_with_namespace, keys.name
-            ));
-        }
-        if !tokens.is_empty() {
-            connected = identity(&keys, facts, target, wanted.agent, &mut against, &mut notes).await;
-        }
-        if against.is_empty() && wanted.try_changes {
-            against.extend(try_changes(client, target, &read).await);
+        } else {
+            said.notes.push(text);
         }
     }
-    if !against.is_empty() {
-        return Err(Refusal::Refused(against));
+    if failing.is_empty() { "all of them are fetched with it now".to_owned() } else { String::new() }
+}
+
+/// Whether a notification can be had as proof.
+fn notified_now(notifiers: &[Notifier], said: &mut Notes) -> String {
+    for notifier in notifiers.iter().filter(|n| n.proof.is_empty()) {
+        let why = if notifier.alerts.is_empty() {
+            "no Alert sends through it"
+        } else {
+            "its Alerts cover no active Kustomization"
+        };
+        said.against.push(format!(
+            "{} sends nothing now ({why}): whether the new token works could not be told; see kubectl gitlab-agent verify \
+             --explain GA508",
+            notifier.object
+        ));
     }
-    let pods = sight.wanted();
-    Ok(Checked { keys, token, journal: read.journal, pods, connected, notes })
+    String::new()
 }
 
 /// What of the Secret itself speaks against it.
-fn speaks_against(read: &Read, name: &str, key: &str, wanted: &Wanted<'_>) -> Vec<String> {
-    let goal = wanted.goal;
+fn speaks_against(read: &Read, name: &str, target: &Target, wanted: &Wanted<'_>) -> Vec<String> {
     let mut against = Vec::new();
-    match (&read.journal, goal) {
-        (Some(journal), Goal::Rotate) => against.push(format!(
+    match &read.journal {
+        Some(journal) if wanted.begins() => against.push(format!(
             "rotation {} of {name}, begun by {} at {:.0}, has not ended: --resume goes on with it, --rollback takes it back",
             journal.id, journal.who, journal.started_at
         )),
-        (None, Goal::Rotate) if read.immutable => against.push(format!(
-            "{name} is immutable: make another Secret and let the release name that (config.secretName)"
+        None if wanted.goal == Goal::Rotate && read.immutable => against.push(format!(
+            "{name} is immutable: make another Secret, and let what reads this one name that"
         )),
         _ => {}
     }
-    if goal == Goal::Rotate {
+    if wanted.goal == Goal::Rotate {
         let counts = |owner: &&Owner| !(wanted.hold && owner.can_be_held);
         against.extend(owners(&read.metadata).iter().filter(counts).map(|owner| owned(owner, name)));
-        match &read.shape {
+    }
+    if wanted.begins() && target.agentk().is_some() {
+        let key = target.secret.keys.first().copied().unwrap_or_default();
+        match read.shapes.get(key) {
             None => against.push(format!("{name} has no key {key}")),
             Some(shape) if matches!(shape.kind, ValueKind::AgentToken | ValueKind::Other) => {}
             Some(_) => against.push(format!(
@@ -199,220 +396,16 @@ fn speaks_against(read: &Read, name: &str, key: &str, wanted: &Wanted<'_>) -> Ve
 
 fn owned(owner: &Owner, name: &str) -> String {
     let hold = if owner.can_be_held { "; or hold the live Secret off from it: --hold" } else { "" };
-    format!("{name} belongs to {}: {}. Change it {}{hold}", owner.object, owner.reverts, owner.instead)
+    format!(
+        "{name} belongs to {}: {}. Change it {}: --begin makes the new one and writes a manifest for that{hold}",
+        owner.object, owner.reverts, owner.instead
+    )
 }
 
-/// Two active tokens leave no room for a third, and which of them the Secret holds GitLab does not tell.
-async fn two_tokens(keys: &Keys, tokens: &[Listed]) -> Option<String> {
-    if tokens.len() < 2 {
-        return None;
-    }
-    let mut listed = Vec::new();
-    for token in tokens {
-        let used = keys.one(token.id).await.ok().and_then(|t| t.last_used_at);
-        let used = used.map_or_else(|| "never used".to_owned(), |at| format!("last used {at:.0}"));
-        let made = token.created_at.map(|at| format!(", made {at:.0}")).unwrap_or_default();
-        listed.push(format!("{} \"{}\" ({used}{made})", token.id, token.name));
-    }
-    Some(format!(
-        "agent {} has {} active tokens, the most that GitLab allows: {}. Revoke the one that nobody uses \
-         ({}/{}/-/cluster_agents/{}?tab=tokens), then try again",
-        keys.name,
-        tokens.len(),
-        listed.join(", "),
-        keys.gitlab.read.host(),
-        keys.project.path_with_namespace,
-        keys.name,
-    ))
-}
-
-/// Whether the agent in GitLab is the one in this cluster. Its number comes from the cluster, where others may write:
-/// they must not get the token of another agent by it.
-async fn identity(
-    keys: &Keys,
-    facts: &Facts<'_>,
-    target: &Target,
-    named: Option<&str>,
-    against: &mut Vec<String>,
-    notes: &mut Vec<String>,
-) -> String {
-    let known = |pods: &[(String, String)]| {
-        pods.iter()
-            .find(|(namespace, pod)| *namespace == target.namespace() && target.pods.contains(pod))
-            .cloned()
-    };
-    match keys.connected().await {
-        Ok(found) => {
-            if let Some((_, pod)) = known(&found.pods) {
-                return format!("GitLab is connected with pod {pod}");
-            }
-            let text = format!(
-                "GitLab has no connection of agent {} with a pod of {}",
-                keys.name, target.deployment
-            );
-            if named.is_none() {
-                against.push(format!(
-                    "{text}; if it is the right one, name it: --agent {}:{}",
-                    keys.project.path_with_namespace, keys.name
-                ));
-                return String::new();
-            }
-            notes.push(text);
-        }
-        Err(fault) if named.is_none() => {
-            against.push(format!(
-                "whether agent {} is the one of this cluster is not known ({fault}); if it is, name it: --agent {}:{}",
-                keys.name, keys.project.path_with_namespace, keys.name
-            ));
-            return String::new();
-        }
-        Err(_) => {}
-    }
-    let agent = facts.agents.iter().find(|a| a.object() == target.deployment);
-    match agent.map(|a| a.connection(facts.now)) {
-        Some(Connection::Connected(by)) => by,
-        Some(Connection::Disconnected(_, why)) => {
-            against.push(format!(
-                "agentk is not connected now ({why}): whether the new token works could not be told from what is broken \
-                 already; mend that first (kubectl gitlab-agent verify)"
-            ));
-            String::new()
-        }
-        Some(Connection::Unknown(why)) => {
-            against.push(format!(
-                "whether agentk is connected now is not known: {}: {}",
-                why.asked, why.message
-            ));
-            String::new()
-        }
-        None => String::new(),
-    }
-}
-
-/// Finds the agent in GitLab: as the person named it, else by its number in the projects that Flux fetches.
-async fn find(gitlab: &GitLabWriter, target: &Target, named: Option<&str>) -> Result<Keys, Refusal> {
-    if let Some(named) = named {
-        let Some((project, name)) = named.split_once(':') else {
-            return Err(Refusal::Usage(format!(
-                "--agent {named}: write PROJECT:NAME, such as platform/fleet:production"
-            )));
-        };
-        let project = keys::project(gitlab, project).await?;
-        let found = Keys::by_name(gitlab, &project, name).await?;
-        let found = found.ok_or_else(|| {
-            Refusal::Usage(format!("project {} has no agent {name}", project.path_with_namespace))
-        })?;
-        return match target.agent {
-            Some(id) if id != found.agent => Err(Refusal::Refused(vec![format!(
-                "the agent of this cluster has the number {id} (by its Lease), agent {name} has {}",
-                found.agent
-            )])),
-            _ => Ok(found),
-        };
-    }
-    let Some(id) = target.agent else {
-        return Err(Refusal::Refused(vec![
-            "which agent of GitLab this is the cluster does not show (agentk holds no Lease); name it: --agent PROJECT:NAME".to_owned(),
-        ]));
-    };
-    for path in target.projects.iter().take(50) {
-        let project = match keys::project(gitlab, path).await {
-            Ok(project) => project,
-            Err(fault) if matches!(fault.kind, FaultKind::NotFound | FaultKind::Forbidden) => continue,
-            Err(fault) => return Err(fault.into()),
-        };
-        match Keys::by_id(gitlab, &project, id).await {
-            Ok(Some(found)) => return Ok(found),
-            Ok(None) => {}
-            Err(fault) if matches!(fault.kind, FaultKind::Forbidden) => {}
-            Err(fault) => return Err(fault.into()),
-        }
-    }
-    Err(Refusal::Refused(vec![format!(
-        "agent {id} is registered in none of the projects that Flux fetches from here, as far as your GitLab token sees; \
-         name it: --agent PROJECT:NAME"
-    )]))
-}
-
-/// The permissions that are missing in the cluster, each as `verb resource in namespace`.
-async fn denied(client: &WriteClient, target: &Target) -> Vec<String> {
-    const NEEDED: &[(&str, &str, &str)] = &[
-        ("get", "", "secrets"),
-        ("create", "", "secrets"),
-        ("patch", "", "secrets"),
-        ("delete", "", "secrets"),
-        ("get", "apps", "deployments"),
-        ("patch", "apps", "deployments"),
-        ("list", "", "pods"),
-        ("get", "coordination.k8s.io", "leases"),
-        ("create", "coordination.k8s.io", "leases"),
-        ("patch", "coordination.k8s.io", "leases"),
-        ("delete", "coordination.k8s.io", "leases"),
-    ];
-    let release = target.release.iter().filter(|(_, suspended)| !suspended).map(|(release, _)| {
-        (
-            ("patch", "helm.toolkit.fluxcd.io", "helmreleases"),
-            release.namespace.as_str(),
-            release.name.as_str(),
-        )
-    });
-    let name = |resource: &str, verb: &str| match (resource, verb) {
-        ("secrets", "get" | "patch") => target.secret.name.as_str(),
-        ("deployments", _) => target.deployment.name.as_str(),
-        _ => "",
-    };
-    let needed = NEEDED.iter().map(|row| (*row, target.namespace(), name(row.2, row.0))).chain(release);
-    let ask = |((verb, group, resource), namespace, name): (
-        (&'static str, &'static str, &'static str),
-        _,
-        _,
-    )| async move {
-        let what = format!("{verb} {resource} in namespace {namespace}");
-        match client.read.may_on(verb, group, resource, namespace, name).await {
-            Ok(true) => None,
-            Ok(false) => Some(format!("you may not {what}")),
-            Err(why) => Some(format!("whether you may {what} is not known: {}", why.message)),
-        }
-    };
-    join_all(needed.map(ask)).await.into_iter().flatten().collect()
-}
-
-/// What the API server, with its admission, would say to each kind of change. A value is not sent: what stands in its
-/// place has its length.
-async fn try_changes(client: &WriteClient, target: &Target, read: &Read) -> Vec<String> {
-    let place = &target.secret;
-    let length = read.shape.as_ref().map_or(0, |s| s.bytes);
-    let stand_in = "x".repeat(length);
-    let lock = Lock::new(client, target.namespace(), &place.name, "dry run".to_owned());
-    let backup = format!("{}-prev-{}", place.name.chars().take(230).collect::<String>(), "dryrun");
-    let mut against = Vec::new();
-    let changes = [
-        ("the Secret", place.try_change(client, read, stand_in.as_bytes()).await),
-        ("the Secret that keeps the old value", place.back_up(client, read, &backup, true).await),
-        ("the Lease", lock.try_take().await),
-        ("the Deployment", pods::restart(client, &target.deployment, "dry-run", true).await),
-    ];
-    for (what, change) in changes {
-        match change {
-            Change::Made => {}
-            // The Lease of a rotation that ended badly is there; it is taken over when it has expired.
-            Change::Conflict => {}
-            Change::Refused(why) => {
-                against.push(format!("the API server would refuse to change {what}: {why}"))
-            }
-            Change::Unknown(why) => against.push(format!(
-                "what the API server would say to a change of {what} is not known: {}: {}",
-                why.asked, why.message
-            )),
-        }
-    }
-    against
-}
-
-/// A token expires at midnight UTC at the beginning of its day (GitLab, "Personal access tokens"); a day's margin.
+/// A token expires at midnight UTC at the beginning of its day (GitLab, "Personal access tokens"); an hour's margin.
 fn expires_soon(date: &str, now: Timestamp) -> bool {
     let midnight = format!("{date}T00:00:00Z").parse::<Timestamp>();
-    midnight.is_ok_and(|at| at.duration_since(now) < jiff::SignedDuration::from_hours(1))
+    midnight.is_ok_and(|at| at.duration_since(now) < SignedDuration::from_hours(1))
 }
 
 #[cfg(test)]
@@ -426,5 +419,27 @@ mod tests {
         assert!(expires_soon("2026-05-01", now));
         assert!(!expires_soon("2026-05-03", now));
         assert!(!expires_soon("never", now));
+    }
+
+    #[test]
+    fn what_is_not_fetched_now_is_no_place_for_a_proof_unless_the_old_one_is_dead() {
+        let fetcher = |fails: Option<&str>, suspended: bool| Fetcher {
+            object: ObjectRef::new("GitRepository", "n", "a"),
+            url: String::new(),
+            suspended,
+            fails: fails.map(str::to_owned),
+            proof: if suspended { Vec::new() } else { vec![ObjectRef::new("GitRepository", "n", "a")] },
+        };
+        for (fetchers, lives, refused) in [
+            (vec![fetcher(None, false)], true, false),
+            (vec![fetcher(Some("broken"), false)], true, true),
+            (vec![fetcher(Some("authentication required"), false)], false, false),
+            (vec![fetcher(None, true)], true, true),
+            (vec![fetcher(None, true), fetcher(None, false)], true, false),
+        ] {
+            let mut said = Notes::default();
+            fetched_now(&fetchers, lives, &mut said);
+            assert_eq!(!said.against.is_empty(), refused, "{:?}", said.against);
+        }
     }
 }

@@ -1,5 +1,7 @@
-//! The Secret that is rotated: read with its value in a type that cannot print, changed only as the version that was
+//! The Secret that is rotated: read with its values in a type that cannot print, changed only as the version that was
 //! read.
+
+use std::collections::BTreeMap;
 
 use anyhow::Result;
 use base64::Engine as _;
@@ -22,27 +24,36 @@ use crate::access::{WriteClient, segment};
 const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
 const JSON: &str = "application/json";
 
-/// Where a Secret is, and which of its keys is meant.
+/// Where a Secret is, and which of its keys are meant.
 #[derive(Clone, Debug)]
 pub struct Place {
     /// Namespace.
     pub namespace: String,
     /// Name.
     pub name: String,
-    /// Key.
-    pub key: String,
+    /// The keys that are written and compared, whether they are there or not.
+    pub keys: Vec<&'static str>,
 }
 
+/// What is written into a Secret: `None` takes a key away. Values are in a type that cannot print.
+pub(super) type Content = BTreeMap<&'static str, Option<SecretSlice<u8>>>;
+
 /// A Secret as it was read.
+#[derive(Default)]
 pub(super) struct Read {
     pub(super) metadata: Metadata,
+    /// `type`.
+    pub(super) kind: String,
     pub(super) uid: String,
     pub(super) version: String,
     pub(super) immutable: bool,
-    pub(super) value: Option<SecretSlice<u8>>,
-    /// What can be said of the value.
-    pub(super) shape: Option<KeyShape>,
-    /// When the key last changed, by the API server's clock.
+    /// What the keys that are meant hold.
+    pub(super) values: Content,
+    /// What the other keys hold.
+    pub(super) rest: BTreeMap<String, SecretSlice<u8>>,
+    /// What can be said of them, and of the others.
+    pub(super) shapes: BTreeMap<String, KeyShape>,
+    /// When one of the keys that are meant last changed, by the API server's clock.
     pub(super) changed_at: Option<Timestamp>,
     pub(super) journal: Option<Journal>,
 }
@@ -80,7 +91,7 @@ impl Place {
         if answer.status == StatusCode::NOT_FOUND {
             return Ok(None);
         }
-        let read = decode(&answer.body, &self.key, &asked);
+        let read = decode(&answer.body, &self.keys, &asked);
         answer.body.zeroize();
         read.map(Some)
     }
@@ -92,41 +103,38 @@ impl Place {
         Ok(answer.status != StatusCode::NOT_FOUND)
     }
 
-    /// Changes annotations (`null` takes one away) and, where given, the value; only as the version that was read.
+    /// Changes annotations (`null` takes one away) and, where given, the values; only as the version that was read.
     pub(super) async fn change(
         &self,
         client: &WriteClient,
         read: &Read,
         annotations: Value,
-        value: Option<&[u8]>,
+        content: Option<&Content>,
     ) -> Change {
-        let patch = self.patch(read, annotations, value);
+        let patch = patch(read, annotations, content);
         made(client.patch(&self.path(&self.name), &patch, &self.asked("patch", &self.name)).await)
     }
 
     /// The same without doing it.
-    pub(super) async fn try_change(&self, client: &WriteClient, read: &Read, value: &[u8]) -> Change {
-        let patch = self.patch(read, json!({ANNOTATION: "{}"}), Some(value));
+    pub(super) async fn try_change(
+        &self,
+        client: &WriteClient,
+        read: &Read,
+        content: Option<&Content>,
+    ) -> Change {
+        let patch = patch(read, json!({ANNOTATION: "{}"}), content);
         made(client.try_patch(&self.path(&self.name), &patch, &self.asked("patch", &self.name)).await)
     }
 
-    fn patch(&self, read: &Read, annotations: Value, value: Option<&[u8]>) -> Value {
-        let mut patch = json!({"metadata": {"resourceVersion": read.version, "annotations": annotations}});
-        if let Some(value) = value {
-            patch["data"] = json!({&self.key: STANDARD.encode(value)});
-        }
-        patch
-    }
-
-    /// Keeps the value in a Secret of its own, owned by this one.
+    /// Keeps the values in a Secret of its own, owned by this one.
     pub(super) async fn back_up(&self, client: &WriteClient, read: &Read, name: &str, dry: bool) -> Change {
-        let Some(value) = &read.value else { return Change::Refused("there is no value to keep".to_owned()) };
+        let data = encoded(&read.values);
         let owner = json!({"apiVersion": "v1", "kind": "Secret", "name": self.name, "uid": read.uid});
         let backup = json!({
             "apiVersion": "v1", "kind": "Secret", "type": "Opaque",
             "metadata": {"name": name, "namespace": self.namespace, "ownerReferences": [owner],
                 "labels": {"app.kubernetes.io/managed-by": crate::access::FIELD_MANAGER}},
-            "data": {&self.key: STANDARD.encode(value.expose_secret())},
+            "data": data,
         });
         let asked = self.asked("create", name);
         made(match dry {
@@ -141,16 +149,42 @@ impl Place {
     }
 }
 
+/// The change of a Secret, for the version that was read.
+fn patch(read: &Read, annotations: Value, content: Option<&Content>) -> Value {
+    let mut patch = json!({"metadata": {"resourceVersion": read.version, "annotations": annotations}});
+    if let Some(content) = content {
+        patch["data"] = encoded(content);
+    }
+    patch
+}
+
+fn encoded(content: &Content) -> Value {
+    let base64 = |value: &Option<SecretSlice<u8>>| value.as_ref().map(|v| STANDARD.encode(v.expose_secret()));
+    content
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), json!(base64(value))))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
+}
+
+/// [`fingerprint`] of what a Secret holds, or is to hold.
+pub(super) fn fingerprint_of(id: &str, content: &Content) -> String {
+    let plain = content.iter().map(|(key, value)| (*key, value.as_ref().map(|v| v.expose_secret())));
+    fingerprint(id, &plain.collect())
+}
+
 impl Read {
-    /// Which value it holds, by the journal.
+    /// Which values it holds, by the journal.
     pub(super) fn held(&self) -> Held {
-        let (Some(journal), Some(value)) = (&self.journal, &self.value) else {
-            return if self.journal.is_some() { Held::Other } else { Held::Old };
-        };
-        let found = fingerprint(&journal.id, value.expose_secret());
+        let Some(journal) = &self.journal else { return Held::Old };
+        let found = fingerprint_of(&journal.id, &self.values);
         match journal.stage {
             _ if found == journal.old_fingerprint => Held::Old,
-            Stage::Written | Stage::Undo if Some(&found) == journal.new_fingerprint.as_ref() => Held::New,
+            Stage::Handed | Stage::Written | Stage::Undo
+                if Some(&found) == journal.new_fingerprint.as_ref() =>
+            {
+                Held::New
+            }
             _ => Held::Other,
         }
     }
@@ -177,7 +211,7 @@ fn is_no(why: &Why) -> bool {
         && ["400 ", "405 ", "413 ", "422 "].iter().any(|s| why.message.starts_with(s))
 }
 
-fn decode(body: &[u8], key: &str, asked: &str) -> Result<Read, Why> {
+fn decode(body: &[u8], keys: &[&'static str], asked: &str) -> Result<Read, Why> {
     #[derive(Deserialize)]
     struct Whole {
         metadata: Versioned,
@@ -195,25 +229,29 @@ fn decode(body: &[u8], key: &str, asked: &str) -> Result<Read, Why> {
     let whole: Whole = serde_json::from_slice(body)
         .map_err(|e| unreadable(format!("not a Secret, at line {} column {}", e.line(), e.column())))?;
     // Values come in the order of the keys.
-    let (shape, values) = SecretShape::read(body, b"").map_err(unreadable)?;
-    let mut value = None;
-    for (name, mut bytes) in shape.keys.keys().zip(values) {
-        if name == key {
-            value = Some(SecretSlice::from(std::mem::take(&mut bytes)));
+    let (shape, read) = SecretShape::read(body, b"").map_err(unreadable)?;
+    let mut values: Content = keys.iter().map(|key| (*key, None)).collect();
+    let mut rest = BTreeMap::new();
+    for (name, bytes) in shape.keys.keys().zip(read) {
+        let value = SecretSlice::from(bytes);
+        match values.get_mut(name.as_str()) {
+            Some(slot) => *slot = Some(value),
+            None => drop(rest.insert(name.clone(), value)),
         }
-        bytes.zeroize();
     }
     let Versioned { uid, resource_version, metadata } = whole.metadata;
     let journal = metadata.annotations.get(ANNOTATION).map(|text| Journal::read(text));
     let journal = journal.transpose().map_err(unreadable)?;
-    let kept = shape.keys.get(key).cloned();
+    let changed = keys.iter().filter_map(|key| shape.keys.get(*key)?.changed_at).max();
     Ok(Read {
+        kind: shape.kind,
         uid,
         version: resource_version,
         immutable: shape.immutable,
-        changed_at: kept.as_ref().and_then(|k| k.changed_at),
-        shape: kept,
-        value,
+        changed_at: changed,
+        shapes: shape.keys,
+        values,
+        rest,
         journal,
         metadata,
     })
@@ -233,21 +271,30 @@ mod tests {
     }
 
     #[test]
-    fn the_value_of_the_key_is_read_and_no_error_quotes_one() {
-        let read = decode(secret("").as_bytes(), "token", "get").expect("a Secret");
-        assert_eq!(read.value.as_ref().map(|v| v.expose_secret().to_vec()), Some(b"MARKER-token".to_vec()));
-        assert!(!format!("{:?}", read.value).contains("MARKER"));
+    fn the_values_of_the_keys_are_read_and_no_error_quotes_one() {
+        let read = decode(secret("").as_bytes(), &["absent", "token"], "get").expect("a Secret");
+        let token = read.values["token"].as_ref().map(|v| v.expose_secret().to_vec());
+        assert_eq!(token, Some(b"MARKER-token".to_vec()));
+        assert!(read.values["absent"].is_none() && !read.values.contains_key("other"));
+        assert!(!format!("{:?}", read.values).contains("MARKER"));
         for broken in [secret("").replace("\"7\"", "7"), secret("").replace("\"data\"", "\"data\": 1, \"x\"")]
         {
-            let Err(why) = decode(broken.as_bytes(), "token", "get") else { panic!("{broken}") };
+            let Err(why) = decode(broken.as_bytes(), &["token"], "get") else { panic!("{broken}") };
             assert!(!why.message.contains("MARKER"), "{}", why.message);
         }
     }
 
     #[test]
+    fn what_is_not_to_be_there_is_taken_away() {
+        let content =
+            Content::from([("identity", Some(SecretSlice::from(b"a".to_vec()))), ("password", None)]);
+        assert_eq!(encoded(&content), json!({"identity": "YQ==", "password": null}));
+    }
+
+    #[test]
     fn a_journal_that_cannot_be_read_is_an_error_not_none() {
         let text = secret(r#""cli.gitlab-agent.dev/rotation": "{}""#);
-        assert!(decode(text.as_bytes(), "token", "get").is_err());
+        assert!(decode(text.as_bytes(), &["token"], "get").is_err());
     }
 
     #[test]

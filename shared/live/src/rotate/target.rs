@@ -1,32 +1,87 @@
-//! Which agent is meant: its Deployment, its Secret and key, its number; from what was observed.
+//! Which credential is meant: its Secret and keys, and everything that reads them; from what was observed.
 
-use gitlab_agent_core::facts::Facts;
 use gitlab_agent_core::facts::agent::Agent;
 use gitlab_agent_core::facts::host::host_and_port;
+use gitlab_agent_core::facts::readiness::{Readiness, readiness};
+use gitlab_agent_core::facts::token_use::{Purpose, TokenHolder};
+use gitlab_agent_core::facts::{Facts, Provider, SecretShape, Source};
 use gitlab_agent_core::object::ObjectRef;
 
+use super::form::Form;
 use super::secret::Place;
 
 /// The key of the token in its Secret; the chart mounts the whole Secret, and agentk is told `…/token`.
-const KEY: &str = "token";
+pub(super) const KEY: &str = "token";
 
 /// What is rotated, as the cluster shows it.
 #[derive(Clone, Debug)]
 pub struct Target {
-    /// agentk's Deployment.
+    /// What it is the credential of: `agentk gitlab/gitlab-agent-v2`, `GitRepository flux-system/app`.
+    pub of: String,
+    /// The Secret.
+    pub secret: Place,
+    /// How it holds the credential.
+    pub form: Form,
+    /// All that reads it.
+    pub readers: Vec<ObjectRef>,
+    /// What the readers are, and what is known of them.
+    pub reader: Reader,
+    /// Host and port of the GitLab that the cluster names, to choose among those that the person trusts.
+    pub host: Option<String>,
+}
+
+/// What reads the Secret.
+#[derive(Clone, Debug)]
+pub enum Reader {
+    /// agentk, at its start.
+    Agent(Agentk),
+    /// source-controller, at each fetch.
+    Sources(Vec<Fetcher>),
+    /// notification-controller, at each notification.
+    Providers(Vec<Notifier>),
+}
+
+/// agentk.
+#[derive(Clone, Debug)]
+pub struct Agentk {
+    /// Its Deployment.
     pub deployment: ObjectRef,
     /// The HelmRelease that installed it, where one did, and whether it is suspended.
     pub release: Option<(ObjectRef, bool)>,
-    /// The Secret.
-    pub secret: Place,
     /// The agent's number, from the name of its Lease.
     pub agent: Option<u64>,
     /// Names of the pods that run.
     pub pods: Vec<String>,
     /// Projects that Flux fetches, on any host: candidates for the one that the agent is registered in.
     pub projects: Vec<String>,
-    /// Host and port that the cluster's sources name.
-    pub host: Option<String>,
+}
+
+/// A source that is fetched with it.
+#[derive(Clone, Debug)]
+pub struct Fetcher {
+    /// The source.
+    pub object: ObjectRef,
+    /// Its URL.
+    pub url: String,
+    /// Nothing is fetched.
+    pub suspended: bool,
+    /// Why it is not fetched now, where it is not.
+    pub fails: Option<String>,
+    /// What is asked to fetch as proof: the source itself, or the charts of a static HelmRepository.
+    pub proof: Vec<ObjectRef>,
+}
+
+/// A Provider that writes with it.
+#[derive(Clone, Debug)]
+pub struct Notifier {
+    /// The Provider.
+    pub object: ObjectRef,
+    /// The project's URL.
+    pub address: String,
+    /// The Alerts that send through it.
+    pub alerts: Vec<ObjectRef>,
+    /// Kustomizations whose events they send, and which are not suspended: what is asked to reconcile as proof.
+    pub proof: Vec<ObjectRef>,
 }
 
 impl Target {
@@ -34,7 +89,7 @@ impl Target {
     ///
     /// # Errors
     /// None or several fit, or the one that fits has no Secret; in words.
-    pub fn find(facts: &Facts<'_>, name: Option<&str>) -> Result<Self, String> {
+    pub fn agent(facts: &Facts<'_>, name: Option<&str>) -> Result<Self, String> {
         let fits = |a: &&Agent<'_>| {
             let names = [
                 Some(a.deployment.metadata.name.as_str()),
@@ -49,7 +104,7 @@ impl Target {
             if all.is_empty() { "none".to_owned() } else { all.join(", ") }
         };
         match found[..] {
-            [agent] => Self::of(facts, agent),
+            [agent] => Self::of_agent(facts, agent),
             [] => {
                 let gap = facts.snapshot.deployments.gaps.first();
                 let unseen = gap.map(|why| format!("; not all was seen: {}: {}", why.asked, why.message));
@@ -59,13 +114,14 @@ impl Target {
         }
     }
 
-    fn of(facts: &Facts<'_>, agent: &Agent<'_>) -> Result<Self, String> {
+    fn of_agent(facts: &Facts<'_>, agent: &Agent<'_>) -> Result<Self, String> {
         let Some(secret) = agent.secret_name else {
             return Err(format!(
                 "{} mounts no Secret: its token is not in one, and cannot be changed without Helm",
                 agent.object()
             ));
         };
+        let secret = ObjectRef::new("Secret", agent.namespace(), secret);
         let sources = facts.source_kinds().into_iter().find(|(kind, _)| *kind == "GitRepository");
         let urls = sources.into_iter().flat_map(|(_, l)| l.items.iter().map(|s| s.spec.url.as_str()));
         let mut projects: Vec<String> = urls.clone().filter_map(project).collect();
@@ -77,25 +133,237 @@ impl Target {
             port.map_or_else(|| host.to_owned(), |(_, port)| format!("{host}:{port}"))
         });
         let living = agent.living().unwrap_or_default();
+        only(facts, &secret, Purpose::Agent)?;
         Ok(Self {
-            deployment: agent.object(),
-            release: agent.release.map(|r| (r.metadata.object("HelmRelease"), r.spec.suspend)),
-            secret: Place {
-                namespace: agent.namespace().to_owned(),
-                name: secret.to_owned(),
-                key: KEY.to_owned(),
-            },
-            agent: agent.id,
-            pods: living.iter().map(|p| p.metadata.name.clone()).collect(),
-            projects,
+            of: format!("agentk {}/{}", agent.namespace(), agent.deployment.metadata.name),
+            readers: vec![agent.object()],
+            form: Form::Token(KEY),
+            secret: place(&secret, Form::Token(KEY)),
+            reader: Reader::Agent(Agentk {
+                deployment: agent.object(),
+                release: agent.release.map(|r| (r.metadata.object("HelmRelease"), r.spec.suspend)),
+                agent: agent.id,
+                pods: living.iter().map(|p| p.metadata.name.clone()).collect(),
+                projects,
+            }),
             host,
         })
     }
 
-    /// Namespace of the agent.
-    pub fn namespace(&self) -> &str {
-        &self.deployment.namespace
+    /// Finds the source that is named; the credential is that of all sources which share its Secret.
+    ///
+    /// # Errors
+    /// None or several fit, or its Secret cannot be used; in words.
+    pub fn source(
+        facts: &Facts<'_>,
+        kind: &str,
+        namespace: Option<&str>,
+        name: &str,
+    ) -> Result<Self, String> {
+        let Some(listing) = facts.sources(kind).filter(|_| !matches!(kind, "HelmChart" | "Bucket")) else {
+            return Err(format!(
+                "a {kind} has no credential of GitLab; name a GitRepository, OCIRepository or HelmRepository"
+            ));
+        };
+        let fits = |s: &&Source| {
+            s.metadata.name == name && namespace.is_none_or(|namespace| s.metadata.namespace == namespace)
+        };
+        let source = match listing.items.iter().filter(fits).collect::<Vec<_>>()[..] {
+            [only] => only,
+            [] => {
+                return Err(missing(
+                    kind,
+                    name,
+                    listing.gaps.first(),
+                    &names(listing.items.iter().map(|s| s.metadata.object(kind))),
+                ));
+            }
+            ref several => {
+                let all = names(several.iter().map(|s| s.metadata.object(kind)));
+                return Err(format!("which {kind}? Name its namespace with -n: {all}"));
+            }
+        };
+        let object = source.metadata.object(kind);
+        let Some(reference) = source.spec.secret_ref.as_ref().filter(|r| !r.name.is_empty()) else {
+            return Err(format!("{object} has no secretRef: it is fetched without a credential"));
+        };
+        let secret = ObjectRef::new("Secret", &source.metadata.namespace, &reference.name);
+        let readers = only(facts, &secret, Purpose::Source)?;
+        let shape = shape(facts, &secret)?;
+        let form =
+            Form::of_source(&|key| shape.keys.contains_key(key), source.spec.url.starts_with("ssh://"));
+        let form = form.map_err(|why| format!("{secret} of {object}: {why}"))?;
+        let fetchers = readers.iter().filter_map(|reader| fetcher(facts, reader)).collect();
+        Ok(Self {
+            of: object.to_string(),
+            secret: place(&secret, form),
+            form,
+            readers,
+            reader: Reader::Sources(fetchers),
+            host: host_of(&source.spec.url),
+        })
     }
+
+    /// Finds the Provider that is named; the credential is that of all Providers which share its Secret.
+    ///
+    /// # Errors
+    /// None or several fit, it is not of type `gitlab`, or its Secret cannot be used; in words.
+    pub fn notification(facts: &Facts<'_>, namespace: Option<&str>, name: &str) -> Result<Self, String> {
+        let listing = &facts.snapshot.providers;
+        let fits = |p: &&Provider| {
+            p.metadata.name == name && namespace.is_none_or(|namespace| p.metadata.namespace == namespace)
+        };
+        let all = |list: &[&Provider]| names(list.iter().map(|p| p.metadata.object("Provider")));
+        let provider = match listing.items.iter().filter(fits).collect::<Vec<_>>()[..] {
+            [only] => only,
+            [] => {
+                let gitlab: Vec<&Provider> = listing.items.iter().filter(|p| p.writes_to_gitlab()).collect();
+                return Err(missing("Provider", name, listing.gaps.first(), &all(&gitlab)));
+            }
+            ref several => {
+                return Err(format!("which Provider? Name its namespace with -n: {}", all(several)));
+            }
+        };
+        let object = provider.metadata.object("Provider");
+        if !provider.writes_to_gitlab() {
+            return Err(format!(
+                "{object} is of type {}, not gitlab: its token is none of GitLab's",
+                provider.spec.kind
+            ));
+        }
+        let Some(secret) = provider.secret() else {
+            return Err(format!(
+                "{object} has no secretRef: make a Secret with the key token, and name it there"
+            ));
+        };
+        let readers = only(facts, &secret, Purpose::Notification)?;
+        let shape = shape(facts, &secret)?;
+        let key = if !shape.keys.contains_key(KEY) && shape.keys.contains_key("password") {
+            "password"
+        } else {
+            KEY
+        };
+        let form = Form::Token(key);
+        let notifiers = readers.iter().filter_map(|reader| notifier(facts, reader)).collect();
+        Ok(Self {
+            of: object.to_string(),
+            secret: place(&secret, form),
+            form,
+            readers,
+            reader: Reader::Providers(notifiers),
+            host: host_of(&provider.spec.address),
+        })
+    }
+
+    /// agentk, where it is its credential.
+    pub(super) fn agentk(&self) -> Option<&Agentk> {
+        match &self.reader {
+            Reader::Agent(agentk) => Some(agentk),
+            Reader::Sources(_) | Reader::Providers(_) => None,
+        }
+    }
+
+    /// Namespace of the Secret.
+    pub fn namespace(&self) -> &str {
+        &self.secret.namespace
+    }
+
+    /// What Events are left on.
+    pub(super) fn first_reader(&self) -> &ObjectRef {
+        &self.readers[0]
+    }
+}
+
+fn place(secret: &ObjectRef, form: Form) -> Place {
+    Place { namespace: secret.namespace.clone(), name: secret.name.clone(), keys: form.keys() }
+}
+
+fn names(objects: impl Iterator<Item = ObjectRef>) -> String {
+    let all: Vec<String> = objects.map(|o| o.to_string()).collect();
+    if all.is_empty() { "none".to_owned() } else { all.join(", ") }
+}
+
+fn missing(kind: &str, name: &str, gap: Option<&gitlab_agent_core::snapshot::Why>, all: &str) -> String {
+    let unseen = gap.map(|why| format!("; not all was seen: {}: {}", why.asked, why.message));
+    format!("there is no {kind} {name}; there is: {all}{}", unseen.unwrap_or_default())
+}
+
+/// Everything that reads a Secret, which must be for one purpose: what serves two is to become two.
+fn only(facts: &Facts<'_>, secret: &ObjectRef, purpose: Purpose) -> Result<Vec<ObjectRef>, String> {
+    let readers: Vec<TokenHolder> =
+        facts.token_holders().into_iter().filter(|holder| holder.secret == *secret).collect();
+    let others: Vec<String> = readers
+        .iter()
+        .filter(|holder| holder.purpose != purpose)
+        .map(|holder| format!("{} ({})", holder.by, holder.purpose))
+        .collect();
+    if !others.is_empty() {
+        return Err(format!(
+            "{secret} also serves {}: one credential for two purposes cannot be changed for one of them. Give each its own \
+             Secret first; see kubectl gitlab-agent verify --explain GA510",
+            others.join(", ")
+        ));
+    }
+    Ok(readers.into_iter().map(|holder| holder.by).collect())
+}
+
+fn shape<'s>(facts: &Facts<'s>, secret: &ObjectRef) -> Result<&'s SecretShape, String> {
+    match facts.secret(&secret.namespace, &secret.name) {
+        Ok(Some(shape)) => Ok(shape),
+        Ok(None) => Err(format!("{secret} does not exist")),
+        Err(why) => Err(format!("{}: {}", why.asked, why.message)),
+    }
+}
+
+fn fetcher(facts: &Facts<'_>, object: &ObjectRef) -> Option<Fetcher> {
+    let source = facts.sources(&object.kind)?.find(&object.namespace, &object.name).ok()??;
+    let is_static = object.kind == "HelmRepository" && source.spec.kind == "oci";
+    let (meta, status) = (&source.metadata, &source.status);
+    let ready = readiness(&status.conditions, meta.generation, status.observed_generation, false);
+    let fails = match ready {
+        _ if is_static => None,
+        Readiness::Failed(condition) | Readiness::Waiting(condition) => Some(condition.message.clone()),
+        Readiness::NotObserved => Some("source-controller has not looked at it yet".to_owned()),
+        _ => None,
+    };
+    let charts = facts.snapshot.helm_charts.items.iter().filter(|chart| {
+        chart
+            .spec
+            .source_ref
+            .as_ref()
+            .is_some_and(|of| Facts::resolve(of, &chart.metadata.namespace) == *object)
+            && !chart.spec.suspend
+    });
+    let proof = match (source.spec.suspend, is_static) {
+        (true, _) => Vec::new(),
+        (false, true) => charts.map(|chart| chart.metadata.object("HelmChart")).collect(),
+        (false, false) => vec![object.clone()],
+    };
+    let url = source.spec.url.to_string();
+    Some(Fetcher { object: object.clone(), url, suspended: source.spec.suspend, fails, proof })
+}
+
+fn notifier(facts: &Facts<'_>, object: &ObjectRef) -> Option<Notifier> {
+    let s = facts.snapshot;
+    let provider = s.providers.find(&object.namespace, &object.name).ok()??;
+    let sends = |a: &&gitlab_agent_core::facts::Alert| {
+        a.metadata.namespace == object.namespace && a.spec.provider_ref.name == object.name && !a.spec.suspend
+    };
+    let alerts: Vec<_> = s.alerts.items.iter().filter(sends).collect();
+    let covered =
+        s.kustomizations.items.iter().filter(|k| {
+            !k.spec.suspend && alerts.iter().any(|alert| alert.covers("Kustomization", &k.metadata))
+        });
+    Some(Notifier {
+        object: object.clone(),
+        address: provider.spec.address.to_string(),
+        alerts: alerts.iter().map(|a| a.metadata.object("Alert")).collect(),
+        proof: if provider.spec.suspend {
+            Vec::new()
+        } else {
+            covered.map(|k| k.metadata.object("Kustomization")).collect()
+        },
+    })
 }
 
 /// The path of the project that a Git URL names.
@@ -106,9 +374,17 @@ fn project(url: &str) -> Option<String> {
     path.contains('/').then(|| path.to_owned())
 }
 
+/// Host and port of a URL, as a GitLab is named.
+fn host_of(url: &str) -> Option<String> {
+    let (host, port) = host_and_port(url)?;
+    let web = url.starts_with("https://") && !port.is_empty();
+    Some(if web { format!("{host}:{port}") } else { host.to_owned() })
+}
+
 #[cfg(test)]
 mod tests {
     use gitlab_agent_core::fixture;
+    use gitlab_agent_core::snapshot::Snapshot;
 
     use super::*;
 
@@ -116,15 +392,62 @@ mod tests {
     fn the_only_agent_needs_no_name_and_a_wrong_name_lists_the_right_ones() {
         let snapshot = fixture::healthy();
         let facts = Facts::derive(&snapshot);
-        let target = Target::find(&facts, None).expect("one");
+        let target = Target::agent(&facts, None).expect("one");
         assert_eq!(target.secret.name, "gitlab-agent-token");
-        assert_eq!(target.deployment.to_string(), "Deployment gitlab/gitlab-agent-v2");
-        assert!(target.agent.is_some() && !target.projects.is_empty(), "{target:?}");
+        let agentk = target.agentk().expect("agentk");
+        assert_eq!(agentk.deployment.to_string(), "Deployment gitlab/gitlab-agent-v2");
+        assert!(agentk.agent.is_some() && !agentk.projects.is_empty(), "{target:?}");
         for name in ["gitlab-agent-v2", "gitlab-agent", "gitlab-agent-token"] {
-            assert!(Target::find(&facts, Some(name)).is_ok(), "{name}");
+            assert!(Target::agent(&facts, Some(name)).is_ok(), "{name}");
         }
-        let error = Target::find(&facts, Some("other")).expect_err("none");
+        let error = Target::agent(&facts, Some("other")).expect_err("none");
         assert!(error.contains("gitlab/gitlab-agent-v2"), "{error}");
+    }
+
+    fn source(snapshot: &Snapshot, name: &str) -> Result<Target, String> {
+        Target::source(&Facts::derive(snapshot), "GitRepository", None, name)
+    }
+
+    #[test]
+    fn a_source_brings_all_that_share_its_secret() {
+        let mut snapshot = fixture::healthy();
+        let mut twin = snapshot.git_repositories.items[0].clone();
+        let name = twin.metadata.name.clone();
+        twin.metadata.name = "twin".to_owned();
+        twin.spec.suspend = true;
+        snapshot.git_repositories.items.push(twin);
+        let target = source(&snapshot, &name).expect("a source");
+        assert_eq!(target.readers.len(), 2, "{target:?}");
+        let Reader::Sources(fetchers) = &target.reader else { panic!("sources") };
+        assert!(fetchers[1].suspended && fetchers[1].proof.is_empty() && fetchers[0].proof.len() == 1);
+        assert!(source(&snapshot, "other").expect_err("none").contains(&name));
+        let bucket = Target::source(&Facts::derive(&snapshot), "Bucket", None, "x").expect_err("no GitLab");
+        assert!(bucket.contains("GitRepository"), "{bucket}");
+    }
+
+    #[test]
+    fn a_secret_with_two_purposes_is_refused() {
+        let mut snapshot = fixture::healthy();
+        let repository = &snapshot.git_repositories.items[0];
+        let (name, secret) = (repository.metadata.name.clone(), repository.spec.secret_ref.clone());
+        snapshot.providers.items[0].spec.secret_ref = secret;
+        let error = source(&snapshot, &name).expect_err("two purposes");
+        assert!(error.contains("Provider") && error.contains("job statuses"), "{error}");
+        let provider = snapshot.providers.items[0].metadata.name.clone();
+        assert!(Target::notification(&Facts::derive(&snapshot), None, &provider).is_err());
+    }
+
+    #[test]
+    fn a_provider_brings_what_its_alerts_cover() {
+        let mut snapshot = fixture::healthy();
+        let name = snapshot.providers.items[0].metadata.name.clone();
+        let find = |s: &Snapshot| Target::notification(&Facts::derive(s), None, &name);
+        let target = find(&snapshot).expect("a Provider");
+        let Reader::Providers(notifiers) = &target.reader else { panic!("Providers") };
+        assert!(!notifiers[0].alerts.is_empty() && !notifiers[0].proof.is_empty(), "{notifiers:?}");
+        assert!(target.host.is_some());
+        snapshot.providers.items[0].spec.kind = "slack".to_owned();
+        assert!(find(&snapshot).expect_err("not GitLab").contains("slack"));
     }
 
     #[test]
@@ -132,5 +455,10 @@ mod tests {
         assert_eq!(project("https://gitlab.example.com/a/b/c.git").as_deref(), Some("a/b/c"));
         assert_eq!(project("ssh://git@gitlab.example.com/a/b").as_deref(), Some("a/b"));
         assert_eq!(project("https://gitlab.example.com/"), None);
+        assert_eq!(
+            host_of("https://gitlab.example.com:8443/a/b").as_deref(),
+            Some("gitlab.example.com:8443")
+        );
+        assert_eq!(host_of("ssh://git@gitlab.example.com:2222/a/b").as_deref(), Some("gitlab.example.com"));
     }
 }

@@ -1,0 +1,403 @@
+//! What is done: one action each, sent once.
+
+use std::time::Duration;
+
+use gitlab_agent_core::rotate::journal::{ANNOTATION, HOLD, TOKEN_ID};
+use gitlab_agent_core::rotate::{Action, Goal, Journal, Kind, Outcome, Proof, Stage, Turn};
+use gitlab_agent_core::snapshot::Why;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::secret::{Change, Content, Read, fingerprint_of};
+use super::{Run, Stop, TROUBLES, pods, random};
+use crate::gitlab::FaultKind;
+
+impl Run<'_> {
+    /// Does one thing. Text is for people; none where there is nothing to tell.
+    pub(super) async fn act(&self, action: &Action, read: &Read) -> Result<Option<String>, Stop> {
+        if !self.lock.is_held() {
+            return Err(Stop("the lock could not be renewed".to_owned()));
+        }
+        match (action, &read.journal) {
+            (Action::Journal, _) => self.journal(read).await,
+            (Action::Wait, _) => self.wait().await,
+            (_, None) => Err(Stop("the journal is gone".to_owned())),
+            (Action::TakeOver, Some(j)) => {
+                let run = self.memory.borrow().run.clone();
+                let done = self.edit(read, &Journal { run, ..j.clone() }, None, json!({})).await?;
+                self.memory.borrow_mut().began |= done;
+                Ok(done.then(|| format!("goes on with rotation {}, which {} began", j.id, j.who)))
+            }
+            (Action::TurnBack(turn), Some(j)) => {
+                let done =
+                    self.edit(read, &Journal { stage: Stage::Undo, ..j.clone() }, None, json!({})).await?;
+                if done {
+                    self.turned();
+                    self.memory.borrow_mut().turned = Some(turn.clone());
+                }
+                let said = self.last.borrow().said.clone();
+                Ok(done.then(|| format!("goes back: {}", turn_words(turn, said.as_deref()))))
+            }
+            (Action::GoForward, Some(j)) => {
+                let forward = Journal { stage: Stage::Written, by_hand: false, ..j.clone() };
+                let done = self.edit(read, &forward, None, token_id(j)).await?;
+                if done {
+                    self.turned();
+                }
+                let owner = j.stage == Stage::Handed;
+                let text =
+                    if owner { "the Secret holds the new value" } else { "the way back is closed; goes on" };
+                Ok(done.then(|| text.to_owned()))
+            }
+            (Action::StartOver(keep), Some(j)) => self.start_over(read, j, *keep).await,
+            (Action::Create, Some(j)) => self.create(read, j).await,
+            (Action::RevokeOrphan(id), _) => self.revoke(*id, "whose value nobody has").await,
+            (Action::Revoke(id), _) => self.revoke(*id, "which is no longer needed").await,
+            (Action::Backup, Some(j)) => self.back_up(read, j).await,
+            (Action::Write, Some(j)) => self.write(read, j).await,
+            (Action::HandOver, Some(j)) => self.hand_over(read, j).await,
+            (Action::Restore, Some(j)) => self.restore(read, j).await,
+            (Action::Restart, Some(j)) => self.restart(j).await,
+            (Action::Verify, Some(j)) => {
+                let proof = self.works(j).await;
+                Ok(self.proof(proof, true))
+            }
+            (Action::Prove, Some(_)) => {
+                let proof = self.prove(read).await;
+                Ok(self.proof(proof, false))
+            }
+            (Action::RemoveBackup, Some(j)) => {
+                let place = &self.target.secret;
+                let name = j.backup_name(&place.name);
+                let change = place.remove(self.client, &name).await;
+                // Gone is as good as removed.
+                let gone = matches!(change, Change::Refused(_))
+                    && !place.exists(self.client, &name).await.unwrap_or(true);
+                if gone {
+                    Ok(None)
+                } else {
+                    self.settle(change).await.map(|done| done.then(|| format!("Secret {name} removed")))
+                }
+            }
+            (Action::RemoveJournal(outcome), Some(j)) => {
+                let place = &self.target.secret;
+                let mut annotations = json!({ANNOTATION: null});
+                if j.hold && *outcome == Outcome::Undone {
+                    annotations[HOLD] = Value::Null;
+                }
+                self.memory.borrow_mut().outcome = Some(*outcome);
+                let change = place.change(self.client, read, annotations, None).await;
+                self.settle(change).await?;
+                Ok(None)
+            }
+            (Action::Done(_) | Action::Stop(_), _) => Ok(None),
+        }
+    }
+
+    fn turned(&self) {
+        let mut memory = self.memory.borrow_mut();
+        memory.forget_proofs();
+        memory.in_hand = None;
+        self.hand.take();
+        self.stuck.take();
+        self.restarts.set(0);
+        self.waiting.set(None);
+    }
+
+    fn proof(&self, proof: Proof, works: bool) -> Option<String> {
+        let mut memory = self.memory.borrow_mut();
+        let mut last = self.last.borrow_mut();
+        let text = match &proof {
+            Proof::Yes(text) => Some(text.clone()),
+            Proof::No(_) | Proof::Open(_) => None,
+        };
+        if works {
+            last.verified.clone_from(&text);
+            memory.verified = Some(proof);
+        } else {
+            last.proven.clone_from(&text);
+            memory.proven = Some(proof);
+        }
+        text
+    }
+
+    async fn journal(&self, read: &Read) -> Result<Option<String>, Stop> {
+        let id = random().map_err(Stop)?;
+        let tokens = self.issuer.tokens().await.map_err(|f| Stop(f.to_string()))?;
+        let old_token = match self.issuer.kind() {
+            Kind::AgentToken if tokens.len() > 1 => {
+                return Err(Stop("the agent has two active tokens by now".to_owned()));
+            }
+            Kind::AgentToken => tokens.first().map(|t| t.id),
+            _ => self.old_id,
+        };
+        let journal = Journal {
+            old_fingerprint: fingerprint_of(&id, &read.values),
+            id,
+            run: self.memory.borrow().run.clone(),
+            stage: Stage::Create,
+            kind: self.issuer.kind(),
+            place: self.issuer.place(),
+            old_token,
+            new_token: None,
+            new_fingerprint: None,
+            no_return: false,
+            keeps_old: self.keeps_old,
+            by_hand: self.options.goal == Goal::Begin,
+            hold: self.options.hold,
+            started_at: Timestamp::now(),
+            who: self.options.who.clone(),
+        };
+        // In the same change, so that the owner cannot come in between.
+        let hold = if journal.hold { json!({HOLD: "disabled"}) } else { json!({}) };
+        let done = self.edit(read, &journal, None, hold).await?;
+        self.memory.borrow_mut().began |= done;
+        Ok(done.then(|| format!("rotation {}, on Secret {}", journal.id, self.target.secret.name)))
+    }
+
+    async fn start_over(&self, read: &Read, j: &Journal, keep: Option<u64>) -> Result<Option<String>, Stop> {
+        let journal = Journal {
+            stage: Stage::Create,
+            old_token: keep,
+            old_fingerprint: fingerprint_of(&j.id, &read.values),
+            keeps_old: false,
+            new_token: None,
+            new_fingerprint: None,
+            no_return: true,
+            ..j.clone()
+        };
+        let done = self.edit(read, &journal, None, json!({})).await?;
+        if done {
+            self.turned();
+        }
+        Ok(done.then(|| "what the Secret holds is dead: another token is made".to_owned()))
+    }
+
+    async fn create(&self, read: &Read, j: &Journal) -> Result<Option<String>, Stop> {
+        self.memory.borrow_mut().creations += 1;
+        let by = format!("Made by kubectl gitlab-agent rotate-token for {}", self.options.who);
+        let reason = self.options.reason.as_ref().map(|r| format!(": {r}")).unwrap_or_default();
+        let description: String = format!("{by}{reason}").chars().take(1000).collect();
+        match self.issuer.create(&j.token_name(), &description, read).await {
+            Ok((id, content)) => {
+                self.hand.replace(Some(content));
+                self.memory.borrow_mut().in_hand = Some(id);
+                Ok(Some(format!("{} {id} of {}", self.issuer.kind().word(), self.issuer.place_words())))
+            }
+            Err(fault) => {
+                self.last.borrow_mut().said = Some(fault.to_string());
+                match fault.kind {
+                    FaultKind::Limited | FaultKind::Unreachable => {
+                        tokio::time::sleep(Duration::from_secs(2)).await;
+                    }
+                    _ if fault.may_have_happened() => {}
+                    _ => self.memory.borrow_mut().give_up_creating(),
+                }
+                Ok(None)
+            }
+        }
+    }
+
+    async fn revoke(&self, id: u64, which: &str) -> Result<Option<String>, Stop> {
+        match self.issuer.revoke(id).await {
+            Ok(()) => Ok(Some(format!("{} {id}, {which}", self.issuer.kind().word()))),
+            // Whether it is gone, the next look tells.
+            Err(fault)
+                if fault.may_have_happened()
+                    || matches!(fault.kind, FaultKind::Limited | FaultKind::Unreachable) =>
+            {
+                self.unsettled(fault.into()).await.map(|()| None)
+            }
+            Err(fault) => Err(Stop(fault.to_string())),
+        }
+    }
+
+    async fn back_up(&self, read: &Read, j: &Journal) -> Result<Option<String>, Stop> {
+        let place = &self.target.secret;
+        let name = j.backup_name(&place.name);
+        let change = place.back_up(self.client, read, &name, false).await;
+        self.written(change)
+            .await
+            .map(|done| done.then(|| format!("the value from before is kept in Secret {name}")))
+    }
+
+    async fn write(&self, read: &Read, j: &Journal) -> Result<Option<String>, Stop> {
+        let Some((id, content)) = self.in_hand() else {
+            return Err(Stop("the new value is lost".to_owned()));
+        };
+        let journal = given(j, Stage::Written, id, fingerprint_of(&j.id, &content));
+        let mut annotations = token_id(&journal);
+        annotations[ANNOTATION] = journal.write().into();
+        let place = &self.target.secret;
+        let change = place.change(self.client, read, annotations, Some(&content)).await;
+        let done = self.written(change).await?;
+        if done {
+            self.turned();
+            self.last.borrow_mut().journal = Some(journal);
+        }
+        Ok(done.then(|| format!("Secret {} holds {} {id}", place.name, self.issuer.kind().word())))
+    }
+
+    /// Writes down that it is handed over, and hands it over. In this order: a value that is with a person and not in the
+    /// journal would be revoked as nobody's.
+    async fn hand_over(&self, read: &Read, j: &Journal) -> Result<Option<String>, Stop> {
+        let Some((id, content)) = self.in_hand() else {
+            return Err(Stop("the new value is lost".to_owned()));
+        };
+        let Some(manifest) = &self.options.manifest else {
+            return Err(Stop("there is nowhere to hand it over to".to_owned()));
+        };
+        let journal = given(j, Stage::Handed, id, fingerprint_of(&j.id, &content));
+        let done = self.edit(read, &journal, None, json!({})).await?;
+        if !done {
+            return Ok(None);
+        }
+        self.turned();
+        self.last.borrow_mut().journal = Some(journal);
+        match manifest.write(&self.target.secret, read, &content) {
+            Ok(text) => Ok(Some(text)),
+            Err(error) => {
+                self.memory.borrow_mut().write_refused = Some(format!("{error:#}"));
+                Ok(None)
+            }
+        }
+    }
+
+    /// The number and the content in hand.
+    fn in_hand(&self) -> Option<(u64, Content)> {
+        self.memory.borrow().in_hand.zip(self.hand.borrow().clone())
+    }
+
+    async fn restore(&self, read: &Read, j: &Journal) -> Result<Option<String>, Stop> {
+        let place = &self.target.secret;
+        let name = j.backup_name(&place.name);
+        let kept = place.read(self.client, &name).await;
+        let kept = kept.map_err(|why| Stop(format!("{}: {}", why.asked, why.message)))?.map(|r| r.values);
+        let Some(values) = kept.filter(|v| fingerprint_of(&j.id, v) == j.old_fingerprint) else {
+            return Err(Stop(format!("Secret {name} does not hold the value from before")));
+        };
+        let mut annotations = json!({ANNOTATION: j.write()});
+        if j.kind == Kind::AgentToken {
+            annotations[TOKEN_ID] = j.old_token.map_or(Value::Null, |id| id.to_string().into());
+        }
+        let change = place.change(self.client, read, annotations, Some(&values)).await;
+        let done = self.settle(change).await?;
+        if done {
+            self.turned();
+        }
+        Ok(done.then(|| format!("Secret {} holds the value from before", place.name)))
+    }
+
+    async fn restart(&self, j: &Journal) -> Result<Option<String>, Stop> {
+        let Some(agentk) = self.target.agentk() else { return Ok(None) };
+        if self.restarts.get() >= 3 {
+            let text = format!("something takes the mark off the pods of {} again", agentk.deployment);
+            self.stuck.replace(Some(text));
+            return Ok(None);
+        }
+        self.waiting.set(Some(Instant::now()));
+        match pods::restart(self.client, &agentk.deployment, &j.mark(), false).await {
+            Change::Refused(why) => {
+                self.stuck.replace(Some(why));
+                Ok(None)
+            }
+            change => {
+                let done = self.settle(change).await?;
+                self.restarts.set(self.restarts.get() + u32::from(done));
+                Ok(done.then(|| format!("{} restarts", agentk.deployment)))
+            }
+        }
+    }
+
+    async fn wait(&self) -> Result<Option<String>, Stop> {
+        let since = self.waiting.get().unwrap_or_else(Instant::now);
+        self.waiting.set(Some(since));
+        if since.elapsed() > pods::ROLLOUT {
+            let text = format!("the pods of {} were not replaced in 10 minutes", self.target.first_reader());
+            self.stuck.replace(Some(text));
+        } else {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        Ok(None)
+    }
+
+    async fn edit(
+        &self,
+        read: &Read,
+        journal: &Journal,
+        content: Option<&Content>,
+        more: Value,
+    ) -> Result<bool, Stop> {
+        let mut annotations = more;
+        annotations[ANNOTATION] = journal.write().into();
+        let change = self.target.secret.change(self.client, read, annotations, content).await;
+        self.settle(change).await
+    }
+
+    /// A change of the Secret or its backup that may be refused for good.
+    async fn written(&self, change: Change) -> Result<bool, Stop> {
+        if let Change::Refused(why) = change {
+            self.memory.borrow_mut().write_refused = Some(why);
+            return Ok(false);
+        }
+        self.settle(change).await
+    }
+
+    async fn settle(&self, change: Change) -> Result<bool, Stop> {
+        match change {
+            Change::Made => {
+                self.troubles.set(0);
+                Ok(true)
+            }
+            Change::Conflict => Ok(false),
+            Change::Refused(why) => Err(Stop(why)),
+            Change::Unknown(why) => self.unsettled(why).await.map(|()| false),
+        }
+    }
+
+    /// Nobody knows whether it happened: the next look tells. Not for ever.
+    async fn unsettled(&self, why: Why) -> Result<(), Stop> {
+        let text = format!("{}: {}", why.asked, why.message);
+        self.troubles.set(self.troubles.get() + 1);
+        let over = self.troubles.get() > TROUBLES;
+        {
+            let mut last = self.last.borrow_mut();
+            last.said = Some(text.clone());
+            last.trouble = over.then_some(why).or_else(|| last.trouble.take());
+        }
+        if over {
+            return Err(Stop(text));
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        Ok(())
+    }
+}
+
+/// The journal once the new one is given away.
+fn given(j: &Journal, stage: Stage, id: u64, fingerprint: String) -> Journal {
+    Journal { stage, new_token: Some(id), new_fingerprint: Some(fingerprint), ..j.clone() }
+}
+
+/// The annotation that says which of an agent's tokens the Secret holds.
+fn token_id(j: &Journal) -> Value {
+    match j.new_token.filter(|_| j.kind == Kind::AgentToken) {
+        Some(id) => json!({TOKEN_ID: id.to_string()}),
+        None => json!({}),
+    }
+}
+
+/// Why it went back, in words.
+pub(super) fn turn_words(turn: &Turn, said: Option<&str>) -> String {
+    match turn {
+        Turn::Asked => "you asked for it".to_owned(),
+        Turn::NotCreated => format!("GitLab made none ({})", said.unwrap_or("no answer")),
+        Turn::NotHanded => "the new value was not handed over before it stopped".to_owned(),
+        Turn::NoRoom => "the agent has two active tokens by now".to_owned(),
+        Turn::NotWritten(why) => format!("it could not be written ({why})"),
+        Turn::Changed => "somebody else changed the Secret".to_owned(),
+        Turn::Reverted => "something gave the Secret its old value back".to_owned(),
+        Turn::NewIsDead => "somebody revoked the new token".to_owned(),
+        Turn::Stuck(why) | Turn::Refused(why) => why.clone(),
+    }
+}

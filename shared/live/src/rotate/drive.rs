@@ -1,0 +1,134 @@
+//! The loop: look, ask the core for the next action, do it, look again.
+
+use std::time::Duration;
+
+use gitlab_agent_core::rotate::{Action, Outcome, Pods, Seen, next};
+use gitlab_agent_core::snapshot::{Why, WhyKind};
+use tokio::time::Instant;
+
+use super::deeds::turn_words;
+use super::secret::Read;
+use super::{Ended, Event, Run, Stop, TROUBLES, pods};
+use gitlab_agent_core::rotate::Step;
+
+impl Run<'_> {
+    pub(super) async fn drive(&self) -> Ended {
+        let mut troubles = 0;
+        let result = loop {
+            if self.may_stop() {
+                break Err(Stop(self.why_it_must_end()));
+            }
+            let (seen, read) = match self.look().await {
+                Ok(seen) => seen,
+                Err(why) => {
+                    troubles += 1;
+                    if troubles >= TROUBLES || matches!(why.kind, WhyKind::SignIn | WhyKind::Forbidden) {
+                        let text = format!("{}: {}", why.asked, why.message);
+                        self.last.borrow_mut().trouble = Some(why);
+                        break Err(Stop(text));
+                    }
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                    continue;
+                }
+            };
+            troubles = 0;
+            self.last.borrow_mut().journal =
+                seen.journal.clone().or_else(|| self.last.borrow().journal.clone());
+            self.memory.borrow_mut().recognise(seen.journal.as_ref());
+            let action = next(&seen, &self.memory.borrow(), self.options.goal);
+            match action {
+                Action::Done(outcome) => break Ok(outcome),
+                Action::Stop(text) => break Err(Stop(text)),
+                action => {
+                    let begun = Instant::now();
+                    if action == Action::Verify
+                        && let Some(since) = self.waiting.take()
+                    {
+                        let text = format!("all pods of {} started since", self.target.first_reader());
+                        (self.tell)(Event { step: Step::RollOut, text, took: since.elapsed() });
+                    }
+                    match self.act(&action, &read).await {
+                        Ok(Some(text)) => {
+                            (self.tell)(Event { step: action.step(), text, took: begun.elapsed() })
+                        }
+                        Ok(None) => {}
+                        Err(stop) => break Err(stop),
+                    }
+                }
+            }
+        };
+        self.ended(result).await
+    }
+
+    /// What is left behind is asked of the Secret itself.
+    async fn ended(&self, result: Result<Outcome, Stop>) -> Ended {
+        let place = &self.target.secret;
+        let left = place.read(self.client, &place.name).await.ok().flatten().and_then(|r| r.journal);
+        let last = self.last.borrow();
+        let memory = self.memory.borrow();
+        let journal = left.as_ref().or(last.journal.as_ref());
+        let turned = memory.turned.as_ref().map(|turn| turn_words(turn, last.said.as_deref()));
+        let (outcome, why, midway) = match result {
+            Ok(outcome) => (Some(outcome), turned, false),
+            Err(Stop(text)) => (None, Some(text), left.is_some() || memory.began),
+        };
+        Ended {
+            outcome,
+            why,
+            midway,
+            kind: last.trouble.as_ref().map(|why| why.kind),
+            old_token: journal.and_then(|j| j.old_token),
+            new_token: journal.and_then(|j| j.new_token),
+            id: journal.map(|j| j.id.clone()),
+            verified: last.verified.clone(),
+            proven: last.proven.clone(),
+        }
+    }
+
+    /// It was asked to end.
+    pub(super) fn must_end(&self) -> bool {
+        self.interrupted.get() || self.options.deadline.is_some_and(|at| Instant::now() >= at)
+    }
+
+    /// It was asked to end, and no value is in hand that would be lost.
+    fn may_stop(&self) -> bool {
+        self.must_end() && self.memory.borrow().in_hand.is_none()
+    }
+
+    fn why_it_must_end(&self) -> String {
+        if self.interrupted.get() { "it was interrupted" } else { "the time was over (--timeout)" }.to_owned()
+    }
+
+    async fn look(&self) -> Result<(Seen, Read), Why> {
+        let place = &self.target.secret;
+        let missing = |what: String| Why::new(WhyKind::Unreadable, what, "it is not there any more");
+        let read = place.read(self.client, &place.name).await?;
+        let read = read.ok_or_else(|| missing(format!("get secret {}/{}", place.namespace, place.name)))?;
+        let backup = match &read.journal {
+            Some(journal) => place.exists(self.client, &journal.backup_name(&place.name)).await?,
+            None => false,
+        };
+        let tokens = self.issuer.tokens().await?;
+        let pods = self.pods(&read).await?;
+        let seen = Seen { journal: read.journal.clone(), held: read.held(), backup, tokens, pods };
+        Ok((seen, read))
+    }
+
+    /// The pods that read the Secret at their start, in relation to what it holds.
+    async fn pods(&self, read: &Read) -> Result<Pods, Why> {
+        let Some(agentk) = self.target.agentk() else { return Ok(Pods::Current) };
+        let missing = || {
+            let asked = format!("get {}", agentk.deployment);
+            Why::new(WhyKind::Unreadable, asked, "it is not there any more")
+        };
+        let sight = pods::Sight::look(self.client, &agentk.deployment).await?.ok_or_else(missing)?;
+        Ok(match (&read.journal, self.stuck.borrow().as_ref()) {
+            (None, _) => Pods::Current,
+            (Some(journal), stuck) => match (sight.pods(&journal.mark(), read.changed_at), stuck) {
+                (Pods::Current, _) => Pods::Current,
+                (_, Some(why)) => Pods::Stuck(why.clone()),
+                (pods, None) => pods,
+            },
+        })
+    }
+}

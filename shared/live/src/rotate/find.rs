@@ -1,0 +1,486 @@
+//! Which credential of GitLab a Secret holds, and where another of its kind is made.
+//!
+//! It is told by what is public of it: the user name of a deploy token, the public half of a key. Only an access token
+//! tells nothing without itself: it is shown to the GitLab that the person named, and to no other host.
+
+use gitlab_agent_core::facts::ValueKind;
+use gitlab_agent_core::facts::gitlab::project_of;
+use gitlab_agent_core::rotate::Kind;
+use jiff::{SignedDuration, Timestamp};
+use secrecy::SecretString;
+
+use super::form::Form;
+use super::issuer::Issuer;
+use super::preflight::Refusal;
+use super::resource::{self, Grant, Item, Owner, Resource};
+use super::secret::Read;
+use super::target::{Fetcher, Notifier, Reader, Target};
+use crate::gitlab::{FaultKind, GitLabWriter, Project};
+
+/// Developer: who may set a commit status (GitLab, "Commits API").
+const DEVELOPER: u32 = 30;
+/// The longest life that GitLab gives an access token everywhere.
+const LONGEST: SignedDuration = SignedDuration::from_hours(365 * 24);
+/// The life of a new one that must have an end, where nothing is known of the old one's.
+const USUAL: SignedDuration = SignedDuration::from_hours(90 * 24);
+
+/// What the person said about the new one.
+#[derive(Clone, Debug, Default)]
+pub struct Choice {
+    /// Full path of the project that it is to open, where the old one does not tell.
+    pub project: Option<String>,
+    /// What to make.
+    pub make: Option<Kind>,
+    /// How long it is to live.
+    pub expires_in: Option<SignedDuration>,
+    /// Role of an access token.
+    pub role: Option<u32>,
+}
+
+/// The old credential and where the new one is made.
+pub(super) struct Found {
+    pub(super) issuer: Issuer,
+    /// The old one, where GitLab lists it and it is ours to revoke.
+    pub(super) old: Option<Item>,
+    /// Of an old one that stays: what it is, and why it stays.
+    pub(super) kept: Option<(String, String)>,
+    /// The role that the person has where it is made; `None` where GitLab does not say.
+    pub(super) level: Option<u32>,
+    /// What is worth knowing.
+    pub(super) notes: Vec<String>,
+}
+
+/// A project with all groups above it.
+struct Places {
+    project: Project,
+    /// The project, then its groups from the innermost on.
+    owners: Vec<Owner>,
+}
+
+/// What the old credential is.
+enum Old {
+    /// One that GitLab lists in this place.
+    Listed(Owner, Kind, Box<Item>),
+    /// A person's token.
+    Personal(String),
+    /// None that GitLab shows.
+    Unknown,
+}
+
+/// Finds the credential of a source or a Provider.
+pub(super) async fn find(
+    gitlab: &GitLabWriter,
+    target: &Target,
+    read: &Read,
+    choice: &Choice,
+) -> Result<Found, Refusal> {
+    let projects = projects(gitlab, target, choice).await?;
+    let mut places = Vec::new();
+    for path in &projects {
+        places.push(above(gitlab, path).await?);
+    }
+    let old = identify(gitlab, target, read, &places).await?;
+    let notifies = matches!(target.reader, Reader::Providers(_));
+    let Some(first) = places.first() else {
+        return Err(refused("nothing that reads this Secret names a project of this GitLab"));
+    };
+    let level = first.project.access_level();
+    let named = choice.project.is_some();
+    let elsewhere = |what: &str| {
+        refused(format!(
+            "{what}: that the new one may open {} is not proven by the old one, and the cluster's word for it is not \
+             enough. Name the project yourself: --project {}",
+            first.project.path_with_namespace, first.project.path_with_namespace
+        ))
+    };
+    let one_project = || match projects.len() {
+        1 => Ok(()),
+        n => Err(refused(format!(
+            "it opens {n} projects ({}), and a credential of one project does not: give each its own Secret",
+            projects.join(", ")
+        ))),
+    };
+    let found = |owner: &Owner, kind, grant, old, kept, notes| Found {
+        issuer: Issuer::Resource(Resource {
+            gitlab: gitlab.clone(),
+            kind,
+            owner: owner.clone(),
+            grant,
+            form: target.form,
+        }),
+        old,
+        kept,
+        level: level.filter(|_| owner.path.starts_with("projects/")),
+        notes,
+    };
+    let fresh = |kept: Option<(String, String)>, notes| {
+        one_project()?;
+        let kind = wanted(target, choice)?;
+        Ok(found(&first.owners[0], kind, fresh_grant(kind, target, choice), None, kept, notes))
+    };
+    match old {
+        Old::Listed(owner, kind, item)
+            if choice.make.is_none_or(|make| make == kind) && !(notifies && kind == Kind::DeployToken) =>
+        {
+            let mut notes = Vec::new();
+            if kind == Kind::AccessToken {
+                notes.push("each access token has a bot user of its own: what names the old bot (protected branches, approval \
+                            rules) must name the new one".to_owned());
+            }
+            let grant = same_grant(kind, &item, choice, notifies);
+            Ok(found(&owner, kind, grant, Some(*item), None, notes))
+        }
+        Old::Listed(_, kind, item) => {
+            let kept = format!(
+                "{} is of another kind, and others may use it: revoke it in GitLab once nobody does",
+                item.title(kind)
+            );
+            fresh(Some((item.title(kind), kept)), Vec::new())
+        }
+        Old::Personal(title) if named => {
+            let kept = "it is a person's, and may be used elsewhere: its owner revokes it (Edit profile > Access tokens)";
+            fresh(Some((title, kept.to_owned())), Vec::new())
+        }
+        Old::Personal(title) => Err(elsewhere(&format!("it holds {title}"))),
+        Old::Unknown if named => fresh(
+            None,
+            vec!["which credential the Secret holds now GitLab does not show: it is not revoked".to_owned()],
+        ),
+        Old::Unknown => Err(elsewhere(
+            "which credential of GitLab it holds is not known: it may be dead, or of a group or \
+                                       person that your token does not see",
+        )),
+    }
+}
+
+fn refused(text: impl Into<String>) -> Refusal {
+    Refusal::Refused(vec![text.into()])
+}
+
+/// All projects and groups that what reads the Secret names, or the person.
+pub(super) async fn owners_of(
+    gitlab: &GitLabWriter,
+    target: &Target,
+    choice: &Choice,
+) -> Result<Vec<Owner>, Refusal> {
+    let mut places = Vec::new();
+    for path in projects(gitlab, target, choice).await? {
+        places.push(above(gitlab, &path).await?);
+    }
+    Ok(owners(&places).into_iter().cloned().collect())
+}
+
+/// What to make where the old one's kind does not tell.
+fn wanted(target: &Target, choice: &Choice) -> Result<Kind, Refusal> {
+    let kind = match (&target.reader, target.form) {
+        (Reader::Providers(_), _) => Kind::AccessToken,
+        (_, Form::Ssh) => Kind::DeployKey,
+        _ => choice.make.unwrap_or(Kind::DeployToken),
+    };
+    match choice.make {
+        Some(make) if make != kind => Err(Refusal::Usage(format!(
+            "--make {}: {} takes a {}",
+            make.word().replace(' ', "-"),
+            target.of,
+            kind.word()
+        ))),
+        _ => Ok(kind),
+    }
+}
+
+/// The projects that the credential is to open, by full path.
+async fn projects(gitlab: &GitLabWriter, target: &Target, choice: &Choice) -> Result<Vec<String>, Refusal> {
+    if let Some(project) = &choice.project {
+        return Ok(vec![project.trim_matches('/').to_owned()]);
+    }
+    let instance = gitlab.read.host().to_string();
+    let mut found = Vec::new();
+    let mut strange = Vec::new();
+    match &target.reader {
+        Reader::Agent(_) => {}
+        Reader::Sources(fetchers) => {
+            for fetcher in fetchers {
+                match of_fetcher(gitlab, &instance, fetcher).await? {
+                    Some(path) => found.push(path),
+                    None => strange.push(format!("{} ({})", fetcher.object, fetcher.url)),
+                }
+            }
+        }
+        Reader::Providers(notifiers) => {
+            for notifier in notifiers {
+                match of_notifier(gitlab, &instance, notifier).await? {
+                    Some(path) => found.push(path),
+                    None => strange.push(format!("{} ({})", notifier.object, notifier.address)),
+                }
+            }
+        }
+    }
+    if !strange.is_empty() {
+        return Err(refused(format!(
+            "no project of {instance} is named by {}; name the project yourself with --project, or the GitLab with \
+             --gitlab-host",
+            strange.join(", ")
+        )));
+    }
+    found.sort_unstable();
+    found.dedup();
+    Ok(found)
+}
+
+async fn of_fetcher(
+    gitlab: &GitLabWriter,
+    instance: &str,
+    fetcher: &Fetcher,
+) -> Result<Option<String>, Refusal> {
+    if let Some(rest) = fetcher.url.strip_prefix("oci://") {
+        // An image's name may have further parts behind the project's path (GitLab, "Container registry").
+        let path = rest.split_once('/').map_or("", |(_, path)| path).trim_matches('/');
+        let parts: Vec<&str> = path.split('/').collect();
+        for end in (2..=parts.len()).rev().take(6) {
+            if let Some(project) = existing(gitlab, &parts[..end].join("/")).await? {
+                return Ok(Some(project.path_with_namespace));
+            }
+        }
+        return Ok(None);
+    }
+    let Some(path) = project_of(instance, &fetcher.url) else { return Ok(None) };
+    // The package registry's Helm repositories: /api/v4/projects/ID/packages/helm/CHANNEL.
+    let Some(rest) = path.strip_prefix("api/v4/projects/") else { return Ok(Some(path)) };
+    let id = rest.split('/').next().unwrap_or_default().replace("%2F", "/").replace("%2f", "/");
+    Ok(existing(gitlab, &id).await?.map(|project| project.path_with_namespace))
+}
+
+async fn of_notifier(
+    gitlab: &GitLabWriter,
+    instance: &str,
+    notifier: &Notifier,
+) -> Result<Option<String>, Refusal> {
+    if let Some(path) = project_of(instance, &notifier.address) {
+        return Ok(Some(path));
+    }
+    // https://HOST/NUMBER
+    let number = notifier.address.strip_prefix(instance).map(|rest| rest.trim_matches('/'));
+    let Some(number) = number.filter(|n| !n.is_empty() && n.chars().all(|c| c.is_ascii_digit())) else {
+        return Ok(None);
+    };
+    Ok(existing(gitlab, number).await?.map(|project| project.path_with_namespace))
+}
+
+/// A project by path or number, where there is one that the person may see.
+async fn existing(gitlab: &GitLabWriter, path: &str) -> Result<Option<Project>, Refusal> {
+    match gitlab.read.project(path).await {
+        Ok(found) => Ok(Some(found.project)),
+        Err(fault) if matches!(fault.kind, FaultKind::NotFound | FaultKind::Forbidden) => Ok(None),
+        Err(fault) => Err(fault.into()),
+    }
+}
+
+/// A project and the groups above it that the person may see.
+async fn above(gitlab: &GitLabWriter, path: &str) -> Result<Places, Refusal> {
+    let project = gitlab.read.project(path).await?.project;
+    let mut owners = vec![Owner {
+        path: format!("projects/{}", project.id),
+        words: format!("project {}", project.path_with_namespace),
+    }];
+    let mut group = project.path_with_namespace.as_str();
+    while let Some((above, _)) = group.rsplit_once('/') {
+        match resource::group(gitlab, above).await {
+            Ok(owner) => owners.push(owner),
+            // A person's own namespace is no group.
+            Err(fault) if matches!(fault.kind, FaultKind::NotFound | FaultKind::Forbidden) => {}
+            Err(fault) => return Err(fault.into()),
+        }
+        group = above;
+    }
+    Ok(Places { project, owners })
+}
+
+async fn identify(
+    gitlab: &GitLabWriter,
+    target: &Target,
+    read: &Read,
+    places: &[Places],
+) -> Result<Old, Refusal> {
+    if target.form == Form::Ssh {
+        let Some(key) = target.form.public_key(read) else { return Ok(Old::Unknown) };
+        let same = |item: &Item| {
+            let mut words = item.key.split_whitespace();
+            let line = words.next().zip(words.next()).map(|(kind, key)| format!("{kind} {key}"));
+            line.as_ref() == Some(&key)
+        };
+        return listed(gitlab, Kind::DeployKey, places, same).await;
+    }
+    if let Some(user) = target.form.user(read).filter(|user| !user.is_empty()) {
+        let found = listed(gitlab, Kind::DeployToken, places, |item| item.username == user).await?;
+        if !matches!(found, Old::Unknown) {
+            return Ok(found);
+        }
+    }
+    let shape = target.secret.keys.iter().filter_map(|key| read.shapes.get(*key)).map(|shape| shape.kind);
+    let kinds: Vec<ValueKind> = shape.collect();
+    if kinds.contains(&ValueKind::DeployToken) {
+        return Ok(Old::Unknown);
+    }
+    match target.form.token(read) {
+        Some(token) => by_itself(gitlab, token, places).await,
+        None => Ok(Old::Unknown),
+    }
+}
+
+/// The one that fits among those that are listed in these places.
+async fn listed(
+    gitlab: &GitLabWriter,
+    kind: Kind,
+    places: &[Places],
+    fits: impl Fn(&Item) -> bool,
+) -> Result<Old, Refusal> {
+    for owner in owners(places) {
+        if kind == Kind::DeployKey && owner.path.starts_with("groups/") {
+            continue;
+        }
+        match resource::list(gitlab, kind, owner).await {
+            Ok(items) => {
+                if let Some(item) = items.into_iter().find(|item| fits(item)) {
+                    return Ok(Old::Listed(owner.clone(), kind, Box::new(item)));
+                }
+            }
+            Err(fault) if matches!(fault.kind, FaultKind::NotFound | FaultKind::Forbidden) => {}
+            Err(fault) => return Err(fault.into()),
+        }
+    }
+    Ok(Old::Unknown)
+}
+
+/// All places once, projects and inner groups first.
+fn owners(places: &[Places]) -> Vec<&Owner> {
+    let mut all: Vec<&Owner> = Vec::new();
+    for owner in places.iter().flat_map(|p| &p.owners) {
+        if !all.contains(&owner) {
+            all.push(owner);
+        }
+    }
+    all.sort_by_key(|owner| owner.path.starts_with("groups/"));
+    all
+}
+
+/// What an access token says of itself, and in which of these places it is.
+async fn by_itself(gitlab: &GitLabWriter, token: SecretString, places: &[Places]) -> Result<Old, Refusal> {
+    let own = gitlab.read.with_token(&token).map_err(|e| refused(format!("{e:#}")))?;
+    let item = match own.get::<Item>("/personal_access_tokens/self", "the token that the Secret holds").await
+    {
+        Ok(item) => item,
+        Err(fault)
+            if matches!(fault.kind, FaultKind::SignIn | FaultKind::Forbidden | FaultKind::NotFound) =>
+        {
+            return Ok(Old::Unknown);
+        }
+        Err(fault) => return Err(fault.into()),
+    };
+    for owner in owners(places) {
+        match resource::access_token(gitlab, owner, item.id).await {
+            Ok(Some(item)) => return Ok(Old::Listed(owner.clone(), Kind::AccessToken, Box::new(item))),
+            Ok(None) => {}
+            Err(fault) if fault.kind == FaultKind::Forbidden => {}
+            Err(fault) => return Err(fault.into()),
+        }
+    }
+    Ok(Old::Personal(item.title(Kind::PersonalToken)))
+}
+
+/// The same powers as the old one, and a life as long.
+fn same_grant(kind: Kind, item: &Item, choice: &Choice, notifies: bool) -> Grant {
+    let level = choice.role.or(item.access_level);
+    Grant {
+        scopes: if notifies { vec!["api".to_owned()] } else { item.scopes.clone() },
+        access_level: if kind == Kind::AccessToken { Some(level.unwrap_or(DEVELOPER)) } else { None },
+        can_push: item.can_push,
+        expires_at: end(kind, lifetime(kind, item), choice, Timestamp::now()),
+    }
+}
+
+/// The least that does.
+fn fresh_grant(kind: Kind, target: &Target, choice: &Choice) -> Grant {
+    let scopes = match (&target.reader, kind) {
+        (Reader::Providers(_), _) => vec!["api".to_owned()],
+        (_, Kind::DeployKey) => Vec::new(),
+        (Reader::Sources(fetchers), _) => scopes(fetchers),
+        (Reader::Agent(_), _) => Vec::new(),
+    };
+    // Reporter is the least role that reads code.
+    let level = if matches!(target.reader, Reader::Providers(_)) { DEVELOPER } else { 20 };
+    Grant {
+        scopes,
+        access_level: (kind == Kind::AccessToken).then(|| choice.role.unwrap_or(level)),
+        can_push: false,
+        expires_at: end(kind, None, choice, Timestamp::now()),
+    }
+}
+
+fn scopes(fetchers: &[Fetcher]) -> Vec<String> {
+    let scope = |fetcher: &Fetcher| match () {
+        () if fetcher.url.starts_with("oci://") => "read_registry",
+        () if fetcher.object.kind == "HelmRepository" => "read_package_registry",
+        () => "read_repository",
+    };
+    let mut scopes: Vec<String> = fetchers.iter().map(|f| scope(f).to_owned()).collect();
+    scopes.sort_unstable();
+    scopes.dedup();
+    scopes
+}
+
+/// How long the old one was made to live; `None` where it has no end. GitLab does not say when a deploy token was made.
+fn lifetime(kind: Kind, item: &Item) -> Option<SignedDuration> {
+    let ends = item.ends()?;
+    match item.created_at {
+        Some(made) => Some(ends.duration_since(made)),
+        None if kind == Kind::DeployToken => Some(LONGEST),
+        None => Some(USUAL),
+    }
+}
+
+/// The day on which the new one ends. Access tokens must have one.
+fn end(kind: Kind, life: Option<SignedDuration>, choice: &Choice, now: Timestamp) -> Option<String> {
+    let must = kind == Kind::AccessToken;
+    let life = choice.expires_in.or(life).or(must.then_some(USUAL))?;
+    let life = if must { life.min(LONGEST) } else { life };
+    let at = now.checked_add(life.max(SignedDuration::from_hours(24))).ok()?;
+    Some(at.strftime("%Y-%m-%d").to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn now() -> Timestamp {
+        "2026-05-01T12:00:00Z".parse().expect("a time")
+    }
+
+    fn item(created: Option<&str>, ends: Option<&str>) -> Item {
+        Item {
+            created_at: created.map(|at| at.parse().expect("a time")),
+            expires_at: ends.map(str::to_owned),
+            ..Item::default()
+        }
+    }
+
+    #[test]
+    fn the_new_one_lives_as_long_as_the_old_one_was_made_for() {
+        let none = Choice::default();
+        let days = |days: i64| Some(SignedDuration::from_hours(24 * days));
+        let a_month = item(Some("2026-01-01T00:00:00Z"), Some("2026-01-31"));
+        assert_eq!(lifetime(Kind::AccessToken, &a_month), days(30));
+        for (kind, life, expires_in, day) in [
+            (Kind::AccessToken, days(30), None, Some("2026-05-31")),
+            (Kind::AccessToken, days(4000), None, Some("2027-05-01")),
+            (Kind::AccessToken, None, None, Some("2026-07-30")),
+            (Kind::DeployToken, None, None, None),
+            (Kind::DeployKey, None, days(10), Some("2026-05-11")),
+            (Kind::AccessToken, days(30), days(10), Some("2026-05-11")),
+        ] {
+            let choice = Choice { expires_in, ..none.clone() };
+            assert_eq!(end(kind, life, &choice, now()).as_deref(), day, "{kind:?} {life:?}");
+        }
+        assert_eq!(lifetime(Kind::DeployToken, &item(None, None)), None);
+        assert_eq!(lifetime(Kind::DeployToken, &item(None, Some("2027-01-01"))), Some(LONGEST));
+    }
+}
