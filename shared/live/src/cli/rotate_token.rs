@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -16,7 +17,7 @@ use gitlab_agent_core::text::{quote, visible};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::{Color, Common, HasDeadline, UsageError, note, out};
+use super::{Color, Common, GitLabFlags, HasDeadline, UsageError, note, out, token_list};
 use crate::access::{Access, WriteClient, duration};
 use crate::gitlab::{GitLabArgs, GitLabWriter};
 use crate::observe::{Scope, WithoutGitLab, observe};
@@ -41,17 +42,24 @@ use crate::rotate::{self, Checked, Event, Options, Refusal, Target, Wanted};
     after_help = "Examples:\n  \
         kubectl gitlab-agent rotate-token agent --dry-run=server    what it would do, and whether it could\n  \
         kubectl gitlab-agent rotate-token agent --yes --reason 'INC-4711'\n  \
-        kubectl gitlab-agent rotate-token agent --resume            the end of one that was stopped\n\n\
+        kubectl gitlab-agent rotate-token agent --resume            the end of one that was stopped\n  \
+        kubectl gitlab-agent rotate-token --list                    every credential in use, and what to do next\n\n\
         Exit codes: 0 done · 2 usage · 3 not permitted · 4 cluster or GitLab unreachable or sign-in failed · 5 refused, \
         nothing changed · 6 failed and undone · 7 stopped midway, --resume needed"
 )]
 pub struct Args {
     /// Which kind of token
-    #[arg(value_name = "KIND")]
-    pub kind: Kind,
+    #[arg(value_name = "KIND", required_unless_present = "list")]
+    pub kind: Option<Kind>,
     /// Name of agentk's Deployment, HelmRelease or Secret; needed only where there are several
     #[arg(value_name = "NAME")]
     pub name: Option<String>,
+    /// List every credential in use: what it is, who uses it, until when, and what to do next. Changes nothing
+    #[arg(long, conflicts_with_all = ["kind", "name", "dry_run", "yes", "resume", "rollback", "hold", "reason"])]
+    pub list: bool,
+    /// With --list: read a recording (`kubectl gitlab-agent snapshot`) instead of a cluster
+    #[arg(long, value_name = "FILE", requires = "list")]
+    pub from: Option<PathBuf>,
     /// The agent in GitLab, where the cluster does not show it: such as platform/fleet:production
     #[arg(long, value_name = "PROJECT:NAME")]
     pub agent: Option<String>,
@@ -77,7 +85,7 @@ pub struct Args {
     /// How long to look for proof that the new token works
     #[arg(long, value_name = "TIME", default_value = "3m", value_parser = duration)]
     pub verify_timeout: Duration,
-    /// Output: table for people, json for programs
+    /// Output: table for people, json for programs; of --list also wide, with a line for each credential
     #[arg(short, long, default_value = "table")]
     pub output: Output,
     /// Namespace of agentk; otherwise it is looked for in all
@@ -123,6 +131,7 @@ pub enum DryRun {
 #[expect(missing_docs, reason = "the names say it, and help shows them")]
 pub enum Output {
     Table,
+    Wide,
     Json,
 }
 
@@ -132,7 +141,7 @@ impl HasDeadline for Args {
     }
 
     fn ends_by_itself(&self) -> bool {
-        true
+        !self.list
     }
 }
 
@@ -142,6 +151,12 @@ impl HasDeadline for Args {
 /// Arguments that make no sense, a kubeconfig or a GitLab token that cannot be used.
 pub async fn run(mut args: Args) -> Result<Exit> {
     leave_no_core();
+    if args.list {
+        return token_list::run(&args.listing()?, args.output).await;
+    }
+    if args.output == Output::Wide {
+        return Err(UsageError("-o wide is for --list".to_owned()).into());
+    }
     let asked = args.access.request_timeout;
     args.access.request_timeout = if asked.is_zero() { LONGEST_REQUEST } else { asked.min(LONGEST_REQUEST) };
     let begun = Instant::now();
@@ -164,7 +179,7 @@ pub async fn run(mut args: Args) -> Result<Exit> {
     if args.goal() == Goal::Rotate {
         if args.dry_run.is_some() || args.output == Output::Table {
             out(&match args.output {
-                Output::Table => render::plan(&subject, started_at, &style),
+                Output::Table | Output::Wide => render::plan(&subject, started_at, &style),
                 Output::Json => render::plan_json(&subject, started_at),
             });
         }
@@ -226,7 +241,7 @@ pub async fn run(mut args: Args) -> Result<Exit> {
         took: begun.elapsed(),
     };
     out(&match args.output {
-        Output::Table => render::end(&subject, &receipt, &args.again(), &style),
+        Output::Table | Output::Wide => render::end(&subject, &receipt, &args.again(), &style),
         Output::Json => render::receipt_json(&subject, &receipt),
     });
     Ok(receipt.exit())
@@ -277,6 +292,14 @@ impl Args {
             color: self.color,
             ..Common::only(self.access.clone())
         }
+    }
+
+    /// What `--list` takes of these flags.
+    fn listing(&self) -> Result<Common> {
+        let agents = self.agent.iter().map(|named| named.parse().map_err(UsageError));
+        let gitlab_agent = agents.collect::<Result<_, _>>()?;
+        let gitlab = GitLabFlags { args: self.gitlab.clone(), gitlab_agent };
+        Ok(Common { from: self.from.clone(), gitlab, ..self.common() })
     }
 
     /// The command of this run, to be pasted with another flag.

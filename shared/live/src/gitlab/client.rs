@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use http::Method;
+use secrecy::SecretString;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -51,6 +52,14 @@ impl GitLab {
     /// The certificates or the token cannot be used.
     pub fn new(credentials: &Credentials, request_timeout: Duration, verbose: u8) -> Result<Self> {
         Ok(Self { transport: Arc::new(Transport::new(credentials, request_timeout, verbose)?) })
+    }
+
+    /// The same GitLab, asked with another token.
+    ///
+    /// # Errors
+    /// The token fits no header.
+    pub fn with_token(&self, token: SecretString) -> Result<Self> {
+        Ok(Self { transport: Arc::new(self.transport.with_token(token)?) })
     }
 
     /// The instance.
