@@ -7,12 +7,13 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use gitlab_agent_tests::world::components::{self, GoMissing};
 use gitlab_agent_tests::world::gitlab::ssh::key_pair;
 use gitlab_agent_tests::world::gitlab::{
     AGENT_ID, AGENT_PROJECT, EXAMPLE_PROJECT, Role, ShownToken, in_days,
 };
 use gitlab_agent_tests::world::wait::{wait_until, yes};
-use gitlab_agent_tests::world::{Options, World};
+use gitlab_agent_tests::world::{COMPLETE, Options, World};
 use serde_json::json;
 
 const SOON: Duration = Duration::from_secs(30);
@@ -455,4 +456,39 @@ fn processes_in(dir: &Path) -> Result<Vec<PathBuf>> {
         }
     }
     Ok(found)
+}
+
+#[test]
+fn sops_encrypts_for_a_key_of_age_keygen() -> Result<()> {
+    let (sops, keygen) = match (components::sops(), components::age_keygen()) {
+        (Ok(sops), Ok(keygen)) => (sops, keygen),
+        (Err(error), _) | (_, Err(error))
+            if error.is::<GoMissing>() && std::env::var_os(COMPLETE).is_none() =>
+        {
+            eprintln!("left out: the test of sops, because {error}");
+            return Ok(());
+        }
+        (Err(error), _) | (_, Err(error)) => return Err(error),
+    };
+    let dir = tempfile::tempdir()?;
+    let key = dir.path().join("key.txt");
+    let said = |command: &mut Command| -> Result<String> {
+        let output = command.current_dir(&dir).env("HOME", dir.path()).output()?;
+        ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    said(Command::new(&keygen).arg("-o").arg(&key))?;
+    let recipient = said(Command::new(&keygen).arg("-y").arg(&key))?;
+    fs::write(dir.path().join("secret.yaml"), "kind: Secret\nstringData:\n  token: plain-value\n")?;
+    let flags = ["--encrypt", "--encrypted-regex", "^(data|stringData)$", "--age", recipient.trim()];
+    let encrypted = said(Command::new(&sops).args(flags).arg("secret.yaml"))?;
+    ensure!(encrypted.contains("kind: Secret") && !encrypted.contains("plain-value"), "{encrypted}");
+    fs::write(dir.path().join("encrypted.yaml"), &encrypted)?;
+    let decrypt =
+        || said(Command::new(&sops).args(["--decrypt", "encrypted.yaml"]).env("SOPS_AGE_KEY_FILE", &key));
+    ensure!(decrypt()?.contains("plain-value"));
+    said(Command::new(&keygen).arg("-o").arg(dir.path().join("other.txt")))?;
+    fs::rename(dir.path().join("other.txt"), &key)?;
+    ensure!(decrypt().is_err(), "another key does not open it");
+    Ok(())
 }

@@ -8,8 +8,8 @@ use super::style::{Style, wrap};
 use crate::API_VERSION;
 use crate::assess::Severity;
 use crate::object::ObjectRef;
-use crate::rotate::inventory::{Fact, Inventory, Row, State};
-use crate::snapshot::Why;
+use crate::rotate::inventory::{Fact, Inventory, Kind, Row, State};
+use crate::snapshot::{Why, WhyKind};
 use crate::text::{age, count, span, visible};
 
 /// Objects that share a Secret beyond this many are counted.
@@ -38,7 +38,7 @@ fn head(inventory: &Inventory, style: &Style) -> String {
 }
 
 fn block(row: &Row, now: Timestamp, style: &Style) -> String {
-    let title = format!("{} {} {}", sign(row.state), visible(&row.secret.to_string()), row.state.word());
+    let title = format!("{} {}{}", sign(row.state), visible(&row.secret.to_string()), words(row.state));
     let title = match row.state {
         State::Missing | State::Dead => style.severity(Severity::Error, &title),
         State::Expiring => style.severity(Severity::Warning, &title),
@@ -66,6 +66,16 @@ fn sign(state: State) -> &'static str {
         State::Expiring => "!",
         State::Valid => "✓",
         State::Unknown => "?",
+    }
+}
+
+/// What the sign does not say alone.
+fn words(state: State) -> &'static str {
+    match state {
+        State::Missing => ": there is no credential",
+        State::Dead => ": no longer works",
+        State::Expiring => ": ends soon",
+        State::Valid | State::Unknown => "",
     }
 }
 
@@ -124,6 +134,9 @@ fn end(at: Timestamp, now: Timestamp) -> String {
 
 /// What is not known, in one line for each reason.
 fn not_told(row: &Row) -> Vec<String> {
+    if matches!(row.kind, Kind::Nothing | Kind::Unread) {
+        return Vec::new();
+    }
     let mut reasons: Vec<(&str, Vec<&str>)> = Vec::new();
     for (name, reason) in unknown(row) {
         match reasons.iter_mut().find(|(known, _)| *known == reason) {
@@ -170,7 +183,10 @@ fn tail(inventory: &Inventory, style: &Style) -> Vec<String> {
         (!lines.is_empty()).then(|| format!("{}{lines}", style.strong(title)))
     };
     let other = |(object, kind): &(ObjectRef, String)| format!("{object} ({kind})");
-    let gap = |why: &Why| format!("{}: {}", why.asked, why.message);
+    let gap = |why: &Why| match why.kind {
+        WhyKind::Forbidden => format!("you may not: {}", why.asked),
+        _ => format!("{}: {}", why.asked, why.message),
+    };
     let others = part("Not of GitLab, and not looked into", inventory.others.iter().map(other).collect());
     let gaps = part("Not everything could be seen", inventory.gaps.iter().map(gap).collect());
     others.into_iter().chain(gaps).collect()

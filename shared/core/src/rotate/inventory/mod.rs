@@ -307,6 +307,7 @@ fn row(facts: &Facts<'_>, used: &Use<'_>, keys: Vec<String>) -> Row {
     };
     let mut notes = Vec::new();
     match &shape {
+        Err(why) if why.kind == WhyKind::Forbidden => notes.push("you may not read the Secret".to_owned()),
         Err(why) => notes.push(format!("the Secret cannot be read: {}", why.message)),
         Ok(None) => notes.push("the Secret does not exist".to_owned()),
         Ok(Some(_)) if keys.is_empty() => notes.push(format!("the Secret has no key {}", used.wanted_keys())),

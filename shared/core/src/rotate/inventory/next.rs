@@ -23,6 +23,7 @@ impl Next {
 pub(super) fn next(facts: &Facts<'_>, row: &Row) -> Next {
     let place = format!("-n {}", quote(&row.secret.namespace));
     if row.kind == Kind::Unread {
+        // Why not stands among what could not be seen.
         return Next {
             text: format!("it takes the permission to get secrets in namespace {}", row.secret.namespace),
             command: Some("kubectl gitlab-agent verify --only GA102".to_owned()),
