@@ -256,10 +256,9 @@ impl GitLabPart {
         });
         let credentials = self.projects.iter_mut().filter_map(|p| known(&mut p.credentials)).flatten();
         let of_groups = self.groups.iter_mut().filter_map(|g| known(&mut g.deploy_tokens)).flatten();
-        let held = self.held.iter_mut().filter_map(|h| known(&mut h.token));
-        let held = held.flat_map(|t| [&mut t.name].into_iter().chain(&mut t.user));
-        let credentials = credentials.chain(of_groups);
-        agents.chain(credentials.flat_map(|c| [&mut c.name].into_iter().chain(&mut c.user))).chain(held)
+        let held = self.held.iter_mut().filter_map(|h| known(&mut h.token)).map(|t| &mut t.name);
+        // User names are no secrets, and the one in a Secret is the one that GitLab lists.
+        agents.chain(credentials.chain(of_groups).map(|c| &mut c.name)).chain(held)
     }
 }
 

@@ -178,6 +178,8 @@ pub(super) async fn read_secret(
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -206,6 +208,30 @@ mod tests {
             assert_eq!(door.holders(&public), std::slice::from_ref(&secret), "{public:?}");
         }
         assert!(door.holders(&Public::User("p4ssw0rd".to_owned())).is_empty());
+    }
+
+    #[test]
+    fn users_of_a_registry_login_are_public_and_access_tokens_are_kept_by_fingerprint() {
+        let door = Door::new();
+        let config = json!({"auths": {
+            "registry.example.com": {"auth": STANDARD.encode("gitlab+deploy-token-1:s3cr3ts3cr3t")},
+            "other.example.com": {"username": "gitlab+deploy-token-2", "password": "s3cr3ts3cr3t"}}});
+        let token = format!("glpat-{}", "x".repeat(20));
+        let data = json!({".dockerconfigjson": STANDARD.encode(config.to_string()), "token": STANDARD.encode(&token),
+            "other": STANDARD.encode("s3cr3ts3cr3t")});
+        let json = json!({"metadata": {"name": "s", "namespace": "n"}, "data": data}).to_string();
+        let (shape, values) =
+            SecretShape::read(json.as_bytes(), door.salt.as_deref().expect("random numbers"))
+                .expect("a Secret");
+        let secret = ObjectRef::new("Secret", "n", "s");
+        door.note(&secret, &shape, &values);
+        for number in [1, 2] {
+            let user = Public::User(format!("gitlab+deploy-token-{number}"));
+            assert_eq!(door.holders(&user), std::slice::from_ref(&secret));
+        }
+        let kept: Vec<_> = door.access_tokens().into_keys().collect();
+        assert_eq!(kept, [shape.keys["token"].fingerprint.clone()]);
+        assert!(registry_users(b"no JSON").is_empty());
     }
 
     #[test]

@@ -212,8 +212,7 @@ fn of_access_token(facts: &Facts<'_>, row: &mut Row) -> Result<(), String> {
         Ok(token) => token,
         Err(why) if why.kind == WhyKind::SignIn => {
             row.state = State::Dead;
-            row.notes.push("GitLab refuses it: it is revoked or expired".to_owned());
-            return Err("it is revoked or expired".to_owned());
+            return Err("GitLab refuses it: it is revoked or expired".to_owned());
         }
         Err(why) => return Err(why.message),
     };

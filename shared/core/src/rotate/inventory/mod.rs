@@ -237,6 +237,9 @@ impl Inventory {
         }
         let mut rows: Vec<Row> = rows.into_values().collect();
         for row in &mut rows {
+            if row.kind == Kind::DeployToken && row.purposes.contains(&Purpose::Notification) {
+                row.notes.push("a deploy token cannot set job statuses (GA505)".to_owned());
+            }
             row.same_in = place::same_value(facts, row);
             gitlab::fill(facts, row);
             row.next = next::next(facts, row);

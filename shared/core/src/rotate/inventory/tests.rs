@@ -1,3 +1,5 @@
+//! What each row comes to, from the healthy cluster with one thing changed.
+
 use super::*;
 use crate::fixture;
 use crate::need::Need;
