@@ -7,11 +7,14 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use gitlab_agent_tests::world::components::{self, GoMissing};
+use gitlab_agent_tests::world::gitlab::ssh::key_pair;
 use gitlab_agent_tests::world::gitlab::{
     AGENT_ID, AGENT_PROJECT, EXAMPLE_PROJECT, Role, ShownToken, in_days,
 };
 use gitlab_agent_tests::world::wait::{wait_until, yes};
-use gitlab_agent_tests::world::{Options, World};
+use gitlab_agent_tests::world::{COMPLETE, Options, World};
+use serde_json::json;
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -110,6 +113,63 @@ fn the_api_server_reaches_pods_as_services_and_policies_have_it() -> Result<()> 
         says("webhook-receiver", "hook/unknown", "no endpoints available")?;
         scale("1")?;
         says("webhook-receiver", "hook/unknown", "NotFound")
+    })
+}
+
+/// The real source-controller, the real sshd: a deploy key opens its project as long as GitLab has it.
+#[test]
+fn flux_fetches_over_ssh_with_a_deploy_key() -> Result<()> {
+    World::with(|world| {
+        let Some(ssh) = world.ssh()? else { return Ok(()) };
+        let (identity, public) = key_pair("flux")?;
+        let id = world.gitlab().new_deploy_key(EXAMPLE_PROJECT, "flux", &public)?;
+        let secret = json!({
+            "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "over-ssh", "namespace": "flux-system" },
+            "stringData": { "identity": identity, "identity.pub": public, "known_hosts": ssh.known_hosts() },
+        });
+        world.apply(&secret.to_string())?;
+        let source = json!({
+            "apiVersion": "source.toolkit.fluxcd.io/v1", "kind": "GitRepository",
+            "metadata": { "name": "over-ssh", "namespace": "flux-system" },
+            "spec": {
+                "interval": "1h", "url": ssh.url(EXAMPLE_PROJECT), "ref": { "branch": "main" },
+                "secretRef": { "name": "over-ssh" },
+            },
+        });
+        world.apply(&source.to_string())?;
+        let get = |path: &str| {
+            let path = format!("jsonpath={{{path}}}");
+            world.kubectl(&["get", "gitrepository", "-n", "flux-system", "over-ssh", "-o", &path])
+        };
+        let revision = format!("main@sha1:{}", world.git(EXAMPLE_PROJECT)?.head()?);
+        world.wait_until("the fetch", SOON, || Ok(yes(get(".status.artifact.revision")? == revision)))?;
+
+        let expire =
+            |at: Option<jiff::Timestamp>| world.gitlab().change_deploy_key(id, |key| key.expires = at);
+        let ask = |number: &str, words: &str| {
+            let now = format!("reconcile.fluxcd.io/requestedAt={number}");
+            world.kubectl(&[
+                "annotate",
+                "--overwrite",
+                "-n",
+                "flux-system",
+                "gitrepository/over-ssh",
+                &now,
+            ])?;
+            world.wait_until(words, SOON, || {
+                let ready = get(".status.conditions[?(@.type=='Ready')]")?;
+                let handled = get(".status.lastHandledReconcileAt")? == number;
+                Ok(yes(handled && ready.contains(words)))
+            })
+        };
+        let refused = "unable to authenticate";
+        expire(Some(jiff::Timestamp::UNIX_EPOCH))?;
+        ask("1", refused)?;
+        expire(None)?;
+        ask("2", "stored artifact")?;
+        world.gitlab().delete_deploy_key(id)?;
+        ask("3", refused)?;
+        world.kubectl(&["delete", "-n", "flux-system", "gitrepository/over-ssh", "secret/over-ssh"]).map(drop)
     })
 }
 
@@ -396,4 +456,39 @@ fn processes_in(dir: &Path) -> Result<Vec<PathBuf>> {
         }
     }
     Ok(found)
+}
+
+#[test]
+fn sops_encrypts_for_a_key_of_age_keygen() -> Result<()> {
+    let (sops, keygen) = match (components::sops(), components::age_keygen()) {
+        (Ok(sops), Ok(keygen)) => (sops, keygen),
+        (Err(error), _) | (_, Err(error))
+            if error.is::<GoMissing>() && std::env::var_os(COMPLETE).is_none() =>
+        {
+            eprintln!("left out: the test of sops, because {error}");
+            return Ok(());
+        }
+        (Err(error), _) | (_, Err(error)) => return Err(error),
+    };
+    let dir = tempfile::tempdir()?;
+    let key = dir.path().join("key.txt");
+    let said = |command: &mut Command| -> Result<String> {
+        let output = command.current_dir(&dir).env("HOME", dir.path()).output()?;
+        ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    said(Command::new(&keygen).arg("-o").arg(&key))?;
+    let recipient = said(Command::new(&keygen).arg("-y").arg(&key))?;
+    fs::write(dir.path().join("secret.yaml"), "kind: Secret\nstringData:\n  token: plain-value\n")?;
+    let flags = ["--encrypt", "--encrypted-regex", "^(data|stringData)$", "--age", recipient.trim()];
+    let encrypted = said(Command::new(&sops).args(flags).arg("secret.yaml"))?;
+    ensure!(encrypted.contains("kind: Secret") && !encrypted.contains("plain-value"), "{encrypted}");
+    fs::write(dir.path().join("encrypted.yaml"), &encrypted)?;
+    let decrypt =
+        || said(Command::new(&sops).args(["--decrypt", "encrypted.yaml"]).env("SOPS_AGE_KEY_FILE", &key));
+    ensure!(decrypt()?.contains("plain-value"));
+    said(Command::new(&keygen).arg("-o").arg(dir.path().join("other.txt")))?;
+    fs::rename(dir.path().join("other.txt"), &key)?;
+    ensure!(decrypt().is_err(), "another key does not open it");
+    Ok(())
 }

@@ -17,3 +17,4 @@ pub mod gitlab;
 pub mod observe;
 pub mod recording;
 pub mod rotate;
+mod ssh;

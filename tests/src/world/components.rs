@@ -121,15 +121,46 @@ const FLUX_CLI: Component = Component {
     lacks: Some(("github.com/fluxcd/flux2/v2", "cmd/flux/manifests/none.yaml")),
 };
 
+/// What encrypts Secrets in Git, of the version that kustomize-controller decrypts with, and what makes keys for it. No
+/// part of a world: built when it is asked for.
+const SOPS: Component = Component {
+    name: "sops",
+    programs: &["sops", "age-keygen"],
+    rename: None,
+    link: "",
+    files: None,
+    lacks: None,
+};
+
 /// The `flux` command, built where the cache does not hold it.
 ///
 /// # Errors
 /// It cannot be built; [`GoMissing`] where there is no Go toolchain.
 pub fn flux_cli() -> Result<PathBuf> {
+    Ok(on_demand(&FLUX_CLI)?.join("flux"))
+}
+
+/// The `sops` command, built where the cache does not hold it.
+///
+/// # Errors
+/// It cannot be built; [`GoMissing`] where there is no Go toolchain.
+pub fn sops() -> Result<PathBuf> {
+    Ok(on_demand(&SOPS)?.join("sops"))
+}
+
+/// The `age-keygen` command, which makes key pairs for `sops`; built where the cache does not hold it.
+///
+/// # Errors
+/// It cannot be built; [`GoMissing`] where there is no Go toolchain.
+pub fn age_keygen() -> Result<PathBuf> {
+    Ok(on_demand(&SOPS)?.join("age-keygen"))
+}
+
+fn on_demand(component: &Component) -> Result<PathBuf> {
     let go = go_version()?;
     let cache = cache_dir()?;
     fs::create_dir_all(&cache)?;
-    Ok(FLUX_CLI.build(&cache, &go)?.join("flux"))
+    component.build(&cache, &go)
 }
 
 /// There is no Go toolchain: the tests of the world are left out, not failed.

@@ -41,6 +41,7 @@ use self::control_plane::{ControlPlane, kubeconfig_of};
 use self::egress::Egress;
 use self::flux::Flux;
 use self::git::Repository;
+use self::gitlab::ssh::Ssh;
 use self::gitlab::{AGENT_PROJECT, EXAMPLE_PROJECT, GitLab, Role, in_days};
 use self::kubeconfig::{Server, SignIn};
 use self::pki::Authority;
@@ -99,6 +100,7 @@ pub struct World {
     gitlab: GitLab,
     tokens: Tokens,
     repositories: Mutex<Vec<Arc<Repository>>>,
+    ssh: Mutex<Option<Ssh>>,
     agentk: Option<Agentk>,
     api: Api,
     flux: Flux,
@@ -194,6 +196,7 @@ impl World {
             gitlab,
             tokens,
             repositories: Mutex::default(),
+            ssh: Mutex::default(),
             agentk: None,
             api,
             flux,
@@ -351,6 +354,32 @@ impl World {
     /// The tokens that the world started with.
     pub fn tokens(&self) -> &Tokens {
         &self.tokens
+    }
+
+    /// Git over SSH at the played GitLab, started by the first who asks. `None`, with a line that says so, where the
+    /// system has no sshd.
+    ///
+    /// # Errors
+    /// It does not start; or there is none, and [`COMPLETE`] is set.
+    pub fn ssh(&self) -> Result<Option<Ssh>> {
+        let mut ssh = self.ssh.lock().unwrap_or_else(PoisonError::into_inner);
+        if ssh.is_none() {
+            let Some(sshd) = gitlab::ssh::sshd() else {
+                if std::env::var_os(COMPLETE).is_some() {
+                    bail!("sshd is not installed (Debian's package openssh-server)");
+                }
+                progress::line(format_args!("left out: git over SSH, because sshd is not installed"));
+                return Ok(None);
+            };
+            let port = Ports::new().free()?;
+            let (recipe, served) = self.gitlab.prepare_ssh(&sshd, port)?;
+            self.supervisor.add(recipe)?;
+            self.wait_until("sshd", Duration::from_secs(30), || {
+                Ok(yes(std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()))
+            })?;
+            *ssh = Some(served);
+        }
+        Ok(ssh.clone())
     }
 
     /// The repository of a project.

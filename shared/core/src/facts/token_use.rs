@@ -19,6 +19,18 @@ pub enum Purpose {
     Receiver,
 }
 
+impl Purpose {
+    /// For programs.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Agent => "agent",
+            Self::Source => "source",
+            Self::Notification => "notification",
+            Self::Receiver => "receiver",
+        }
+    }
+}
+
 impl fmt::Display for Purpose {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -8,6 +8,7 @@ pub mod reconcile;
 pub mod rotate;
 pub mod status_table;
 mod style;
+pub mod tokens;
 mod verify_json;
 mod verify_junit;
 mod verify_markdown;
@@ -21,6 +22,7 @@ pub use verify_short::line as verify_line;
 
 use crate::assess::Check;
 use crate::report::Report;
+use crate::rotate::inventory::Inventory;
 use crate::status::Status;
 
 /// Formats of `verify`.
@@ -106,6 +108,11 @@ pub fn checks(checks: &[&Check], format: ListFormat) -> String {
         ListFormat::Json => json(&list),
         ListFormat::Yaml => yaml(&list),
     }
+}
+
+/// The list of credentials for programs.
+pub fn tokens_json(inventory: &Inventory) -> String {
+    json(&tokens::Document::of(inventory))
 }
 
 /// Renders the result of `status`.

@@ -298,7 +298,7 @@ fn kind(kind: &str) -> &str {
     }
 }
 
-fn table(style: &Style, wide: bool) -> Table {
+pub(super) fn table(style: &Style, wide: bool) -> Table {
     let mut table = Table::new();
     table.load_style(comfy_table::presets::NOTHING);
     if wide {
@@ -310,7 +310,7 @@ fn table(style: &Style, wide: bool) -> Table {
     table
 }
 
-fn indent(table: &Table) -> String {
+pub(super) fn indent(table: &Table) -> String {
     // comfy-table pads each cell with one space on both sides; the first is the margin.
     table.lines().map(|line| format!(" {}", line.trim_end())).collect::<Vec<_>>().join("\n")
 }

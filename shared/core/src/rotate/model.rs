@@ -516,8 +516,8 @@ impl Play {
             Event::Look(at) => self.look(at),
             Event::Act(at, fault) => self.act(at, fault),
             // Nothing fences GitLab against the cluster: an owner that nobody saw may write the old value back between the
-            // last look and the revoke, as well as after it. agentk's pods go on then; what has none is not promised that.
-            Event::Revert if self.world.pods.is_empty() && self.revokes() => {}
+            // last look and the revoke, as well as after it.
+            Event::Revert if self.revokes() => {}
             other => self.world.happen(other),
         }
     }

@@ -22,6 +22,54 @@ pub struct GitLabPart {
     pub agents: Vec<AgentEntry>,
     /// The projects that this cluster fetches from.
     pub projects: Vec<ProjectEntry>,
+    /// Deploy tokens of the groups above these projects; asked only for the list of credentials.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<GroupEntry>,
+    /// What GitLab says of the access tokens in the cluster's Secrets; asked only for the list of credentials.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub held: Vec<HeldToken>,
+}
+
+/// A group above a project that the cluster fetches from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GroupEntry {
+    /// Full path.
+    pub path: String,
+    /// Its deploy tokens.
+    pub deploy_tokens: Observed<Vec<Credential>>,
+}
+
+/// An access token that a Secret of the cluster holds. It was asked about itself, which takes no other permission; which
+/// one it is, is told by the fingerprint of its value.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HeldToken {
+    /// As in the shape of the Secret's key.
+    pub fingerprint: String,
+    /// What GitLab says; a sign-in that is refused means that it is revoked or expired.
+    pub token: Observed<TokenRecord>,
+}
+
+/// An access token as GitLab knows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct TokenRecord {
+    /// Number.
+    pub id: u64,
+    /// Name.
+    pub name: String,
+    /// Scopes.
+    pub scopes: Vec<String>,
+    /// User name of the person or bot that it acts for, where the token may say so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// When it was made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub created_at: Option<Timestamp>,
+    /// When it ends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
 }
 
 /// Versions of GitLab and kas.
@@ -166,11 +214,20 @@ pub struct Credential {
     pub id: u64,
     /// Name or title.
     pub name: String,
+    /// The user name that goes with a deploy token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
     /// Scopes; of a deploy key `write` where it may push.
     pub scopes: Vec<String>,
+    /// When it was made; GitLab does not tell of deploy tokens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub created_at: Option<Timestamp>,
     /// When it expires.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
+    /// When GitLab last wrote down a use; it does so of access tokens only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_used_at: Option<Timestamp>,
     /// Whether it no longer works.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub dead: bool,
@@ -198,7 +255,10 @@ impl GitLabPart {
                 .chain(connections.flat_map(|c| c.warnings.iter_mut().chain([&mut c.version])))
         });
         let credentials = self.projects.iter_mut().filter_map(|p| known(&mut p.credentials)).flatten();
-        agents.chain(credentials.map(|c| &mut c.name))
+        let of_groups = self.groups.iter_mut().filter_map(|g| known(&mut g.deploy_tokens)).flatten();
+        let held = self.held.iter_mut().filter_map(|h| known(&mut h.token)).map(|t| &mut t.name);
+        // User names are no secrets, and the one in a Secret is the one that GitLab lists.
+        agents.chain(credentials.chain(of_groups).map(|c| &mut c.name)).chain(held)
     }
 }
 

@@ -9,6 +9,7 @@ mod repeat;
 pub mod rotate_token;
 pub mod snapshot;
 pub mod status;
+mod token_list;
 pub mod verbs;
 pub mod verify;
 pub mod version;

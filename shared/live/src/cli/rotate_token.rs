@@ -19,7 +19,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
 use super::verify::window;
-use super::{Color, Common, HasDeadline, UsageError, note, out};
+use super::{Color, Common, GitLabFlags, HasDeadline, UsageError, note, out, token_list};
 use crate::access::{Access, WriteClient, duration};
 use crate::gitlab::{GitLabArgs, GitLabWriter};
 use crate::observe::{Scope, WithoutGitLab, observe};
@@ -47,18 +47,26 @@ use crate::rotate::{self, Checked, Choice, Event, Manifest, Options, Reader, Ref
         kubectl gitlab-agent rotate-token source gitrepository/flux-system\n  \
         kubectl gitlab-agent rotate-token notification gitlab-status --if-expires-within 14d --yes\n  \
         kubectl gitlab-agent rotate-token agent --begin --print-manifest secret.yaml    where Git owns the Secret\n  \
-        kubectl gitlab-agent rotate-token agent --resume            the end of one that was stopped\n\n\
+        kubectl gitlab-agent rotate-token agent --resume            the end of one that was stopped\n  \
+        kubectl gitlab-agent rotate-token --list                    every credential in use, and what to do next\n\n\
         Exit codes: 0 done · 2 usage · 3 not permitted · 4 cluster or GitLab unreachable or sign-in failed · 5 refused, \
         nothing changed · 6 failed and undone · 7 stopped midway, --resume needed"
 )]
 pub struct Args {
     /// Whose credential
-    #[arg(value_name = "WHOSE")]
-    pub whose: Whose,
+    #[arg(value_name = "WHOSE", required_unless_present = "list")]
+    pub whose: Option<Whose>,
     /// agent: its Deployment, HelmRelease or Secret, where there are several; source: KIND/NAME, such as
     /// gitrepository/flux-system; notification: the Provider
     #[arg(value_name = "NAME")]
     pub name: Option<String>,
+    /// List every credential in use: what it is, who uses it, until when, and what to do next. Changes nothing
+    #[arg(long, conflicts_with_all = ["whose", "name", "dry_run", "yes", "resume", "rollback", "hold", "begin", "finish",
+        "if_older_than", "if_expires_within", "expires_in", "make", "role", "project", "reason"])]
+    pub list: bool,
+    /// With --list: read a recording (`kubectl gitlab-agent snapshot`) instead of a cluster
+    #[arg(long, value_name = "FILE", requires = "list")]
+    pub from: Option<PathBuf>,
     /// Change nothing: `client` only shows the plan; `server` also asks both servers whether each step would work
     #[arg(long, value_name = "HOW", conflicts_with_all = ["resume", "rollback", "finish"])]
     pub dry_run: Option<DryRun>,
@@ -115,7 +123,7 @@ pub struct Args {
     /// How long to look for proof that the new one works
     #[arg(long, value_name = "TIME", default_value = "3m", value_parser = duration)]
     pub verify_timeout: Duration,
-    /// Output: table for people, json for programs
+    /// Output: table for people, json for programs; of --list also wide, with a line for each credential
     #[arg(short, long, default_value = "table")]
     pub output: Output,
     /// Namespace of agentk, the source or the Provider; otherwise it is looked for in all
@@ -183,6 +191,7 @@ pub enum DryRun {
 #[expect(missing_docs, reason = "the names say it, and help shows them")]
 pub enum Output {
     Table,
+    Wide,
     Json,
 }
 
@@ -192,7 +201,7 @@ impl HasDeadline for Args {
     }
 
     fn ends_by_itself(&self) -> bool {
-        true
+        !self.list
     }
 }
 
@@ -202,6 +211,12 @@ impl HasDeadline for Args {
 /// Arguments that make no sense, a kubeconfig or a GitLab token that cannot be used.
 pub async fn run(mut args: Args) -> Result<Exit> {
     leave_no_core();
+    if args.list {
+        return token_list::run(&args.listing()?, args.output).await;
+    }
+    if args.output == Output::Wide {
+        return Err(UsageError("-o wide is for --list".to_owned()).into());
+    }
     let asked = args.access.request_timeout;
     args.access.request_timeout = if asked.is_zero() { LONGEST_REQUEST } else { asked.min(LONGEST_REQUEST) };
     let begun = Instant::now();
@@ -232,7 +247,7 @@ pub async fn run(mut args: Args) -> Result<Exit> {
         }
         if args.dry_run.is_some() || args.output == Output::Table {
             say(&match args.output {
-                Output::Table => render::plan(&subject, started_at, &style),
+                Output::Table | Output::Wide => render::plan(&subject, started_at, &style),
                 Output::Json => render::plan_json(&subject, started_at),
             });
         }
@@ -295,7 +310,7 @@ pub async fn run(mut args: Args) -> Result<Exit> {
         took: begun.elapsed(),
     };
     say(&match args.output {
-        Output::Table => render::end(&subject, &receipt, &args.again(), &style),
+        Output::Table | Output::Wide => render::end(&subject, &receipt, &args.again(), &style),
         Output::Json => render::receipt_json(&subject, &receipt),
     });
     Ok(receipt.exit())
@@ -337,6 +352,15 @@ impl Args {
             (_, _, true) => Goal::Begin,
             _ => Goal::Rotate,
         }
+    }
+
+    /// Whose credential: the argument is there but for `--list`, which does not ask.
+    fn whose(&self) -> Whose {
+        self.whose.unwrap_or(Whose::Agent)
+    }
+
+    fn whose_word(&self) -> String {
+        self.whose().to_possible_value().map(|v| v.get_name().to_owned()).unwrap_or_default()
     }
 
     fn common(&self) -> Common {
@@ -388,12 +412,12 @@ impl Args {
             ("--expires-in", self.expires_in.is_some()),
             ("--agent", self.agent.is_some()),
         ];
-        let may = |flag: &str| match self.whose {
+        let may = |flag: &str| match self.whose() {
             Whose::Agent => flag == "--agent",
             Whose::Source => flag != "--agent",
             Whose::Notification => flag != "--agent" && flag != "--make",
         };
-        let word = self.whose.to_possible_value().map(|v| v.get_name().to_owned()).unwrap_or_default();
+        let word = self.whose_word();
         match given.iter().find(|(flag, given)| *given && !may(flag)) {
             Some(("--make", _)) => Err(UsageError(
                 "--make: a notification takes an access token of the project and nothing else; a deploy token cannot set a \
@@ -406,9 +430,17 @@ impl Args {
         }
     }
 
+    /// What `--list` takes of these flags.
+    fn listing(&self) -> Result<Common> {
+        let agents = self.agent.iter().map(|named| named.parse().map_err(UsageError));
+        let gitlab_agent = agents.collect::<Result<_, _>>()?;
+        let gitlab = GitLabFlags { args: self.gitlab.clone(), gitlab_agent };
+        Ok(Common { from: self.from.clone(), gitlab, ..self.common() })
+    }
+
     /// The command of this run, to be pasted with another flag.
     fn again(&self) -> String {
-        let whose = self.whose.to_possible_value().map(|v| v.get_name().to_owned()).unwrap_or_default();
+        let whose = self.whose_word();
         let mut words = format!("kubectl gitlab-agent rotate-token {whose}");
         let mut add = |flag: &str, value: Option<&String>| {
             if let Some(value) = value {
@@ -428,7 +460,7 @@ impl Args {
         let name = |what: &str| {
             self.name.as_deref().ok_or_else(|| UsageError(format!("name the {what}; --help shows how")))
         };
-        Ok(match self.whose {
+        Ok(match self.whose() {
             Whose::Agent => Target::agent(facts, self.name.as_deref()),
             Whose::Source => {
                 let name = name("source: KIND/NAME, such as gitrepository/flux-system")?;

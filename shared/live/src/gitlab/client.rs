@@ -54,11 +54,11 @@ impl GitLab {
         Ok(Self { transport: Arc::new(Transport::new(credentials, request_timeout, verbose)?) })
     }
 
-    /// The same instance with another of its tokens, to ask what that one is.
+    /// The same GitLab, asked with another token.
     ///
     /// # Errors
-    /// No header can hold it.
-    pub fn with_token(&self, token: &SecretString) -> Result<Self> {
+    /// The token fits no header.
+    pub fn with_token(&self, token: SecretString) -> Result<Self> {
         Ok(Self { transport: Arc::new(self.transport.with_token(token)?) })
     }
 

@@ -2,6 +2,7 @@
 //! redirects, the proxy of the environment.
 
 use std::error::Error as StdError;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -52,7 +53,7 @@ pub(super) struct Broken {
 pub(super) struct Transport {
     client: Client,
     token: SecretString,
-    limit: Semaphore,
+    limit: Arc<Semaphore>,
     /// How long one exchange may take; none waits until the run's deadline.
     pub(super) patience: Option<Duration>,
     verbose: u8,
@@ -86,26 +87,16 @@ impl Transport {
                 credentials.ca_file.as_ref().map(|f| format!(" with the certificates of {}", f.display()));
             anyhow::anyhow!("cannot build a client for {host}{}: {}", ca.unwrap_or_default(), innermost(&e))
         })?;
-        HeaderValue::from_str(credentials.token.expose_secret())
-            .ok()
-            .context("the GitLab token fits no header")?;
-        Ok(Self {
-            client: builder.build(),
-            token: credentials.token.clone(),
-            limit: Semaphore::new(AT_ONCE),
-            patience,
-            verbose,
-            host,
-        })
+        let (client, limit) = (builder.build(), Arc::new(Semaphore::new(AT_ONCE)));
+        Ok(Self { client, token: fitting(credentials.token.clone())?, limit, patience, verbose, host })
     }
 
-    /// The same connections with another token of the same instance.
-    pub(super) fn with_token(&self, token: &SecretString) -> Result<Self> {
-        HeaderValue::from_str(token.expose_secret()).ok().context("the token fits no header")?;
+    /// The same connection with another token; both keep one limit.
+    pub(super) fn with_token(&self, token: SecretString) -> Result<Self> {
         Ok(Self {
             client: self.client.clone(),
-            token: token.clone(),
-            limit: Semaphore::new(AT_ONCE),
+            token: fitting(token)?,
+            limit: self.limit.clone(),
             patience: self.patience,
             verbose: self.verbose,
             host: self.host.clone(),
@@ -199,6 +190,11 @@ impl Transport {
             }
         }
     }
+}
+
+fn fitting(token: SecretString) -> Result<SecretString> {
+    HeaderValue::from_str(token.expose_secret()).ok().context("the GitLab token fits no header")?;
+    Ok(token)
 }
 
 /// The proxy that the environment gives for this address. kube looks `NO_PROXY` up for the proxy's own address.

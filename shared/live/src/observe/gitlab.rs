@@ -19,8 +19,8 @@ use gitlab_agent_core::snapshot::{Observed, Snapshot, Why, WhyKind};
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::gitlab_agent;
 use super::secrets::{Door, Public};
+use super::{gitlab_agent, inventory};
 use crate::gitlab::{Fault, FaultKind, GitLab, ProjectRef};
 
 /// Projects that are asked for: each costs up to five requests.
@@ -52,20 +52,21 @@ impl std::str::FromStr for NamedAgent {
     }
 }
 
-/// Observes.
+/// Observes. `inventory` also asks for what only the list of credentials shows.
 pub(super) async fn observe(
     gitlab: &GitLab,
     snapshot: &Snapshot,
     door: &Door,
     named: &[NamedAgent],
+    inventory: bool,
 ) -> GitLabPart {
     let (metadata, token) = tokio::join!(metadata(gitlab), own_token(gitlab));
     let url = gitlab.host().to_string();
     let wanted = Wanted::of(snapshot, &url, named);
     let useless = |why: &Why| matches!(why.kind, WhyKind::Unreachable | WhyKind::SignIn | WhyKind::TimedOut);
     let silent = metadata.get().err().filter(useless).or_else(|| token.get().err().filter(useless));
-    let part = match silent {
-        Some(why) => wanted.unknown(&why),
+    let part = match &silent {
+        Some(why) => wanted.unknown(why),
         None => match tokio::time::timeout(SECOND_WAVE, wanted.ask(gitlab, door)).await {
             Ok(part) => part,
             Err(_) => {
@@ -74,7 +75,13 @@ pub(super) async fn observe(
             }
         },
     };
-    GitLabPart { url, metadata, token, agents: part.0, projects: part.1 }
+    let (agents, projects) = part;
+    let mut part =
+        GitLabPart { url, metadata, token, agents, projects, groups: Vec::new(), held: Vec::new() };
+    if inventory && silent.is_none() {
+        inventory::observe(gitlab, snapshot, door, &mut part).await;
+    }
+    part
 }
 
 /// Makes a fact of an answer.
@@ -322,7 +329,11 @@ async fn credentials(gitlab: &GitLab, of: &ProjectRef, door: &Door) -> Result<Ve
         #[serde(default)]
         scopes: Vec<String>,
         #[serde(default)]
+        created_at: Option<String>,
+        #[serde(default)]
         expires_at: Option<String>,
+        #[serde(default)]
+        last_used_at: Option<String>,
         #[serde(default)]
         revoked: bool,
         #[serde(default)]
@@ -335,6 +346,8 @@ async fn credentials(gitlab: &GitLab, of: &ProjectRef, door: &Door) -> Result<Ve
         id: u64,
         title: String,
         key: String,
+        #[serde(default)]
+        created_at: Option<String>,
         #[serde(default)]
         expires_at: Option<String>,
         #[serde(default)]
@@ -356,10 +369,17 @@ async fn credentials(gitlab: &GitLab, of: &ProjectRef, door: &Door) -> Result<Ve
     let token = |kind: CredentialKind, t: Token| Credential {
         kind,
         id: t.id,
-        held_by: if t.username.is_empty() { Vec::new() } else { door.holders(&Public::User(t.username)) },
+        held_by: if t.username.is_empty() {
+            Vec::new()
+        } else {
+            door.holders(&Public::User(t.username.clone()))
+        },
         name: t.name,
+        user: Some(t.username).filter(|user| !user.is_empty()),
         scopes: t.scopes,
+        created_at: t.created_at.as_deref().and_then(moment),
         expires_at: t.expires_at.as_deref().and_then(moment),
+        last_used_at: t.last_used_at.as_deref().and_then(moment),
         dead: t.revoked || t.expired || t.active == Some(false),
     };
     let key = |k: Key| Credential {
@@ -367,8 +387,11 @@ async fn credentials(gitlab: &GitLab, of: &ProjectRef, door: &Door) -> Result<Ve
         id: k.id,
         held_by: Public::key(&k.key).map(|key| door.holders(&key)).unwrap_or_default(),
         name: k.title,
+        user: None,
         scopes: if k.can_push { vec!["write".to_owned()] } else { Vec::new() },
+        created_at: k.created_at.as_deref().and_then(moment),
         expires_at: k.expires_at.as_deref().and_then(moment),
+        last_used_at: None,
         dead: false,
     };
     let deploy = deploy?.items.into_iter().map(|t| token(CredentialKind::DeployToken, t));

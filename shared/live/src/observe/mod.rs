@@ -6,6 +6,7 @@
 mod charts;
 mod gitlab;
 mod gitlab_agent;
+mod inventory;
 mod list;
 mod refer;
 mod reviews;
@@ -50,6 +51,11 @@ pub trait AskGitLab {
 
     /// The agents that the person named.
     fn agents(&self) -> &[NamedAgent];
+
+    /// Whether to ask also for what only the list of credentials shows.
+    fn for_inventory(&self) -> bool {
+        false
+    }
 }
 
 /// GitLab is not part of this observation.
@@ -114,7 +120,10 @@ async fn of_gitlab(snapshot: &Snapshot, door: &Door, ask: &dyn AskGitLab) -> Obs
         })
     };
     match ask.client(host.as_deref()) {
-        Ok(client) => Observed::Known(gitlab::observe(&client, snapshot, door, ask.agents()).await),
+        Ok(client) => {
+            let inventory = ask.for_inventory();
+            Observed::Known(gitlab::observe(&client, snapshot, door, ask.agents(), inventory).await)
+        }
         Err(why) => Observed::Unknown(why),
     }
 }

@@ -2,17 +2,22 @@
 //! wherever else they turn up.
 
 use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use gitlab_agent_core::need::Need;
 use gitlab_agent_core::object::ObjectRef;
+use gitlab_agent_core::snapshot::secret::ValueKind;
 use gitlab_agent_core::snapshot::{Observed, SecretEntry, SecretShape, Trial, Why, WhyKind, mask};
 use http::StatusCode;
+use secrecy::SecretString;
+use serde::Deserialize;
 
 use super::list::JSON;
 use super::permission;
 use crate::access::{ReadClient, segment};
+use crate::ssh::public_half;
 
 /// Shorter values are too common to be masked in free text; no GitLab token is that short.
 const SHORTEST: usize = 8;
@@ -23,6 +28,8 @@ pub(super) struct Door {
     values: RefCell<Vec<String>>,
     /// What is public of a credential, to find it among those that GitLab lists.
     public: RefCell<Vec<(ObjectRef, Public)>>,
+    /// Access tokens of GitLab by fingerprint, for the list of credentials.
+    tokens: RefCell<BTreeMap<String, SecretString>>,
 }
 
 /// The part of a credential that is no secret.
@@ -46,7 +53,7 @@ impl Door {
     pub(super) fn new() -> Self {
         let mut salt = [0; 32];
         let salt = getrandom::fill(&mut salt).is_ok().then(|| salt.to_vec());
-        Self { salt, values: RefCell::default(), public: RefCell::default() }
+        Self { salt, values: RefCell::default(), public: RefCell::default(), tokens: RefCell::default() }
     }
 
     fn remember(&self, values: Vec<Vec<u8>>) {
@@ -64,15 +71,26 @@ impl Door {
 
     /// Keeps what is public of a Secret for Git.
     fn note(&self, secret: &ObjectRef, shape: &SecretShape, values: &[Vec<u8>]) {
-        for (key, value) in shape.keys.keys().zip(values) {
+        for ((key, value_shape), value) in shape.keys.iter().zip(values) {
             let text = String::from_utf8_lossy(value);
             let public = match key.as_str() {
-                "username" => Some(Public::User(text.trim().to_owned())),
-                "identity.pub" => Public::key(&text),
-                _ => None,
+                "username" => vec![Public::User(text.trim().to_owned())],
+                "identity.pub" => Public::key(&text).into_iter().collect(),
+                "identity" => public_half(&text).map(Public::Key).into_iter().collect(),
+                ".dockerconfigjson" => registry_users(value),
+                _ => Vec::new(),
             };
-            self.public.borrow_mut().extend(public.map(|public| (secret.clone(), public)));
+            self.public.borrow_mut().extend(public.into_iter().map(|public| (secret.clone(), public)));
+            if value_shape.kind == ValueKind::AccessToken {
+                let value = SecretString::from(text.trim());
+                self.tokens.borrow_mut().insert(value_shape.fingerprint.clone(), value);
+            }
         }
+    }
+
+    /// Access tokens of GitLab that were read, by the fingerprint of the value.
+    pub(super) fn access_tokens(&self) -> BTreeMap<String, SecretString> {
+        self.tokens.borrow().clone()
     }
 
     /// The Secrets that hold the credential with this public part.
@@ -82,6 +100,8 @@ impl Door {
             .iter()
             .filter(|(_, public)| public == of)
             .map(|(secret, _)| secret.clone())
+            .collect::<BTreeSet<_>>()
+            .into_iter()
             .collect()
     }
 
@@ -94,6 +114,29 @@ impl Door {
         }
         masked
     }
+}
+
+/// The user names of a registry login, each with its host's password beside it or both in one text.
+fn registry_users(config: &[u8]) -> Vec<Public> {
+    #[derive(Deserialize)]
+    struct Config {
+        #[serde(default)]
+        auths: BTreeMap<String, Login>,
+    }
+    #[derive(Deserialize)]
+    struct Login {
+        #[serde(default)]
+        username: String,
+        #[serde(default)]
+        auth: String,
+    }
+    let Ok(config) = serde_json::from_slice::<Config>(config) else { return Vec::new() };
+    let user = |login: Login| {
+        let both = STANDARD.decode(login.auth).ok().and_then(|both| String::from_utf8(both).ok());
+        let of_both = both.and_then(|both| Some(both.split_once(':')?.0.to_owned()));
+        Some(login.username).filter(|user| !user.is_empty()).or(of_both).map(Public::User)
+    };
+    config.auths.into_values().filter_map(user).collect()
 }
 
 /// Reads one Secret.
@@ -135,6 +178,8 @@ pub(super) async fn read_secret(
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -163,6 +208,30 @@ mod tests {
             assert_eq!(door.holders(&public), std::slice::from_ref(&secret), "{public:?}");
         }
         assert!(door.holders(&Public::User("p4ssw0rd".to_owned())).is_empty());
+    }
+
+    #[test]
+    fn users_of_a_registry_login_are_public_and_access_tokens_are_kept_by_fingerprint() {
+        let door = Door::new();
+        let config = json!({"auths": {
+            "registry.example.com": {"auth": STANDARD.encode("gitlab+deploy-token-1:s3cr3ts3cr3t")},
+            "other.example.com": {"username": "gitlab+deploy-token-2", "password": "s3cr3ts3cr3t"}}});
+        let token = format!("glpat-{}", "x".repeat(20));
+        let data = json!({".dockerconfigjson": STANDARD.encode(config.to_string()), "token": STANDARD.encode(&token),
+            "other": STANDARD.encode("s3cr3ts3cr3t")});
+        let json = json!({"metadata": {"name": "s", "namespace": "n"}, "data": data}).to_string();
+        let (shape, values) =
+            SecretShape::read(json.as_bytes(), door.salt.as_deref().expect("random numbers"))
+                .expect("a Secret");
+        let secret = ObjectRef::new("Secret", "n", "s");
+        door.note(&secret, &shape, &values);
+        for number in [1, 2] {
+            let user = Public::User(format!("gitlab+deploy-token-{number}"));
+            assert_eq!(door.holders(&user), std::slice::from_ref(&secret));
+        }
+        let kept: Vec<_> = door.access_tokens().into_keys().collect();
+        assert_eq!(kept, [shape.keys["token"].fingerprint.clone()]);
+        assert!(registry_users(b"no JSON").is_empty());
     }
 
     #[test]

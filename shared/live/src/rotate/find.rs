@@ -365,7 +365,7 @@ fn owners(places: &[Places]) -> Vec<&Owner> {
 
 /// What an access token says of itself, and in which of these places it is.
 async fn by_itself(gitlab: &GitLabWriter, token: SecretString, places: &[Places]) -> Result<Old, Refusal> {
-    let own = gitlab.read.with_token(&token).map_err(|e| refused(format!("{e:#}")))?;
+    let own = gitlab.read.with_token(token).map_err(|e| refused(format!("{e:#}")))?;
     let item = match own.get::<Item>("/personal_access_tokens/self", "the token that the Secret holds").await
     {
         Ok(item) => item,

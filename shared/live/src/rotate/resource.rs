@@ -9,11 +9,12 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::form::{Form, New, new_pair};
+use super::form::{Form, New};
 use super::secret::{Content, Read};
 use crate::access::segment;
 use crate::gitlab::{Fault, FaultKind, GitLabWriter};
 use crate::observe::moment;
+use crate::ssh;
 
 /// A project or group.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -155,7 +156,7 @@ impl Resource {
         let broken =
             |message: String| Fault { kind: FaultKind::Refused, asked: asked.clone(), status: None, message };
         let pair = match self.kind {
-            Kind::DeployKey => Some(new_pair(name).map_err(|e| broken(format!("{e:#}")))?),
+            Kind::DeployKey => Some(ssh::new_pair(name).map_err(|e| broken(format!("{e:#}")))?),
             _ => None,
         };
         let line = pair.as_ref().map(|(_, line)| line.as_str());

@@ -2,6 +2,7 @@
 //!
 //! Source: `doc/api/deploy_keys.md`.
 
+use anyhow::{Context as _, Result};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use http::{Method, StatusCode};
@@ -12,6 +13,7 @@ use sha2::{Digest as _, Sha256};
 use super::call::{Call, at_least, visible_project};
 use super::errors::{ApiResult, Refusal, created, no_content, ok};
 use super::people::{Place, Role};
+use super::state::State;
 use super::times::{show, show_maybe};
 use super::{GitLab, pagination};
 
@@ -58,10 +60,68 @@ fn fingerprint(line: &str) -> Option<String> {
     fits.then(|| format!("SHA256:{}", STANDARD_NO_PAD.encode(Sha256::digest(&blob))))
 }
 
+/// What is asked for when a key is added.
+struct Added {
+    title: String,
+    line: String,
+    can_push: bool,
+    expires: Option<Timestamp>,
+}
+
+impl State {
+    fn add_deploy_key(&mut self, project: u64, key: Added) -> DeployKey {
+        let made = DeployKey {
+            id: self.number("deploy key", 401),
+            project,
+            title: key.title,
+            key: key.line,
+            can_push: key.can_push,
+            created: Timestamp::now(),
+            expires: key.expires,
+        };
+        self.deploy_keys.push(made.clone());
+        made
+    }
+}
+
 impl GitLab {
     /// All deploy keys, oldest first.
     pub fn deploy_keys(&self) -> Vec<DeployKey> {
         self.state().deploy_keys.clone()
+    }
+
+    /// Adds a deploy key to a project; gives its number. `key` is a line of `authorized_keys`.
+    ///
+    /// # Errors
+    /// There is no such project, or sshd cannot be told.
+    pub fn new_deploy_key(&self, project: &str, title: &str, key: &str) -> Result<u64> {
+        let mut state = self.state();
+        let project = state.project_by_path(project).context("no such project")?.id;
+        let key = Added { title: title.into(), line: key.into(), can_push: false, expires: None };
+        let id = state.add_deploy_key(project, key).id;
+        self.write_authorized_keys(&state)?;
+        Ok(id)
+    }
+
+    /// Deletes a deploy key, as a person would on GitLab's page.
+    ///
+    /// # Errors
+    /// There is no such key, or sshd cannot be told.
+    pub fn delete_deploy_key(&self, id: u64) -> Result<()> {
+        let mut state = self.state();
+        let at = state.deploy_keys.iter().position(|key| key.id == id).context("no such deploy key")?;
+        state.deploy_keys.remove(at);
+        self.write_authorized_keys(&state)
+    }
+
+    /// Changes a deploy key in any way: its age, its time of expiry.
+    ///
+    /// # Errors
+    /// There is no such key, or sshd cannot be told.
+    pub fn change_deploy_key(&self, id: u64, change: impl FnOnce(&mut DeployKey)) -> Result<()> {
+        let mut state = self.state();
+        change(state.deploy_keys.iter_mut().find(|key| key.id == id).context("no such deploy key")?);
+        self.write_authorized_keys(&state)
     }
 }
 
@@ -95,16 +155,10 @@ pub(super) fn answer(gitlab: &GitLab, call: &Call<'_>, id: &str, key: Option<&st
             if state.deploy_keys.iter().any(|known| fingerprint(&known.key) == print) {
                 return Err(invalid("has already been taken"));
             }
-            let made = DeployKey {
-                id: state.number("deploy key", 401),
-                project,
-                title,
-                key: line,
-                can_push: call.switch("can_push") == Some(true),
-                created: Timestamp::now(),
-                expires: call.text("expires_at").and_then(|text| text.parse().ok()),
-            };
-            state.deploy_keys.push(made.clone());
+            let can_push = call.switch("can_push") == Some(true);
+            let expires = call.text("expires_at").and_then(|text| text.parse().ok());
+            let made = state.add_deploy_key(project, Added { title, line, can_push, expires });
+            told(gitlab, &state)?;
             Ok(created(&made.json()))
         }
         (&Method::GET, Some(_)) => {
@@ -114,10 +168,16 @@ pub(super) fn answer(gitlab: &GitLab, call: &Call<'_>, id: &str, key: Option<&st
         (&Method::DELETE, Some(_)) => {
             let at = at(&state.deploy_keys).ok_or(Refusal::NoRecord)?;
             state.deploy_keys.remove(at);
+            told(gitlab, &state)?;
             Ok(no_content())
         }
         _ => Err(Refusal::MethodNotAllowed),
     }
+}
+
+/// sshd knows of a change before the answer goes out.
+fn told(gitlab: &GitLab, state: &State) -> Result<(), Refusal> {
+    gitlab.write_authorized_keys(state).map_err(|error| Refusal::BadRequest(format!("{error:#}")))
 }
 
 #[cfg(test)]

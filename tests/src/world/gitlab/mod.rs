@@ -30,6 +30,7 @@ mod requests;
 mod routes;
 mod server;
 mod settings;
+pub mod ssh;
 mod state;
 #[cfg(test)]
 mod testing;

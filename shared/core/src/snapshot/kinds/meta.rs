@@ -21,6 +21,7 @@ impl<'de> Deserialize<'de> for Annotations {
         const KEPT: &[&str] = &[
             "agent.gitlab.com/",
             "app.kubernetes.io/managed-by",
+            "argocd.argoproj.io/tracking-id",
             "gitlab.com/agent-token-id",
             "kubectl.kubernetes.io/restartedAt",
             "kustomize.toolkit.fluxcd.io/",

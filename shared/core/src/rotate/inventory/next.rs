@@ -1,0 +1,90 @@
+//! What to do about a credential, as a command to paste, or why there is none.
+
+use super::{Kind, Row, State, gitlab};
+use crate::facts::Facts;
+use crate::facts::token_use::Purpose;
+use crate::text::quote;
+
+/// What to do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Next {
+    /// In words.
+    pub text: String,
+    /// The command, where there is one.
+    pub command: Option<String>,
+}
+
+impl Next {
+    fn say(text: impl Into<String>) -> Self {
+        Self { text: text.into(), command: None }
+    }
+}
+
+pub(super) fn next(facts: &Facts<'_>, row: &Row) -> Next {
+    let place = format!("-n {}", quote(&row.secret.namespace));
+    if row.kind == Kind::Unread {
+        // Why not stands among what could not be seen.
+        return Next {
+            text: format!("it takes the permission to get secrets in namespace {}", row.secret.namespace),
+            command: Some("kubectl gitlab-agent verify --only GA102".to_owned()),
+        };
+    }
+    if row.state == State::Missing {
+        return Next {
+            text: "there is nothing to rotate: write a credential first".to_owned(),
+            command: Some(format!("kubectl gitlab-agent verify {place}")),
+        };
+    }
+    if let Some(host) = gitlab::elsewhere(facts, row) {
+        return Next::say(format!(
+            "it is for {host}, which is not this cluster's GitLab: make a new one there"
+        ));
+    }
+    if matches!(
+        row.kind,
+        Kind::GitHubApp | Kind::ClientCertificate | Kind::OtherGitLabToken | Kind::BearerToken
+    ) {
+        return Next::say(format!("a {} is not rotated by this command", row.kind.words()));
+    }
+    if is_immutable(facts, row) {
+        let users: Vec<String> = row.used_by.iter().map(ToString::to_string).collect();
+        return Next::say(format!(
+            "the Secret is immutable: make one of another name with a new credential, and name that in {}",
+            users.join(", ")
+        ));
+    }
+    if row.kind == Kind::AgentToken && gitlab::active_tokens(facts, row) > 1 {
+        return Next::say("GitLab allows two active tokens: revoke the one that nobody uses, then rotate");
+    }
+    let command = command(row, &place);
+    if let Some(owner) = row.owners.first() {
+        return Next {
+            text: format!("{} writes the Secret: the new value goes {}", owner.object, owner.instead),
+            command: command.map(|command| format!("{command} --begin")),
+        };
+    }
+    let text = match row.state {
+        State::Dead => "it no longer works: replace it now",
+        State::Expiring => "replace it before it ends",
+        _ => "replace it whenever you like",
+    };
+    Next { text: text.to_owned(), command }
+}
+
+fn is_immutable(facts: &Facts<'_>, row: &Row) -> bool {
+    let shape = facts.secret(&row.secret.namespace, &row.secret.name);
+    shape.ok().flatten().is_some_and(|shape| shape.immutable)
+}
+
+/// By the first object that uses it: the others that share the Secret are found by the command itself.
+fn command(row: &Row, place: &str) -> Option<String> {
+    let by = row.used_by.first()?;
+    let name = quote(&by.name);
+    let what = match row.purposes.first()? {
+        Purpose::Agent => format!("agent {name}"),
+        Purpose::Source => format!("source {}/{name}", by.kind.to_lowercase()),
+        Purpose::Notification => format!("notification {name}"),
+        Purpose::Receiver => return None,
+    };
+    Some(format!("kubectl gitlab-agent rotate-token {what} {place}"))
+}
