@@ -1,6 +1,8 @@
 //! `rotate-token` in the test world: the real binary, killed where it hurts, against the real API server and Flux. The
 //! played agentk reads its token once per pod and is cut off when that token is revoked.
 
+mod resource;
+
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -171,22 +173,27 @@ impl Running {
     }
 }
 
-/// Looks all the time whether what the Secret holds is active in GitLab. Tokens that were active just before or just
-/// after the Secret was read count.
-fn watched(stage: &Stage<'_>, test: impl FnOnce() -> Result<()>) -> Result<()> {
+/// Looks all the time whether what a Secret (namespace, name, key) holds is active in GitLab. Values that were active just
+/// before or just after the Secret was read count.
+fn while_watched(
+    world: &World,
+    (namespace, secret, key): (&str, &str, &str),
+    active: &(dyn Fn() -> Vec<String> + Sync),
+    test: impl FnOnce() -> Result<()>,
+) -> Result<()> {
     let over = AtomicBool::new(false);
-    let client = stage.world.client();
+    let client = world.client();
+    let path = format!("/api/v1/namespaces/{namespace}/secrets/{secret}");
     std::thread::scope(|scope| {
         let watcher = scope.spawn(|| -> Result<usize> {
             let mut looks = 0;
             while !over.load(Ordering::SeqCst) {
-                let before = stage.active();
-                let request = http::Request::get("/api/v1/namespaces/gitlab/secrets/gitlab-agent-token")
-                    .body(Vec::new())?;
-                let secret: Value = stage.world.block_on(client.request(request))?;
-                let encoded = secret["data"]["token"].as_str().context("no token")?;
+                let before = active();
+                let request = http::Request::get(&path).body(Vec::new())?;
+                let secret: Value = world.block_on(client.request(request))?;
+                let encoded = secret["data"][key].as_str().context("no token")?;
                 let held = String::from_utf8(STANDARD.decode(encoded)?)?;
-                let after = stage.active();
+                let after = active();
                 ensure!(before.contains(&held) || after.contains(&held), "the Secret holds a dead token");
                 looks += 1;
                 std::thread::sleep(Duration::from_millis(50));
@@ -199,6 +206,11 @@ fn watched(stage: &Stage<'_>, test: impl FnOnce() -> Result<()>) -> Result<()> {
         ensure!(looks > 0, "nobody looked");
         result
     })
+}
+
+/// The same for the agent's token.
+fn watched(stage: &Stage<'_>, test: impl FnOnce() -> Result<()>) -> Result<()> {
+    while_watched(stage.world, ("gitlab", "gitlab-agent-token", "token"), &|| stage.active(), test)
 }
 
 /// The encodings in which a value could hide.

@@ -1,0 +1,442 @@
+//! What Flux fetches and notifies with, rotated in the test world: the real source-controller fetches with the new
+//! credential or does not, the real notification-controller sets a status or does not.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use gitlab_agent_tests::programs::{Ran, command, run};
+use gitlab_agent_tests::world::World;
+use gitlab_agent_tests::world::gitlab::ssh::key_pair;
+use gitlab_agent_tests::world::gitlab::{AGENT_PROJECT, EXAMPLE_PROJECT, Fault, Role, in_days};
+use gitlab_agent_tests::world::wait::yes;
+use serde_json::{Value, json};
+
+use super::{Running, hides, while_watched};
+
+const SOON: Duration = Duration::from_secs(120);
+/// The GitRepository, its Secret and its Kustomization have one name.
+const APP: &str = "example-nginx-app";
+const SOURCE: &str = "gitrepository/example-nginx-app";
+const STATUS: &str = "gitlab-status-nginx-app";
+
+/// Somebody with a token of the world's owner.
+pub(super) struct Person<'w> {
+    pub(super) world: &'w World,
+    pub(super) token: String,
+    ca: PathBuf,
+}
+
+impl<'w> Person<'w> {
+    pub(super) fn new(world: &'w World) -> Result<Self> {
+        let ca = world.dir().join("gitlab-ca.pem");
+        std::fs::write(&ca, world.gitlab().ca_pem())?;
+        world.gitlab().clear_faults();
+        Ok(Self { world, token: world.gitlab().new_access_token(&["api"])?, ca })
+    }
+
+    pub(super) fn prepared(&self, args: &[&str]) -> Command {
+        let mut command = command("rotate_token");
+        command.args(args).args(["--gitlab-host", &self.world.gitlab().url(), "--gitlab-ca-file"]).arg(&self.ca);
+        command.env("KUBECONFIG", self.world.kubeconfig()).env("GITLAB_TOKEN", &self.token);
+        command.env("USER", "ada").env("HOSTNAME", "console");
+        command
+    }
+
+    pub(super) fn rotate(&self, args: &[&str]) -> Ran {
+        run(&mut self.prepared(args))
+    }
+
+    /// What a Secret of flux-system holds under a key; nothing where it has none.
+    fn held(&self, secret: &str, key: &str) -> Result<String> {
+        let args = ["get", "secret", "-n", "flux-system", secret, "-o", "json"];
+        let json: Value = serde_json::from_str(&self.world.kubectl(&args)?)?;
+        let encoded = json["data"][key].as_str().unwrap_or_default();
+        Ok(String::from_utf8(STANDARD.decode(encoded)?)?)
+    }
+
+    fn write(&self, secret: &str, data: Value) -> Result<()> {
+        let patch = json!({ "stringData": data }).to_string();
+        self.world.kubectl(&["-n", "flux-system", "patch", "secret", secret, "--type=merge", "-p", &patch]).map(drop)
+    }
+
+    fn is_active(&self, value: &str) -> bool {
+        self.world.gitlab().token(value).is_some_and(|token| token.active)
+    }
+
+    /// A push arrives: the source is fetched with what the Secret holds now.
+    fn a_push_arrives(&self) -> Result<()> {
+        let commit = self.world.git(EXAMPLE_PROJECT)?.commit(|_| Ok(()), "Nothing")?;
+        let path = "jsonpath={.status.artifact.revision}";
+        self.world.wait_until("the push to be fetched", SOON, || {
+            let args = ["get", "gitrepository", "-n", "flux-system", APP, "-o", path];
+            Ok(yes(self.world.kubectl(&args)?.contains(&commit)))
+        })
+    }
+
+    /// The source is fetched, as far as Flux says.
+    fn is_ready(&self, names: &[&str]) -> Result<()> {
+        let path = r#"jsonpath={.status.conditions[?(@.type=="Ready")].status}"#;
+        self.world.wait_until("the sources to be fetched", SOON, || {
+            for name in names {
+                let args = ["get", "gitrepository", "-n", "flux-system", name, "-o", path];
+                if self.world.kubectl(&args)? != "True" {
+                    return Ok(None);
+                }
+            }
+            Ok(Some(()))
+        })
+    }
+
+    /// Nothing of a rotation is left in the cluster.
+    fn is_clean(&self, secret: &str) -> Result<()> {
+        let names = self.world.kubectl(&["get", "secret,lease", "-n", "flux-system", "-o", "name"])?;
+        ensure!(!names.contains("-prev-") && !names.contains("-rotation"), "{names}");
+        let args = ["get", "secret", "-n", "flux-system", secret, "-o", "jsonpath={.metadata.annotations}"];
+        let annotations = self.world.kubectl(&args)?;
+        ensure!(!annotations.contains("cli.gitlab-agent.dev"), "{annotations}");
+        Ok(())
+    }
+
+    /// Names of the deploy tokens of the example project that live.
+    fn living(&self) -> Vec<String> {
+        let all = self.world.gitlab().deploy_tokens().into_iter();
+        all.filter(|t| t.is_active() && t.name.starts_with("kubectl-gitlab-agent")).map(|t| t.value).collect()
+    }
+
+    /// It is refused with this code and these words; the Secret and GitLab are as before.
+    fn refuses(&self, command: &mut Command, code: i32, secret: &str, words: &[&str]) -> Result<()> {
+        let version = ["get", "secret", "-n", "flux-system", secret, "-o", "jsonpath={.metadata.resourceVersion}"];
+        let before = self.world.kubectl(&version)?;
+        self.world.gitlab().clear_requests();
+        let ran = run(command);
+        ensure!(ran.code == code, "{ran:?}");
+        for word in words {
+            ensure!(ran.err.contains(word), "no '{word}' in {ran:?}");
+        }
+        ensure!(self.world.kubectl(&version)? == before, "the Secret was changed");
+        let requests = self.world.gitlab().requests();
+        let wrote = requests.iter().find(|r| r.method != "GET" && r.path.starts_with("/api/v4"));
+        ensure!(wrote.is_none(), "{wrote:?}");
+        Ok(())
+    }
+}
+
+/// Watches that the token which the Secret holds is active, all the while.
+fn watched(person: &Person<'_>, secret: &str, key: &str, test: impl FnOnce() -> Result<()>) -> Result<()> {
+    let values = || person.world.gitlab().tokens().into_iter().filter(|t| t.active).map(|t| t.value).collect();
+    while_watched(person.world, ("flux-system", secret, key), &values, test)
+}
+
+fn source_like(name: &str) -> Value {
+    json!({"apiVersion": "source.toolkit.fluxcd.io/v1", "kind": "GitRepository",
+        "metadata": {"name": name, "namespace": "flux-system"}})
+}
+
+#[test]
+fn a_deploy_token_is_rotated_for_all_that_share_it() -> Result<()> {
+    World::with(|world| {
+        let person = Person::new(world)?;
+        let spec = world.kubectl(&["get", "gitrepository", "-n", "flux-system", APP, "-o", "jsonpath={.spec}"])?;
+        let twins = ["twin-1", "twin-2", "twin-3", "twin-4"];
+        for twin in twins {
+            let mut source = source_like(twin);
+            source["spec"] = serde_json::from_str(&spec)?;
+            source["spec"]["interval"] = json!("1h");
+            world.apply(&source.to_string())?;
+        }
+        person.is_ready(&twins)?;
+        let old = person.held(APP, "password")?;
+        for how in ["client", "server"] {
+            let ran = person.rotate(&["source", SOURCE, &format!("--dry-run={how}")]);
+            ensure!(ran.code == 0 && ran.out.contains("no way back") && ran.out.contains("twin-4"), "{ran:?}");
+        }
+        ensure!(person.held(APP, "password")? == old && person.is_active(&old), "a dry run changes nothing");
+        watched(&person, APP, "password", || {
+            let ran = person.rotate(&["source", SOURCE, "--yes", "-o", "json", "-v", "-v", "--reason", "INC-4711"]);
+            ensure!(ran.code == 0, "{ran:?}");
+            let receipt = ran.json();
+            let verified = receipt["verified"].as_str().context("verified")?;
+            ensure!(twins.iter().all(|t| verified.contains(t)) && verified.contains(APP), "{verified}");
+            let new = person.held(APP, "password")?;
+            ensure!(new != old && person.is_active(&new) && !person.is_active(&old), "the old one is revoked");
+            let user = person.held(APP, "username")?;
+            ensure!(receipt["newToken"].as_u64().is_some_and(|id| user.ends_with(&format!("-{id}"))), "{user}");
+            hides(&format!("{}{}", ran.out, ran.err), &[old.clone(), new, person.token.clone()])
+        })?;
+        let scopes = world.gitlab().token(&person.held(APP, "password")?).context("a token")?.scopes;
+        ensure!(scopes == ["read_repository"], "the same powers: {scopes:?}");
+        let events = world.kubectl(&["get", "events", "-n", "flux-system", "-o", "json"])?;
+        ensure!(events.contains("TokenRotation") && events.contains("INC-4711"), "an Event says who and why");
+        hides(&events, &[old, person.held(APP, "password")?])?;
+        person.a_push_arrives()?;
+        let twins: Vec<String> = twins.iter().map(|t| format!("gitrepository/{t}")).collect();
+        let twins: Vec<&str> = twins.iter().map(String::as_str).collect();
+        world.kubectl(&[&["delete", "-n", "flux-system"], &twins[..]].concat())?;
+        person.is_clean(APP)
+    })
+}
+
+#[test]
+fn a_source_killed_at_every_step_is_resumed_or_taken_back() -> Result<()> {
+    World::with(|world| {
+        for (step, nth, how) in [
+            ("journal", 1, "--resume"),
+            ("create", 1, "--resume"),
+            ("create", 1, "--rollback"),
+            ("write", 1, "--resume"),
+            ("write", 2, "--resume"),
+            ("write", 2, "--rollback"),
+            ("verify", 1, "--resume"),
+            ("prove-not-reverted", 1, "--resume"),
+            ("revoke", 1, "--resume"),
+            ("clean", 1, "--resume"),
+        ] {
+            let person = Person::new(world)?;
+            let old = person.held(APP, "password")?;
+            watched(&person, APP, "password", || {
+                let mut running = Running::start(&mut person.prepared(&["source", SOURCE, "--yes"]))?;
+                running.until(step, nth)?;
+                running.child.kill()?;
+                running.child.wait()?;
+                let ran = person.rotate(&["source", SOURCE, how, "-o", "json"]);
+                ensure!(ran.code == 0, "after {step} {how}: {ran:?}");
+                let back = how == "--rollback";
+                ensure!((person.held(APP, "password")? == old) == back, "after {step} {how}: {}", ran.out);
+                ensure!(person.is_active(&old) == back, "after {step} {how}");
+                ensure!(person.living().len() <= 1, "after {step} {how}: {:?}", person.living());
+                Ok(())
+            })?;
+            person.is_clean(APP).with_context(|| format!("after {step} {how}"))?;
+        }
+        Person::new(world)?.a_push_arrives()
+    })
+}
+
+#[test]
+fn what_is_lost_or_refused_leaves_a_source_that_is_fetched() -> Result<()> {
+    World::with(|world| {
+        let tokens = "/api/v4/projects/*/deploy_tokens";
+        for (route, fault, verdict) in [
+            (format!("POST {tokens}"), Fault::LostAnswer, "rotated"),
+            (format!("POST {tokens}"), Fault::Garbage, "rotated"),
+            (format!("POST {tokens}"), Fault::Status(403, r#"{"message":"403 Forbidden"}"#.to_owned()), "undone"),
+            (format!("DELETE {tokens}/*"), Fault::LostAnswer, "rotated"),
+            // source-controller is not let in: the new one does not work, as far as anybody sees.
+            (format!("GET /{EXAMPLE_PROJECT}.git/info/refs"), Fault::Status(401, "HTTP Basic: Access denied".to_owned()), "undone"),
+        ] {
+            let person = Person::new(world)?;
+            let old = person.held(APP, "password")?;
+            watched(&person, APP, "password", || {
+                world.gitlab().fault(&route, fault.clone(), 1);
+                let ran = person.rotate(&["source", SOURCE, "--yes", "-o", "json", "-v"]);
+                ensure!(ran.json()["verdict"] == verdict, "{route} {fault:?}: {ran:?}");
+                ensure!((ran.code == 0) == (verdict == "rotated"), "{ran:?}");
+                ensure!((person.held(APP, "password")? == old) == (verdict == "undone"), "{route} {fault:?}");
+                let living = usize::from(verdict == "rotated" || old == person.living().concat());
+                ensure!(person.living().len() == living, "{route} {fault:?}: {:?}", person.living());
+                hides(&format!("{}{}", ran.out, ran.err), &[old, person.held(APP, "password")?])
+            })?;
+            person.is_clean(APP).with_context(|| format!("{route} {fault:?}"))?;
+            person.is_ready(&[APP])?;
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn a_deploy_key_gets_a_new_pair_and_keeps_the_known_hosts() -> Result<()> {
+    World::with(|world| {
+        let Some(ssh) = world.ssh()? else { return Ok(()) };
+        let person = Person::new(world)?;
+        let (identity, public) = key_pair("flux")?;
+        let id = world.gitlab().new_deploy_key(EXAMPLE_PROJECT, "flux", &public)?;
+        let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "by-key", "namespace": "flux-system"},
+            "stringData": {"identity": identity, "identity.pub": public, "known_hosts": ssh.known_hosts()}});
+        world.apply(&secret.to_string())?;
+        let mut source = source_like("by-key");
+        source["spec"] = json!({"interval": "1h", "url": ssh.url(EXAMPLE_PROJECT), "ref": {"branch": "main"},
+            "secretRef": {"name": "by-key"}});
+        world.apply(&source.to_string())?;
+        person.is_ready(&["by-key"])?;
+        let ran = person.rotate(&["source", "gitrepo/by-key", "--yes", "-o", "json"]);
+        ensure!(ran.code == 0 && ran.json()["subject"]["kind"] == "deployKey", "{ran:?}");
+        ensure!(person.held("by-key", "known_hosts")? == ssh.known_hosts(), "known_hosts stay");
+        let (new, line) = (person.held("by-key", "identity")?, person.held("by-key", "identity.pub")?);
+        ensure!(new != identity && line.starts_with("ssh-ed25519 "), "{line}");
+        let keys = world.gitlab().deploy_keys();
+        ensure!(!keys.iter().any(|k| k.id == id), "the old one is revoked");
+        ensure!(keys.iter().any(|k| line.starts_with(&k.key) || k.key.starts_with(&line)), "the new one is there");
+        hides(&format!("{}{}", ran.out, ran.err), &[new, identity])?;
+        world.kubectl(&["delete", "-n", "flux-system", "gitrepository/by-key", "secret/by-key"])?;
+        person.is_clean(APP)
+    })
+}
+
+#[test]
+fn access_tokens_keep_their_powers_and_a_persons_gives_way_to_a_deploy_token() -> Result<()> {
+    World::with(|world| {
+        let person = Person::new(world)?;
+        let (user, before) = (person.held(APP, "username")?, person.held(APP, "password")?);
+        let made = world.gitlab().new_resource_token(EXAMPLE_PROJECT, "flux", &["read_repository"], Role::Reporter, in_days(30))?;
+        person.write(APP, json!({"username": "flux", "password": made.value}))?;
+        watched(&person, APP, "password", || {
+            let ran = person.rotate(&["source", SOURCE, "--yes", "-o", "json"]);
+            ensure!(ran.code == 0 && ran.json()["subject"]["kind"] == "accessToken", "{ran:?}");
+            let new = person.held(APP, "password")?;
+            let all = world.gitlab().access_tokens();
+            let new = all.iter().find(|t| t.value == new).context("an access token")?;
+            ensure!(new.scopes == ["read_repository"] && new.expires.is_some() && !person.is_active(&made.value), "{new:?}");
+            ensure!(person.held(APP, "username")? == "flux", "the user name stays");
+            Ok(())
+        })?;
+        // A person's: where it may lead is for a person to say, and it is not ours to revoke.
+        let own = world.gitlab().new_access_token(&["read_repository"])?;
+        person.write(APP, json!({"username": "dana", "password": own}))?;
+        person.refuses(&mut person.prepared(&["source", SOURCE, "--yes"]), 5, APP, &["--project example/nginx-app"])?;
+        watched(&person, APP, "password", || {
+            let ran = person.rotate(&["source", SOURCE, "--yes", "--project", EXAMPLE_PROJECT]);
+            ensure!(ran.code == 0 && ran.out.contains("stays"), "{ran:?}");
+            ensure!(person.is_active(&own), "it stays");
+            ensure!(person.held(APP, "username")?.starts_with("gitlab+deploy-token-"), "a deploy token");
+            Ok(())
+        })?;
+        person.write(APP, json!({"username": user, "password": before}))?;
+        person.is_clean(APP)
+    })
+}
+
+#[test]
+fn a_schedule_rotates_only_what_is_due() -> Result<()> {
+    World::with(|world| {
+        let person = Person::new(world)?;
+        let old = person.held(APP, "password")?;
+        let made = world.gitlab().new_resource_token(EXAMPLE_PROJECT, "flux", &["read_repository"], Role::Reporter, in_days(30))?;
+        person.write(APP, json!({"username": "flux", "password": made.value}))?;
+        for quiet in [["--if-older-than", "1d"], ["--if-expires-within", "7d"]] {
+            let ran = person.rotate(&[&["source", SOURCE, "--yes"], &quiet[..]].concat());
+            ensure!(ran.code == 0 && ran.out.is_empty() && ran.err.is_empty(), "{ran:?}");
+            ensure!(person.held(APP, "password")? == made.value);
+            let ran = person.rotate(&[&["source", SOURCE, "--yes", "-o", "json"], &quiet[..]].concat());
+            ensure!(ran.code == 0 && ran.json()["verdict"] == "not-due", "{ran:?}");
+        }
+        let ran = person.rotate(&["source", SOURCE, "--yes", "--if-expires-within", "40d", "--expires-in", "60d"]);
+        ensure!(ran.code == 0 && person.held(APP, "password")? != made.value, "{ran:?}");
+        let user = world.gitlab().deploy_tokens().into_iter().find(|t| t.value == old).map(|t| t.username);
+        match user {
+            Some(user) if person.is_active(&old) => person.write(APP, json!({"username": user, "password": old})),
+            _ => Ok(()),
+        }
+    })
+}
+
+#[test]
+fn a_notification_gets_a_token_of_its_project_and_sets_a_status_with_it() -> Result<()> {
+    World::with(|world| {
+        let person = Person::new(world)?;
+        let old = person.held(STATUS, "token")?;
+        let ran = person.rotate(&["notification", STATUS, "--yes", "-o", "json", "-v"]);
+        ensure!(ran.code == 0 && ran.json()["verdict"] == "rotated", "{ran:?}");
+        let new = person.held(STATUS, "token")?;
+        ensure!(new != old && person.is_active(&new) && !person.is_active(&old), "{ran:?}");
+        ensure!(world.gitlab().token(&new).is_some_and(|t| t.last_used.is_some()), "it was used");
+        hides(&format!("{}{}", ran.out, ran.err), &[old, new.clone(), person.token.clone()])?;
+        person.is_clean(STATUS)?;
+
+        // A deploy token cannot do it, whatever the documents say: it is replaced, and not made.
+        let usage = person.rotate(&["notification", STATUS, "--make", "deploy-token", "--yes"]);
+        ensure!(usage.code == 2 && usage.err.contains("cannot set a commit status"), "{usage:?}");
+        let (_, deploy) = world.gitlab().new_deploy_token(EXAMPLE_PROJECT, &["read_repository"])?;
+        person.write(STATUS, json!({"token": deploy}))?;
+        person.refuses(&mut person.prepared(&["notification", STATUS, "--yes"]), 5, STATUS, &["--project"])?;
+        let ran = person.rotate(&["notification", STATUS, "--yes", "--project", EXAMPLE_PROJECT]);
+        ensure!(ran.code == 0 && person.is_active(&deploy), "{ran:?}");
+        let made = person.held(STATUS, "token")?;
+        let all = world.gitlab().access_tokens();
+        let made = all.iter().find(|t| t.value == made).context("an access token")?;
+        ensure!(made.scopes == ["api"] && made.place.is_some(), "{made:?}");
+        person.is_clean(STATUS)
+    })
+}
+
+#[test]
+fn a_notification_that_gitlab_refuses_is_taken_back() -> Result<()> {
+    World::with(|world| {
+        let person = Person::new(world)?;
+        let old = person.held(STATUS, "token")?;
+        let reporter = person.rotate(&["notification", STATUS, "--yes", "--role", "reporter", "-o", "json"]);
+        ensure!(reporter.code == 6 && reporter.json()["verdict"] == "undone", "{reporter:?}");
+        ensure!(person.held(STATUS, "token")? == old && person.is_active(&old), "the old one is back");
+        let left = world.gitlab().access_tokens();
+        let left = left.iter().filter(|t| t.is_active() && t.name.starts_with("kubectl-gitlab-agent") && t.value != old);
+        ensure!(left.clone().count() == 0, "{:?}", left.collect::<Vec<_>>());
+        person.is_clean(STATUS)
+    })
+}
+
+/// What would go wrong later is refused now, and nothing is changed anywhere.
+#[test]
+fn a_source_that_cannot_be_rotated_is_refused() -> Result<()> {
+    World::with(|world| {
+        let person = Person::new(world)?;
+        let yes = || person.prepared(&["source", SOURCE, "--yes"]);
+        person.refuses(&mut person.prepared(&["source", "gitrepository/none", "--yes"]), 5, APP, &["there is no", APP])?;
+        person.refuses(&mut person.prepared(&["source", APP, "--yes"]), 2, APP, &["KIND/NAME"])?;
+        person.refuses(&mut person.prepared(&["source", SOURCE]), 5, APP, &["--yes"])?;
+
+        let patch = |kind: &str, name: &str, patch: &str| {
+            world.kubectl(&["-n", "flux-system", "patch", kind, name, "--type=merge", "-p", patch]).map(drop)
+        };
+        // One Secret for two purposes.
+        patch("provider.notification.toolkit.fluxcd.io", STATUS, r#"{"spec":{"secretRef":{"name":"example-nginx-app"}}}"#)?;
+        person.refuses(&mut yes(), 5, APP, &["two purposes", "Provider"])?;
+        patch("provider.notification.toolkit.fluxcd.io", STATUS, r#"{"spec":{"secretRef":{"name":"gitlab-status-nginx-app"}}}"#)?;
+
+        // Nobody could tell whether the new one works.
+        let suspend = |yes: bool| patch("gitrepository", APP, &format!(r#"{{"spec":{{"suspend":{yes}}}}}"#));
+        suspend(true)?;
+        person.refuses(&mut yes(), 5, APP, &["suspended"])?;
+        suspend(false)?;
+        person.is_ready(&[APP])?;
+
+        // A credential that GitLab does not show: where it leads is for a person to say.
+        let (user, value) = (person.held(APP, "username")?, person.held(APP, "password")?);
+        person.write(APP, json!({"username": "gitlab+deploy-token-999"}))?;
+        person.refuses(&mut yes(), 5, APP, &["--project example/nginx-app"])?;
+        person.write(APP, json!({"username": user, "password": value}))?;
+
+        let developer = world.gitlab().new_user("dev-of-sources");
+        world.gitlab().set_role(developer, EXAMPLE_PROJECT, Some(Role::Developer))?;
+        let weak = world.gitlab().new_personal_token(developer, "weak", &["api"], None)?.value;
+        person.refuses(yes().env("GITLAB_TOKEN", &weak), 5, APP, &["--project"])?;
+        let mut named = person.prepared(&["source", SOURCE, "--yes", "--project", EXAMPLE_PROJECT]);
+        person.refuses(named.env("GITLAB_TOKEN", &weak), 5, APP, &["Maintainer"])?;
+        person.is_clean(APP)
+    })
+}
+
+/// Another project is not opened on the cluster's word.
+#[test]
+fn the_cluster_cannot_choose_another_project() -> Result<()> {
+    World::with(|world| {
+        let person = Person::new(world)?;
+        let junk = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "wish", "namespace": "flux-system"},
+            "stringData": {"username": person.held("flux-system", "username")?, "password": "not-the-token"}});
+        world.apply(&junk.to_string())?;
+        let mut source = source_like("wish");
+        source["spec"] = json!({"interval": "1h", "url": world.gitlab().project_url(AGENT_PROJECT), "ref": {"branch": "main"},
+            "secretRef": {"name": "wish"}});
+        world.apply(&source.to_string())?;
+        world.wait_until("Flux to be refused", SOON, || {
+            let path = r#"jsonpath={.status.conditions[?(@.type=="Ready")].status}"#;
+            let args = ["get", "gitrepository", "-n", "flux-system", "wish", "-o", path];
+            Ok(yes(world.kubectl(&args)? == "False"))
+        })?;
+        let mut wish = person.prepared(&["source", "gitrepository/wish", "--yes"]);
+        person.refuses(&mut wish, 5, "wish", &["is not fetched now"])?;
+        world.kubectl(&["delete", "-n", "flux-system", "gitrepository/wish", "secret/wish"]).map(drop)
+    })
+}
