@@ -1,6 +1,8 @@
 //! `rotate-token` in the test world: the real binary, killed where it hurts, against the real API server and Flux. The
 //! played agentk reads its token once per pod and is cut off when that token is revoked.
 
+mod by_hand;
+mod in_place;
 mod resource;
 
 use std::io::{BufRead as _, BufReader, Read as _};

@@ -183,6 +183,9 @@ fn steps(s: &Subject) -> Vec<(Step, String)> {
     let revoke = match &s.old {
         None => "nothing".to_owned(),
         Some(OldCredential { kept: Some(why), .. }) => format!("nothing: {why}"),
+        Some(_) if s.kind == Kind::PersonalToken => {
+            "nothing more: the old one died when the new one was made".to_owned()
+        }
         Some(old) => format!("{}: from here on there is no way back", old.title),
     };
     let mut steps = vec![

@@ -114,6 +114,17 @@ pub struct Journal {
     /// The new value reaches the Secret by a person's hand (`--begin`), and has not been seen there yet.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub by_hand: bool,
+    /// GitLab puts the new one in the place of the old one, which dies at once: a person's token, by this name, which both
+    /// have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub family: Option<String>,
+    /// The token that GitLab was asked to renew, written down before it is asked: it is asked once for each, because
+    /// asking with one that was renewed already ends all that came of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renewing: Option<u64>,
+    /// When that was, by the clock of who asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renewing_at: Option<Timestamp>,
     /// The Secret was held off from its Kustomization for this rotation ([`HOLD`]).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub hold: bool,
@@ -145,7 +156,7 @@ impl Journal {
 
     /// The name that the new token gets in GitLab; by it a token is found again whose making was not answered.
     pub fn token_name(&self) -> String {
-        format!("kubectl-gitlab-agent-{}", self.id)
+        self.family.clone().unwrap_or_else(|| format!("kubectl-gitlab-agent-{}", self.id))
     }
 
     /// What the pod template is marked with: once on the way forward, once on the way back.
@@ -207,6 +218,9 @@ mod tests {
             no_return: false,
             keeps_old: false,
             by_hand: false,
+            family: None,
+            renewing: None,
+            renewing_at: None,
             hold: false,
             started_at: Timestamp::UNIX_EPOCH,
             who: "ada@console".to_owned(),

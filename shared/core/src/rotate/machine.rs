@@ -49,6 +49,8 @@ pub struct Seen {
     pub backup: bool,
     /// The active tokens among which the old and the new one are listed.
     pub tokens: Vec<Token>,
+    /// A renewal that was asked for so long ago that no request can still be on its way ([`Journal::renewing_at`]).
+    pub renewal_is_over: bool,
     /// The pods. What reads its Secret at each use has no pods that could be behind: [`Pods::Current`].
     pub pods: Pods,
 }
@@ -84,6 +86,8 @@ pub struct Memory {
     pub run: String,
     /// This process wrote the journal, or took it over.
     pub began: bool,
+    /// The token that this process is about to ask GitLab to renew; taken back as soon as it has asked.
+    pub intends: Option<u64>,
     /// The token whose value this process holds.
     pub in_hand: Option<u64>,
     /// How often a token was asked for; [`Memory::give_up_creating`] where asking again makes no sense.
@@ -101,9 +105,14 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// GitLab said no, and would say no again.
+    /// Asks GitLab no more: it said no, and would say no again.
     pub fn give_up_creating(&mut self) {
         self.creations = CREATIONS;
+    }
+
+    /// GitLab said no, and would say no again.
+    pub fn gave_up(&self) -> bool {
+        self.creations >= CREATIONS
     }
 
     /// A journal that names this process was seen: it began, also where the answer to that was lost.
@@ -171,6 +180,10 @@ pub enum Action {
     RevokeOrphan(u64),
     /// Ask GitLab for a token. Never repeated blindly: what came of it is looked up by name.
     Create,
+    /// Write down that GitLab is asked to renew this token.
+    Intend(u64),
+    /// Ask GitLab to put another token in the place of this one. Never repeated.
+    Renew(u64),
     /// Keep the old value in a Secret of its own.
     Backup,
     /// Write the new value and `written` in one change.
@@ -243,10 +256,13 @@ impl Action {
     /// The step that it belongs to.
     pub fn step(&self) -> Step {
         match self {
-            Self::Journal | Self::TakeOver | Self::TurnBack(_) | Self::GoForward | Self::StartOver(_) => {
-                Step::Journal
-            }
-            Self::RevokeOrphan(_) | Self::Create => Step::Create,
+            Self::Journal
+            | Self::Intend(_)
+            | Self::TakeOver
+            | Self::TurnBack(_)
+            | Self::GoForward
+            | Self::StartOver(_) => Step::Journal,
+            Self::RevokeOrphan(_) | Self::Create | Self::Renew(_) => Step::Create,
             Self::Backup | Self::Write | Self::HandOver | Self::Restore => Step::Write,
             Self::Restart | Self::Wait => Step::RollOut,
             Self::Verify => Step::Verify,
@@ -275,6 +291,9 @@ pub fn next(seen: &Seen, memory: &Memory, goal: Goal) -> Action {
         };
     }
     let view = View { seen, memory, journal, goal };
+    if journal.family.is_some() && journal.stage == Stage::Create {
+        return super::in_place::next(seen, memory, journal, goal);
+    }
     if goal == Goal::Undo && journal.stage != Stage::Undo && view.can_go_back() {
         return Action::TurnBack(Turn::Asked);
     }
@@ -350,7 +369,7 @@ impl View<'_> {
             }
             (.., Some(_)) => Turn::NewIsDead,
             (.., None) if self.journal.by_hand && self.goal != Goal::Begin => Turn::NotHanded,
-            (.., None) if self.memory.creations >= CREATIONS => Turn::NotCreated,
+            (.., None) if self.memory.gave_up() => Turn::NotCreated,
             (.., None) if self.seen.tokens.len() >= self.journal.kind.most() => Turn::NoRoom,
             (.., None) => return Action::Create,
         };

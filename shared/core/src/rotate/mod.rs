@@ -5,6 +5,7 @@
 //! nothing that a killed process would lose, so an ordinary run and the run that resumes it are the same code, and a
 //! property test plays every interleaving against a model of both servers (`model`).
 
+mod in_place;
 pub mod inventory;
 pub mod journal;
 pub mod machine;

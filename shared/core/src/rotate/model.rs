@@ -196,6 +196,7 @@ impl World {
             backup: self.backup.is_some(),
             tokens,
             pods,
+            renewal_is_over: false,
         })
     }
 
@@ -291,6 +292,9 @@ impl World {
                         no_return: false,
                         keeps_old: self.foreign,
                         by_hand: goal == Goal::Begin,
+                        family: None,
+                        renewing: None,
+                        renewing_at: None,
                         hold: false,
                         started_at: Timestamp::UNIX_EPOCH,
                         who: "somebody".to_owned(),
@@ -368,6 +372,8 @@ impl World {
                 self.template = self.journal.as_ref().map(Journal::mark);
                 true
             }
+            // Of a person's token only, which has a model of its own.
+            Action::Intend(_) | Action::Renew(_) => false,
             Action::Wait => true,
             Action::Verify => {
                 // GitLab shows that somebody used the token, not that all do.

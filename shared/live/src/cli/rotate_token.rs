@@ -62,7 +62,7 @@ pub struct Args {
     pub name: Option<String>,
     /// List every credential in use: what it is, who uses it, until when, and what to do next. Changes nothing
     #[arg(long, conflicts_with_all = ["whose", "name", "dry_run", "yes", "resume", "rollback", "hold", "begin", "finish",
-        "if_older_than", "if_expires_within", "expires_in", "make", "role", "project", "reason"])]
+        "if_older_than", "if_expires_within", "expires_in", "make", "role", "project", "in_place", "reason"])]
     pub list: bool,
     /// With --list: read a recording (`kubectl gitlab-agent snapshot`) instead of a cluster
     #[arg(long, value_name = "FILE", requires = "list")]
@@ -111,6 +111,10 @@ pub struct Args {
     /// Role of a new access token, where it is not to be the old one's
     #[arg(long, value_name = "ROLE")]
     pub role: Option<Role>,
+    /// A person's token, by its name in GitLab: have GitLab put another in its place. The old one dies at once, so nothing
+    /// works until the Secret is written; only for its owner, and only where no token of a project will do
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["begin", "make", "role"])]
+    pub in_place: Option<String>,
     /// The project that the new one is to open, where the old one does not prove it: such as platform/fleet
     #[arg(long, value_name = "PROJECT")]
     pub project: Option<String>,
@@ -400,6 +404,7 @@ impl Args {
             make: self.make.map(make),
             expires_in: self.expires_in,
             role: self.role.map(level),
+            in_place: self.in_place.clone(),
         }
     }
 
@@ -409,6 +414,7 @@ impl Args {
             ("--make", self.make.is_some()),
             ("--role", self.role.is_some()),
             ("--project", self.project.is_some()),
+            ("--in-place", self.in_place.is_some()),
             ("--expires-in", self.expires_in.is_some()),
             ("--agent", self.agent.is_some()),
         ];
@@ -451,6 +457,10 @@ impl Args {
         add("-n ", self.namespace.as_ref());
         add("--agent ", self.agent.as_ref());
         add("--project ", self.project.as_ref());
+        add("--in-place ", self.in_place.as_ref());
+        let word = |value: Option<clap::builder::PossibleValue>| value.map(|v| v.get_name().to_owned());
+        add("--make ", word(self.make.and_then(|m| m.to_possible_value())).as_ref());
+        add("--role ", word(self.role.and_then(|r| r.to_possible_value())).as_ref());
         add("--gitlab-host ", self.gitlab.gitlab_host.as_ref());
         words
     }
@@ -603,8 +613,14 @@ fn subject(target: &Target, checked: &Checked, manifest: Option<&Manifest>) -> S
 
 /// The steps that differ by what is rotated, in words.
 fn steps(target: &Target, checked: &Checked, manifest: Option<&Manifest>) -> Vec<(Step, String)> {
-    let kind = checked.issuer.kind().word();
-    let mut steps = vec![(Step::Create, format!("another {kind} in GitLab"))];
+    let kind = checked.issuer.kind();
+    let create = match kind {
+        core::Kind::PersonalToken => {
+            "GitLab puts another in the place of the old one: from here on there is no way back".to_owned()
+        }
+        _ => format!("another {} in GitLab", kind.word()),
+    };
+    let mut steps = vec![(Step::Create, create)];
     match manifest {
         Some(manifest) => {
             steps.push((

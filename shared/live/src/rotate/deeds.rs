@@ -52,6 +52,8 @@ impl Run<'_> {
             }
             (Action::StartOver(keep), Some(j)) => self.start_over(read, j, *keep).await,
             (Action::Create, Some(j)) => self.create(read, j).await,
+            (Action::Intend(id), Some(j)) => self.intend(read, j, *id).await,
+            (Action::Renew(id), Some(_)) => self.renew(read, *id).await,
             (Action::RevokeOrphan(id), _) => self.revoke(*id, "whose value nobody has").await,
             (Action::Revoke(id), _) => self.revoke(*id, "which is no longer needed").await,
             (Action::Backup, Some(j)) => self.back_up(read, j).await,
@@ -145,6 +147,9 @@ impl Run<'_> {
             no_return: false,
             keeps_old: self.keeps_old,
             by_hand: self.options.goal == Goal::Begin,
+            family: self.issuer.family(),
+            renewing: None,
+            renewing_at: None,
             hold: self.options.hold,
             started_at: Timestamp::now(),
             who: self.options.who.clone(),
@@ -193,6 +198,38 @@ impl Run<'_> {
                     }
                     _ if fault.may_have_happened() => {}
                     _ => self.memory.borrow_mut().give_up_creating(),
+                }
+                Ok(None)
+            }
+        }
+    }
+
+    /// Writes down that GitLab is asked next.
+    async fn intend(&self, read: &Read, j: &Journal, id: u64) -> Result<Option<String>, Stop> {
+        let intended = Journal { renewing: Some(id), renewing_at: Some(Timestamp::now()), ..j.clone() };
+        if self.edit(read, &intended, None, json!({})).await? {
+            self.memory.borrow_mut().intends = Some(id);
+        }
+        Ok(None)
+    }
+
+    async fn renew(&self, read: &Read, id: u64) -> Result<Option<String>, Stop> {
+        self.memory.borrow_mut().intends = None;
+        match self.issuer.renew(id, read).await {
+            Ok((new, content)) => {
+                self.hand.replace(Some(content));
+                self.memory.borrow_mut().in_hand = Some(new);
+                Ok(Some(format!(
+                    "{} {new} is in the place of {id}, which is dead",
+                    self.issuer.kind().word()
+                )))
+            }
+            Err(fault) => {
+                self.last.borrow_mut().said = Some(fault.to_string());
+                if !fault.may_have_happened() {
+                    let mut memory = self.memory.borrow_mut();
+                    memory.give_up_creating();
+                    memory.turned = Some(Turn::NotCreated);
                 }
                 Ok(None)
             }

@@ -4,12 +4,17 @@ use std::time::Duration;
 
 use gitlab_agent_core::rotate::{Action, Outcome, Pods, Seen, next};
 use gitlab_agent_core::snapshot::{Why, WhyKind};
+use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
 use super::deeds::turn_words;
 use super::secret::Read;
-use super::{Ended, Event, Run, Stop, TROUBLES, pods};
+use super::{Ended, Event, Run, Stop, TROUBLES, manifest, pods};
 use gitlab_agent_core::rotate::Step;
+
+/// Nothing that GitLab was asked for longer ago than this can still come about: a request waits ten seconds here, and a
+/// minute on its way and in GitLab.
+const RENEWAL: SignedDuration = SignedDuration::from_mins(10);
 
 impl Run<'_> {
     pub(super) async fn drive(&self) -> Ended {
@@ -57,7 +62,31 @@ impl Run<'_> {
                 }
             }
         };
-        self.ended(result).await
+        let mut ended = self.ended(result).await;
+        if let Some(words) = self.rescue().await {
+            ended.why = Some(ended.why.map_or(words.clone(), |why| format!("{why}. {words}")));
+        }
+        ended
+    }
+
+    /// The value of a token that took the place of a dead one, and could not be written: it is in nothing but this process.
+    async fn rescue(&self) -> Option<String> {
+        self.issuer.family()?;
+        let content = self.hand.borrow_mut().take()?;
+        let place = &self.target.secret;
+        let id = self.last.borrow().journal.as_ref().map(|j| j.id.clone()).unwrap_or_default();
+        let read = place.read(self.client, &place.name).await.ok().flatten().unwrap_or_default();
+        match manifest::rescue(place, &read, &content, &id) {
+            Ok(file) => Some(format!(
+                "THE NEW TOKEN IS IN NOTHING BUT THE FILE {}, readable by you alone: apply it (kubectl apply --server-side \
+                 --force-conflicts -f …), then delete it",
+                file.display()
+            )),
+            Err(error) => Some(format!(
+                "THE NEW TOKEN'S VALUE IS LOST: no file could be written either ({error:#}). --resume has GitLab renew it once \
+                 more"
+            )),
+        }
     }
 
     /// What is left behind is asked of the Secret itself.
@@ -110,7 +139,10 @@ impl Run<'_> {
         };
         let tokens = self.issuer.tokens().await?;
         let pods = self.pods(&read).await?;
-        let seen = Seen { journal: read.journal.clone(), held: read.held(), backup, tokens, pods };
+        let asked_at = read.journal.as_ref().and_then(|j| j.renewing_at);
+        let renewal_is_over = asked_at.is_some_and(|at| Timestamp::now().duration_since(at) > RENEWAL);
+        let seen =
+            Seen { renewal_is_over, journal: read.journal.clone(), held: read.held(), backup, tokens, pods };
         Ok((seen, read))
     }
 

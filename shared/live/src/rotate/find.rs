@@ -3,18 +3,21 @@
 //! It is told by what is public of it: the user name of a deploy token, the public half of a key. Only an access token
 //! tells nothing without itself: it is shown to the GitLab that the person named, and to no other host.
 
-use gitlab_agent_core::facts::ValueKind;
 use gitlab_agent_core::facts::gitlab::project_of;
+use gitlab_agent_core::facts::{KeyShape, ValueKind};
 use gitlab_agent_core::rotate::Kind;
+use gitlab_agent_core::text::{quote, visible};
 use jiff::{SignedDuration, Timestamp};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 
 use super::form::Form;
 use super::issuer::Issuer;
+use super::keys;
+use super::personal::Personal;
 use super::preflight::Refusal;
 use super::resource::{self, Grant, Item, Owner, Resource};
 use super::secret::Read;
-use super::target::{Fetcher, Notifier, Reader, Target};
+use super::target::{Fetcher, Notifier, Reader, Target, is_on};
 use crate::gitlab::{FaultKind, GitLabWriter, Project};
 
 /// Developer: who may set a commit status (GitLab, "Commits API").
@@ -35,6 +38,8 @@ pub struct Choice {
     pub expires_in: Option<SignedDuration>,
     /// Role of an access token.
     pub role: Option<u32>,
+    /// Name of a person's token that is to be renewed in its place.
+    pub in_place: Option<String>,
 }
 
 /// The old credential and where the new one is made.
@@ -62,7 +67,7 @@ enum Old {
     /// One that GitLab lists in this place.
     Listed(Owner, Kind, Box<Item>),
     /// A person's token.
-    Personal(String),
+    Personal(Box<Item>),
     /// None that GitLab shows.
     Unknown,
 }
@@ -118,6 +123,15 @@ pub(super) async fn find(
         let kind = wanted(target, choice)?;
         Ok(found(&first.owners[0], kind, fresh_grant(kind, target, choice), None, kept, notes))
     };
+    if choice.in_place.is_some() {
+        return match old {
+            Old::Personal(item) => in_place(gitlab, target, *item, choice).await,
+            Old::Listed(..) | Old::Unknown => Err(refused(
+                "--in-place is for a person's token, and the Secret holds none that works: what belongs to a project or group \
+                 is made beside the old one",
+            )),
+        };
+    }
     match old {
         Old::Listed(owner, kind, item)
             if choice.make.is_none_or(|make| make == kind) && !(notifies && kind == Kind::DeployToken) =>
@@ -137,11 +151,16 @@ pub(super) async fn find(
             );
             fresh(Some((item.title(kind), kept)), Vec::new())
         }
-        Old::Personal(title) if named => {
+        Old::Personal(item) if named => {
             let kept = "it is a person's, and may be used elsewhere: its owner revokes it (Edit profile > Access tokens)";
-            fresh(Some((title, kept.to_owned())), Vec::new())
+            fresh(Some((item.title(Kind::PersonalToken), kept.to_owned())), Vec::new())
         }
-        Old::Personal(title) => Err(elsewhere(&format!("it holds {title}"))),
+        Old::Personal(item) => Err(elsewhere(&format!(
+            "it holds {}, which others may use too. A credential of the project can take its place, or its owner has it \
+             renewed by GitLab with --in-place {}; for the first",
+            item.title(Kind::PersonalToken),
+            quote(&visible(&item.name)),
+        ))),
         Old::Unknown if named => fresh(
             None,
             vec!["which credential the Secret holds now GitLab does not show: it is not revoked".to_owned()],
@@ -170,6 +189,72 @@ pub(super) async fn owners_of(
     Ok(owners(&places).into_iter().cloned().collect())
 }
 
+/// A person's token that GitLab renews in its place: only its owner's, and only where it cannot be taken for another.
+async fn in_place(
+    gitlab: &GitLabWriter,
+    target: &Target,
+    item: Item,
+    choice: &Choice,
+) -> Result<Found, Refusal> {
+    let own = keys::own(gitlab).await?;
+    let name = choice.in_place.clone().unwrap_or_default();
+    if item.name != name {
+        return Err(refused(format!(
+            "the Secret holds {}, which is not named {name}",
+            item.title(Kind::PersonalToken)
+        )));
+    }
+    if own.id == Some(item.id) {
+        return Err(refused(
+            "the Secret holds the very token that you sign in with: it would die in the middle. Make one of your own first",
+        ));
+    }
+    let personal = personal(
+        gitlab,
+        target,
+        &own,
+        name,
+        end(Kind::AccessToken, lifetime(Kind::PersonalToken, &item), choice, Timestamp::now()),
+    )?;
+    match &personal.items().await?[..] {
+        [only] if only.id == item.id => {}
+        [] => {
+            return Err(refused(format!(
+                "{} is not yours: only its owner can renew it",
+                item.title(Kind::PersonalToken)
+            )));
+        }
+        _ => {
+            return Err(refused(format!(
+                "you have several tokens named {}: give this one a name of its own first",
+                personal.name
+            )));
+        }
+    }
+    let notes = vec![
+        "GitLab ends the old one when it makes the new one: until the Secret is written, for less than a second if all goes \
+         well, nothing works. Whatever else uses the old one stops for good"
+            .to_owned(),
+    ];
+    let issuer = Issuer::Personal(personal);
+    Ok(Found { issuer, old: Some(item), kept: None, level: Some(u32::MAX), notes })
+}
+
+/// The tokens of this name of whoever runs this.
+pub(super) fn personal(
+    gitlab: &GitLabWriter,
+    target: &Target,
+    own: &keys::Own,
+    name: String,
+    expires_at: Option<String>,
+) -> Result<Personal, Refusal> {
+    let Some(user) = own.user_id else {
+        return Err(refused("GitLab does not say whose your own token is: sign in with an access token"));
+    };
+    let gitlab = gitlab.clone();
+    Ok(Personal { gitlab, user, name, expires_at: expires_at.unwrap_or_default(), form: target.form })
+}
+
 /// What to make where the old one's kind does not tell.
 fn wanted(target: &Target, choice: &Choice) -> Result<Kind, Refusal> {
     let kind = match (&target.reader, target.form) {
@@ -190,10 +275,15 @@ fn wanted(target: &Target, choice: &Choice) -> Result<Kind, Refusal> {
 
 /// The projects that the credential is to open, by full path.
 async fn projects(gitlab: &GitLabWriter, target: &Target, choice: &Choice) -> Result<Vec<String>, Refusal> {
+    let instance = gitlab.read.host().to_string();
     if let Some(project) = &choice.project {
+        if let Some(url) = target.urls().find(|url| url.starts_with("https://") && !is_on(&instance, url)) {
+            return Err(refused(format!(
+                "{url} is not on {instance}: a credential of its project {project} does not open it"
+            )));
+        }
         return Ok(vec![project.trim_matches('/').to_owned()]);
     }
-    let instance = gitlab.read.host().to_string();
     let mut found = Vec::new();
     let mut strange = Vec::new();
     match &target.reader {
@@ -316,14 +406,14 @@ async fn identify(
             return Ok(found);
         }
     }
-    let shape = target.secret.keys.iter().filter_map(|key| read.shapes.get(*key)).map(|shape| shape.kind);
-    let kinds: Vec<ValueKind> = shape.collect();
-    if kinds.contains(&ValueKind::DeployToken) {
-        return Ok(Old::Unknown);
-    }
-    match target.form.token(read) {
-        Some(token) => by_itself(gitlab, token, places).await,
-        None => Ok(Old::Unknown),
+    let Some(token) = target.form.token(read) else { return Ok(Old::Unknown) };
+    match KeyShape::of(token.expose_secret().as_bytes(), b"").kind {
+        ValueKind::AccessToken => by_itself(gitlab, token, places).await,
+        // One of old, without a prefix: it may be of another host, unless Flux sends it to this one anyway.
+        ValueKind::Other if target.goes_to(&gitlab.read.host().to_string()) => {
+            by_itself(gitlab, token, places).await
+        }
+        _ => Ok(Old::Unknown),
     }
 }
 
@@ -384,7 +474,7 @@ async fn by_itself(gitlab: &GitLabWriter, token: SecretString, places: &[Places]
             Err(fault) => return Err(fault.into()),
         }
     }
-    Ok(Old::Personal(item.title(Kind::PersonalToken)))
+    Ok(Old::Personal(Box::new(item)))
 }
 
 /// The same powers as the old one, and a life as long.
@@ -399,7 +489,7 @@ fn same_grant(kind: Kind, item: &Item, choice: &Choice, notifies: bool) -> Grant
 }
 
 /// The least that does.
-fn fresh_grant(kind: Kind, target: &Target, choice: &Choice) -> Grant {
+pub(super) fn fresh_grant(kind: Kind, target: &Target, choice: &Choice) -> Grant {
     let scopes = match (&target.reader, kind) {
         (Reader::Providers(_), _) => vec!["api".to_owned()],
         (_, Kind::DeployKey) => Vec::new(),
@@ -436,6 +526,11 @@ fn lifetime(kind: Kind, item: &Item) -> Option<SignedDuration> {
         None if kind == Kind::DeployToken => Some(LONGEST),
         None => Some(USUAL),
     }
+}
+
+/// The day on which the new one of a person ends.
+pub(super) fn personal_end(choice: &Choice) -> Option<String> {
+    end(Kind::AccessToken, None, choice, Timestamp::now())
 }
 
 /// The day on which the new one ends. Access tokens must have one.

@@ -6,10 +6,11 @@ use secrecy::ExposeSecret as _;
 use secrecy::SecretSlice;
 
 use super::keys::Keys;
-use super::resource::Resource;
+use super::personal::Personal;
+use super::resource::{self, Item, Resource};
 use super::secret::{Content, Read};
 use super::target::KEY;
-use crate::gitlab::{Fault, GitLabWriter};
+use crate::gitlab::{Fault, FaultKind, GitLabWriter};
 
 /// Makes, lists and revokes.
 pub enum Issuer {
@@ -17,6 +18,8 @@ pub enum Issuer {
     Agent(Keys),
     /// Credentials of a project or group.
     Resource(Resource),
+    /// A person's token, renewed in its place.
+    Personal(Personal),
 }
 
 impl Issuer {
@@ -25,6 +28,7 @@ impl Issuer {
         match self {
             Self::Agent(_) => Kind::AgentToken,
             Self::Resource(resource) => resource.kind,
+            Self::Personal(_) => Kind::PersonalToken,
         }
     }
 
@@ -32,14 +36,14 @@ impl Issuer {
     pub fn agent_name(&self) -> Option<&str> {
         match self {
             Self::Agent(keys) => Some(&keys.name),
-            Self::Resource(_) => None,
+            Self::Resource(_) | Self::Personal(_) => None,
         }
     }
 
     /// For the journal.
     pub(super) fn place(&self) -> String {
         match self {
-            Self::Agent(_) => String::new(),
+            Self::Agent(_) | Self::Personal(_) => String::new(),
             Self::Resource(resource) => resource.owner.path.clone(),
         }
     }
@@ -49,6 +53,7 @@ impl Issuer {
         match self {
             Self::Agent(keys) => format!("agent {} of {}", keys.agent, keys.project.path_with_namespace),
             Self::Resource(resource) => resource.owner.words.clone(),
+            Self::Personal(personal) => format!("your access token \"{}\"", personal.name),
         }
     }
 
@@ -57,6 +62,7 @@ impl Issuer {
         match self {
             Self::Agent(_) => String::new(),
             Self::Resource(resource) => resource.words(),
+            Self::Personal(personal) => format!("of the same name and scopes, ends {}", personal.expires_at),
         }
     }
 
@@ -65,6 +71,7 @@ impl Issuer {
         match self {
             Self::Agent(keys) => &keys.gitlab,
             Self::Resource(resource) => &resource.gitlab,
+            Self::Personal(personal) => &personal.gitlab,
         }
     }
 
@@ -73,6 +80,16 @@ impl Issuer {
         match self {
             Self::Agent(keys) => keys.tokens().await,
             Self::Resource(resource) => resource.tokens().await,
+            Self::Personal(personal) => personal.tokens().await,
+        }
+    }
+
+    /// An access token with its last use; `None` where it is not there any more.
+    pub(super) async fn access_token(&self, id: u64) -> Result<Option<Item>, Fault> {
+        match self {
+            Self::Resource(r) => resource::access_token(&r.gitlab, &r.owner, id).await,
+            Self::Personal(personal) => Ok(personal.items().await?.into_iter().find(|item| item.id == id)),
+            Self::Agent(_) => Err(not_so("an agent's token is none of these")),
         }
     }
 
@@ -90,6 +107,25 @@ impl Issuer {
                 Ok((id, Content::from([(KEY, Some(value))])))
             }
             Self::Resource(resource) => resource.create(name, description, read).await,
+            Self::Personal(_) => Err(not_so("a person's token is renewed and not made beside the old one")),
+        }
+    }
+
+    /// The name by which tokens that are renewed in their place are known.
+    pub(super) fn family(&self) -> Option<String> {
+        match self {
+            Self::Personal(personal) => Some(personal.name.clone()),
+            Self::Agent(_) | Self::Resource(_) => None,
+        }
+    }
+
+    /// Puts another in the place of one, and what the Secret is to hold. Sent once.
+    pub(super) async fn renew(&self, id: u64, read: &Read) -> Result<(u64, Content), Fault> {
+        match self {
+            Self::Personal(personal) => personal.renew(id, read).await,
+            Self::Agent(_) | Self::Resource(_) => {
+                Err(not_so("only a person's token is renewed in its place"))
+            }
         }
     }
 
@@ -98,6 +134,11 @@ impl Issuer {
         match self {
             Self::Agent(keys) => keys.revoke(id).await,
             Self::Resource(resource) => resource.revoke(id).await,
+            Self::Personal(_) => Err(not_so("a person's token dies when it is renewed")),
         }
     }
+}
+
+fn not_so(text: &str) -> Fault {
+    Fault { kind: FaultKind::Refused, asked: "ask GitLab".to_owned(), status: None, message: text.to_owned() }
 }

@@ -193,6 +193,10 @@ impl Keys {
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct Own {
     #[serde(default)]
+    pub(super) id: Option<u64>,
+    #[serde(default)]
+    pub(super) user_id: Option<u64>,
+    #[serde(default)]
     pub(super) scopes: Vec<String>,
     #[serde(default)]
     pub(super) expires_at: Option<String>,

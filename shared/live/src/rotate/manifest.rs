@@ -198,6 +198,23 @@ impl Manifest {
     }
 }
 
+/// Writes a value that would be lost to a file of the person alone, here or among temporary files; says which.
+pub(super) fn rescue(place: &Place, read: &Read, content: &Content, id: &str) -> Result<PathBuf> {
+    let text = document(place, read, content);
+    let name = format!("{}-{id}.rescued.yaml", place.name);
+    let mut last = None;
+    for dir in [std::env::current_dir().ok(), Some(std::env::temp_dir())].into_iter().flatten() {
+        let file = dir.join(&name);
+        let written =
+            private(&file).and_then(|mut new| new.write_all(text.as_bytes()).and_then(|()| new.sync_all()));
+        match written {
+            Ok(()) => return Ok(file),
+            Err(error) => last = Some(anyhow::Error::from(error).context(file.display().to_string())),
+        }
+    }
+    Err(last.unwrap_or_else(|| anyhow::anyhow!("there is no folder")))
+}
+
 /// A file of the person alone, which must not be there yet.
 fn private(file: &Path) -> std::io::Result<fs::File> {
     let mut options = fs::OpenOptions::new();
@@ -277,5 +294,25 @@ mod tests {
         assert!(Manifest::to(&file, true).is_err(), "it is there by now");
         assert!(manifest.write(&place(), &Read::default(), &content).is_err());
         assert!(Manifest::to(&dir.path().join("none/secret.yaml"), true).is_err());
+    }
+
+    #[test]
+    fn what_would_be_lost_is_in_a_file_of_the_person_alone() {
+        let content =
+            Content::from([("identity", Some(SecretSlice::from(b"MARKER".to_vec()))), ("password", None)]);
+        let id = format!("test{}", std::process::id());
+        let file = rescue(&place(), &Read::default(), &content, &id).expect("a file");
+        let text = fs::read_to_string(&file).expect("text");
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            assert_eq!(fs::metadata(&file).expect("a file").permissions().mode() & 0o777, 0o600);
+        }
+        // One that is there is not overwritten: the next goes elsewhere.
+        let second = rescue(&place(), &Read::default(), &content, &id).expect("another place");
+        assert_ne!(file, second);
+        assert!(rescue(&place(), &Read::default(), &content, &id).is_err());
+        [file, second].iter().for_each(|file| fs::remove_file(file).expect("removed"));
+        assert!(text.contains("MARKER"));
     }
 }

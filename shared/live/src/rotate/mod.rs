@@ -14,6 +14,7 @@ mod keys;
 mod lock;
 mod manifest;
 mod permit;
+mod personal;
 mod pods;
 mod preflight;
 mod proof;

@@ -5,14 +5,14 @@ use gitlab_agent_core::facts::{Facts, ValueKind};
 use gitlab_agent_core::object::ObjectRef;
 use gitlab_agent_core::render::rotate::OldCredential;
 use gitlab_agent_core::rotate::owner::{Owner, owners};
-use gitlab_agent_core::rotate::{Goal, Journal, Kind};
+use gitlab_agent_core::rotate::{Goal, Journal, Kind, Stage};
 use gitlab_agent_core::snapshot::{Why, WhyKind};
 use jiff::{SignedDuration, Timestamp};
 
 use super::find::{self, Choice};
 use super::issuer::Issuer;
 use super::pods::Sight;
-use super::resource::{self, Resource};
+use super::resource::Resource;
 use super::secret::Read;
 use super::target::{Agentk, Fetcher, Notifier, Reader, Target};
 use super::{agent, keys, permit};
@@ -226,14 +226,15 @@ async fn of_resource(
         _ => "at each fetch",
     };
     if let Some(journal) = read.journal.as_ref().filter(|_| !wanted.begins()) {
-        return resumed(gitlab, target, journal, wanted.choice, reading).await;
+        return resumed(gitlab, target, read, journal, wanted.choice, reading).await;
     }
     let found = find::find(gitlab, target, read, wanted.choice).await?;
-    let Issuer::Resource(resource) = &found.issuer else {
-        return Err(Refusal::Refused(vec!["it is no credential of a project or group".to_owned()]));
-    };
-    role(found.level, &resource.owner.words, said);
-    if resource.owner.path.starts_with("groups/") && found.level.is_none() {
+    if wanted.goal == Goal::Begin && found.issuer.family().is_some() {
+        said.against
+            .push("--in-place kills the old one at once: there is nothing to hand over before".to_owned());
+    }
+    role(found.level, &found.issuer.place_words(), said);
+    if found.issuer.place().starts_with("groups/") && found.level.is_none() {
         said.notes.push("making a credential of a group takes the role Owner in it".to_owned());
     }
     let works = match &target.reader {
@@ -241,21 +242,13 @@ async fn of_resource(
         Reader::Providers(notifiers) => notified_now(notifiers, said),
         Reader::Agent(_) => String::new(),
     };
-    if resource.grant.scopes.iter().any(|scope| scope.starts_with("write_") || scope == "api")
-        && matches!(target.reader, Reader::Sources(_))
-    {
-        said.notes.push(format!(
-            "the new one gets the scopes of the old one ({}), which are more than fetching needs; --make deploy-token makes \
-             one that only reads",
-            resource.grant.scopes.join(" ")
-        ));
-    }
+    said.notes.extend(more_than_needed(&found.issuer, target));
     let changed = target.secret.keys.iter().filter_map(|key| read.shapes.get(*key)?.changed_at).max();
     let old = match (&found.old, &found.kept) {
         (Some(item), _) => Some(OldCredential {
             id: Some(item.id),
-            title: item.title(resource.kind),
-            last_used: (resource.kind == Kind::AccessToken).then_some(item.last_used_at),
+            title: item.title(found.issuer.kind()),
+            last_used: (found.issuer.kind() == Kind::AccessToken).then_some(item.last_used_at),
             expires_at: item.ends(),
             kept: None,
         }),
@@ -282,32 +275,31 @@ async fn of_resource(
     })
 }
 
+/// What a source's new credential may do beyond fetching.
+fn more_than_needed(issuer: &Issuer, target: &Target) -> Option<String> {
+    let (Issuer::Resource(resource), Reader::Sources(_)) = (issuer, &target.reader) else { return None };
+    let scopes = &resource.grant.scopes;
+    scopes.iter().any(|scope| scope.starts_with("write_") || scope == "api").then(|| {
+        format!(
+            "the new one gets the scopes of the old one ({}), which are more than fetching needs; --make deploy-token makes \
+             one that only reads",
+            scopes.join(" ")
+        )
+    })
+}
+
 /// The rest of a rotation: its journal says where the new one was made. It lies on the Secret, where others may write, so
-/// the place counts only where what reads the Secret names it too.
+/// the place counts only where what reads the Secret names it too, and what the new one may do is found out anew.
 async fn resumed(
     gitlab: &GitLabWriter,
     target: &Target,
+    read: &Read,
     journal: &Journal,
     choice: &Choice,
     reading: &str,
 ) -> Result<Checked, Refusal> {
-    let owners = find::owners_of(gitlab, target, choice).await?;
-    let Some(owner) = owners.into_iter().find(|owner| owner.path == journal.place) else {
-        return Err(Refusal::Refused(vec![format!(
-            "the journal on the Secret says that the new credential was made in {}, which nothing that reads the Secret \
-             names: name the project that the rotation was begun with (--project), or see what is there in GitLab",
-            journal.place
-        )]));
-    };
-    let resource = Resource {
-        gitlab: gitlab.clone(),
-        kind: journal.kind,
-        owner,
-        grant: resource::Grant::default(),
-        form: target.form,
-    };
-    Ok(Checked {
-        issuer: Issuer::Resource(resource),
+    let resumed = |issuer| Checked {
+        issuer,
         old_id: journal.old_token,
         old: None,
         made_at: None,
@@ -316,7 +308,41 @@ async fn resumed(
         works: String::new(),
         owners: Vec::new(),
         notes: Vec::new(),
-    })
+    };
+    if let Some(family) = &journal.family {
+        // The journal lies where others may write: a token of yours is renewed on your word alone.
+        if choice.in_place.as_ref() != Some(family) {
+            return Err(Refusal::Refused(vec![format!(
+                "this rotation renews your access token \"{family}\" in its place: say so again, with --in-place {}",
+                gitlab_agent_core::text::quote(&gitlab_agent_core::text::visible(family))
+            )]));
+        }
+        let own = keys::own(gitlab).await?;
+        let personal = find::personal(gitlab, target, &own, family.clone(), find::personal_end(choice))?;
+        return Ok(resumed(Issuer::Personal(personal)));
+    }
+    let owners = find::owners_of(gitlab, target, choice).await?;
+    let Some(owner) = owners.into_iter().find(|owner| owner.path == journal.place) else {
+        return Err(Refusal::Refused(vec![format!(
+            "the journal on the Secret says that the new credential was made in {}, which nothing that reads the Secret \
+             names: name the project that the rotation was begun with (--project), or see what is there in GitLab",
+            journal.place
+        )]));
+    };
+    let grant = if journal.stage == Stage::Create && !journal.no_return {
+        let found = find::find(gitlab, target, read, choice).await?;
+        match found.issuer {
+            Issuer::Resource(r) if r.kind == journal.kind && r.owner == owner => r.grant,
+            _ => {
+                let text = "the rotation was begun with other flags (--make, --project): give the same again, or --rollback";
+                return Err(Refusal::Refused(vec![text.to_owned()]));
+            }
+        }
+    } else {
+        find::fresh_grant(journal.kind, target, choice)
+    };
+    let resource = Resource { gitlab: gitlab.clone(), kind: journal.kind, owner, grant, form: target.form };
+    Ok(resumed(Issuer::Resource(resource)))
 }
 
 /// Whether all sources are fetched now. Where the old one is dead anyway, there is nothing to lose.

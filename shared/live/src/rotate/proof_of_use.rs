@@ -30,7 +30,7 @@ impl Run<'_> {
             (Reader::Agent(agentk), Issuer::Agent(keys)) => self.connects(keys, agentk, journal).await,
             (Reader::Sources(fetchers), _) => self.fetches(fetchers).await,
             (Reader::Providers(notifiers), _) => self.notifies(notifiers, journal).await,
-            (Reader::Agent(_), Issuer::Resource(_)) => {
+            (Reader::Agent(_), Issuer::Resource(_) | Issuer::Personal(_)) => {
                 Proof::Open("agentk takes tokens of agents only".to_owned())
             }
         }
@@ -90,16 +90,13 @@ impl Run<'_> {
     }
 
     async fn used_by_notifications(&self, notifiers: &[Notifier], id: u64, begun: Timestamp) -> Proof {
-        let Issuer::Resource(resource) = self.issuer else {
-            return Proof::Open("it is no token of a project or group".to_owned());
-        };
         let since = Instant::now();
         let mut seen = format!("GitLab saw no use of token {id}");
         while since.elapsed() < self.options.verify_timeout && !self.must_end() {
             if let Some(why) = self.refused_since(notifiers, begun).await {
                 return Proof::No(why);
             }
-            match resource::access_token(&resource.gitlab, &resource.owner, id).await {
+            match self.issuer.access_token(id).await {
                 Ok(Some(item)) => {
                     if let Some(lack) = lacks(&item) {
                         return Proof::No(format!("token {id} {lack}, which setting a commit status needs"));

@@ -75,7 +75,7 @@ impl Item {
         self.expires_at.as_deref().and_then(moment)
     }
 
-    fn is_active(&self) -> bool {
+    pub(super) fn is_active(&self) -> bool {
         let over = self.ends().is_some_and(|at| at <= Timestamp::now());
         !self.revoked && !self.expired && self.active != Some(false) && !over
     }

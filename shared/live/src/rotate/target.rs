@@ -263,6 +263,21 @@ impl Target {
         }
     }
 
+    /// Where Flux sends the credential.
+    pub(super) fn urls(&self) -> impl Iterator<Item = &str> {
+        let (sources, providers) = match &self.reader {
+            Reader::Agent(_) => (&[][..], &[][..]),
+            Reader::Sources(fetchers) => (&fetchers[..], &[][..]),
+            Reader::Providers(notifiers) => (&[][..], &notifiers[..]),
+        };
+        sources.iter().map(|f| f.url.as_str()).chain(providers.iter().map(|n| n.address.as_str()))
+    }
+
+    /// Whether Flux sends the credential to this instance, and nowhere else.
+    pub(super) fn goes_to(&self, instance: &str) -> bool {
+        self.urls().next().is_some() && self.urls().all(|url| is_on(instance, url))
+    }
+
     /// Namespace of the Secret.
     pub fn namespace(&self) -> &str {
         &self.secret.namespace
@@ -372,6 +387,15 @@ fn project(url: &str) -> Option<String> {
     let (_, path) = rest.split_once('/')?;
     let path = path.trim_matches('/').trim_end_matches(".git");
     path.contains('/').then(|| path.to_owned())
+}
+
+/// Whether an address is on this instance: https, its host and its port.
+pub(super) fn is_on(instance: &str, url: &str) -> bool {
+    let place = |url: &str| {
+        let (host, port) = host_and_port(url).filter(|_| url.starts_with("https://"))?;
+        Some((host.to_ascii_lowercase(), if port.is_empty() { "443".to_owned() } else { port.to_owned() }))
+    };
+    place(url).is_some_and(|of| Some(of) == place(instance))
 }
 
 /// Host and port of a URL, as a GitLab is named.

@@ -60,7 +60,9 @@ pub(super) fn next(facts: &Facts<'_>, row: &Row) -> Next {
     if let Some(owner) = row.owners.first() {
         return Next {
             text: format!("{} writes the Secret: the new value goes {}", owner.object, owner.instead),
-            command: command.map(|command| format!("{command} --begin")),
+            command: command.map(|command| {
+                format!("{command} --begin --print-manifest {}", quote(&format!("{}.yaml", row.secret.name)))
+            }),
         };
     }
     let text = match row.state {
