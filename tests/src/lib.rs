@@ -1,7 +1,8 @@
-//! What the tests of this project share: the programs under test, a reader of
-//! Prometheus's format, and the test world, a real Kubernetes with real
+//! What the tests of this project share: the programs under test, what must turn up nowhere,
+//! a reader of Prometheus's format, and the test world, a real Kubernetes with real
 //! Flux and a played GitLab.
 
+pub mod canary;
 pub mod programs;
 pub mod prometheus;
 pub mod world;

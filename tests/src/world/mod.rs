@@ -10,6 +10,7 @@ mod bootstrap;
 pub mod components;
 mod control_plane;
 mod egress;
+pub mod false_api;
 pub mod flux;
 pub mod git;
 pub mod gitlab;
@@ -269,6 +270,13 @@ impl World {
         let path = kubeconfig_of(&self.dir, &format!("user-{}", user.replace(['/', ':'], "-")));
         kubeconfig::write(&path, &self.server, user, SignIn::Certificate(&identity))?;
         Ok(path)
+    }
+
+    /// Makes a kubeconfig with this token for an API server at this address with this authority (PEM); by default the
+    /// world's own.
+    pub fn token_kubeconfig(&self, file: &Path, token: &str, server: Option<(&str, &str)>) -> Result<()> {
+        let other = server.map(|(url, ca)| Server { url: url.into(), ca: ca.into() });
+        kubeconfig::write(file, other.as_ref().unwrap_or(&self.server), "canary", SignIn::Token(token))
     }
 
     /// The address of the API server.

@@ -14,6 +14,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use gitlab_agent_tests::canary::hides;
 use gitlab_agent_tests::programs::{Ran, command, run};
 use gitlab_agent_tests::world::World;
 use gitlab_agent_tests::world::gitlab::{AGENT_ID, AGENT_PROJECT, Fault, Role};
@@ -213,25 +214,6 @@ fn while_watched(
 /// The same for the agent's token.
 fn watched(stage: &Stage<'_>, test: impl FnOnce() -> Result<()>) -> Result<()> {
     while_watched(stage.world, ("gitlab", "gitlab-agent-token", "token"), &|| stage.active(), test)
-}
-
-/// The encodings in which a value could hide.
-fn shapes(value: &str) -> Vec<String> {
-    let hex: String = value.bytes().map(|b| format!("{b:02x}")).collect();
-    let encoded = |text: &str| STANDARD.encode(text).trim_end_matches('=').to_owned();
-    let inner = |text: String| text.get(4..text.len() - 4).unwrap_or_default().to_owned();
-    let mut shapes = vec![value.to_owned(), hex.clone(), hex.to_uppercase(), value.replace('-', "%2D")];
-    shapes.extend((0..3).map(|shift| inner(encoded(&format!("{}{value}", "x".repeat(shift))))));
-    shapes
-}
-
-fn hides(text: &str, values: &[String]) -> Result<()> {
-    for value in values {
-        for shape in shapes(value) {
-            ensure!(!text.contains(&shape), "a value is shown");
-        }
-    }
-    Ok(())
 }
 
 #[test]

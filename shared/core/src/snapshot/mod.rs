@@ -271,10 +271,15 @@ impl<T: HasMeta> Listing<T> {
     /// One object by name; `Ok(None)` means that it does not exist.
     ///
     /// # Errors
-    /// Its namespace was not, or could not be, listed.
+    /// Its namespace was not, or could not be, listed; or it may be among what could not be read.
     pub fn find(&self, namespace: &str, name: &str) -> Result<Option<&T>, Why> {
-        match self.items.iter().find(|i| i.meta().namespace == namespace && i.meta().name == name) {
-            Some(found) => Ok(Some(found)),
+        if let Some(found) =
+            self.items.iter().find(|i| i.meta().namespace == namespace && i.meta().name == name)
+        {
+            return Ok(Some(found));
+        }
+        match self.gaps.iter().find(|why| why.kind == WhyKind::Unreadable) {
+            Some(why) => Err(why.clone()),
             None => self.in_namespace(namespace).map(|_| None),
         }
     }
@@ -444,6 +449,14 @@ mod tests {
         assert!(error.to_string().contains("use a newer"), "{error}");
         let error = Snapshot::parse(br#"{"format": 0}"#).expect_err("format 0");
         assert!(error.to_string().contains("record again"), "{error}");
+    }
+
+    #[test]
+    fn what_could_not_be_read_is_not_said_to_be_missing() {
+        let mut listing: Listing<Source> = Listing::default();
+        assert!(matches!(listing.find("n", "a"), Ok(None)));
+        listing.gaps.push(Why::new(WhyKind::Unreadable, "list x", "n/a cannot be read (column 7)"));
+        assert!(listing.find("n", "a").is_err());
     }
 
     #[test]

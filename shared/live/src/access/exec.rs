@@ -14,6 +14,8 @@ use serde_json::json;
 use tokio::process::Command;
 use tokio::time::timeout;
 
+use crate::gitlab::hide_tokens;
+
 /// A plugin that asks nobody should answer in this time; the slowest seen in the field took 20 s.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// A plugin that may open a browser gets this long.
@@ -80,13 +82,14 @@ async fn run(plugin: &ExecConfig, command: &str, interactive: bool, config: &Con
     }
     let info = json!({"apiVersion": version, "kind": "ExecCredential", "spec": spec});
     let mut child = Command::new(command);
+    hide_tokens(&mut child);
     child.args(plugin.args.iter().flatten()).env("KUBERNETES_EXEC_INFO", info.to_string());
     for entry in plugin.env.iter().flatten() {
         if let (Some(name), Some(value)) = (entry.get("name"), entry.get("value")) {
             child.env(name, value);
         }
     }
-    child.env_remove("GITLAB_TOKEN").kill_on_drop(true).stdout(Stdio::piped());
+    child.kill_on_drop(true).stdout(Stdio::piped());
     child.stdin(if interactive { Stdio::inherit() } else { Stdio::null() });
     child.stderr(if interactive { Stdio::inherit() } else { Stdio::piped() });
     let patience = if interactive { PATIENCE_INTERACTIVE } else { PATIENCE };

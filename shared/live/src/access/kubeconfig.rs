@@ -4,10 +4,10 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use gitlab_agent_core::text::quote;
 use kube::Config;
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 
 use super::exec;
 
@@ -186,7 +186,17 @@ impl Access {
 }
 
 fn read_one(file: &Path) -> Result<Kubeconfig> {
-    Kubeconfig::read_from(file).with_context(|| format!("cannot read kubeconfig {}", file.display()))
+    let read = match Kubeconfig::read_from(file) {
+        // It quotes the lines around the place, and in a kubeconfig they hold tokens and keys.
+        Err(KubeconfigError::Parse(error)) => Err(anyhow!("it is no kubeconfig{}", place(&error))),
+        other => other.map_err(Into::into),
+    };
+    read.with_context(|| format!("cannot read kubeconfig {}", file.display()))
+}
+
+fn place(error: &serde_saphyr::Error) -> String {
+    let at = error.location().map(|at| format!(" (line {} column {})", at.line(), at.column()));
+    at.unwrap_or_default()
 }
 
 fn exists<'a>(what: &str, name: &str, names: impl Iterator<Item = &'a str> + Clone) -> Result<()> {
@@ -209,6 +219,20 @@ fn known<'a>(names: impl Iterator<Item = &'a str>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_broken_kubeconfig_is_not_quoted() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = dir.path().join("config");
+        for text in [
+            "users:\n- name: x\n  user: {token: [s3cr3t\n",
+            "users:\n- name: x\n  user: {token: {a: s3cr3t}}\n",
+        ] {
+            std::fs::write(&file, text).expect("written");
+            let error = format!("{:#}", read_one(&file).expect_err(text));
+            assert!(error.contains("(line 3 column") && !error.contains("s3cr3t"), "{error}");
+        }
+    }
 
     #[test]
     fn lengths_of_time_read_as_kubectl_writes_them() {

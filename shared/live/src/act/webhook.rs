@@ -278,8 +278,19 @@ fn check(receiver: &Receiver, name: &ObjectRef) -> Result<(), End> {
             format!("{name} has no webhook path: notification-controller has not taken it up"),
             hint,
         )),
+        // It becomes part of a request that is sent with the person's rights.
+        _ if !is_hook(&status.webhook_path) => Err(link(
+            format!("{name} has a webhook path that notification-controller does not make"),
+            "see who writes its status",
+        )),
         _ => Ok(()),
     }
+}
+
+/// `/hook/` and a SHA-256 in hexadecimal digits (notification-controller, `GetWebhookPath`).
+fn is_hook(path: &str) -> bool {
+    let digest = path.strip_prefix("/hook/").unwrap_or_default();
+    !digest.is_empty() && digest.bytes().all(|b| b.is_ascii_alphanumeric())
 }
 
 fn no_access(why: &Why) -> End {
@@ -288,5 +299,26 @@ fn no_access(why: &Why) -> End {
             End::new(State::Forbidden, "you may not read what a push event is signed with").said(said(why))
         }
         _ => End::new(State::Unreachable, "the API server does not answer").said(said(why)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_paths_that_notification_controller_makes_are_posted_to() {
+        assert!(is_hook(&format!("/hook/{}", "0f".repeat(32))));
+        for path in [
+            "",
+            "/hook/",
+            "hook/0f",
+            "/hook/../../x",
+            "@evil.example.com/",
+            "https://evil.example.com/hook/0f",
+            "/hook/0f?x",
+        ] {
+            assert!(!is_hook(path), "{path}");
+        }
     }
 }

@@ -19,6 +19,7 @@ mod transport;
 mod write;
 
 pub use client::{GitLab, GraphQl, Listed};
+pub(crate) use config::hide_tokens;
 pub use config::{Credentials, GitLabArgs, Trust};
 pub use fault::{Fault, FaultKind};
 pub use host::Host;

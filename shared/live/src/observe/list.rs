@@ -51,7 +51,8 @@ where
         }
         Ok(answer) => {
             let mut listing = read(&answer.body, &asked);
-            listing.namespaces = namespace.map(|n| vec![n.to_owned()]);
+            // An answer that is no list says of no namespace what is in it.
+            listing.namespaces = listing.namespaces.or_else(|| namespace.map(|n| vec![n.to_owned()]));
             (listing, trial(true))
         }
         Err(mut why) => {
@@ -138,6 +139,7 @@ mod tests {
     #[test]
     fn what_is_no_list_is_unknown() {
         let listing: Listing<Source> = read(b"<html>", "list x");
+        assert!(listing.find("n", "a").is_err(), "nothing is said not to exist");
         assert_eq!(listing.gaps[0].kind, WhyKind::Unreadable);
         let empty: Listing<Source> = read(br#"{"items":null}"#, "list x");
         assert!(empty.items.is_empty() && empty.gaps.is_empty());

@@ -7,6 +7,8 @@ use gitlab_agent_core::snapshot::{Observed, Tools, Why, WhyKind};
 use serde_json::Value;
 use tokio::process::Command;
 
+use crate::gitlab::hide_tokens;
+
 /// Both take a fraction of a second; a machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -26,6 +28,7 @@ async fn version(program: &str, place: &str) -> Observed<Option<String>> {
     let mut command = Command::new(path);
     command.args(["version", "--client", "-o", "json"]).kill_on_drop(true);
     command.stdin(Stdio::null()).stderr(Stdio::null());
+    hide_tokens(&mut command);
     match tokio::time::timeout(PATIENCE, command.output()).await {
         Err(_) => unknown(format!("no answer in {} s", PATIENCE.as_secs())),
         Ok(Err(e)) => unknown(e.to_string()),

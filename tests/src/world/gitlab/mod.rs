@@ -52,6 +52,7 @@ pub use self::faults::{ALWAYS, Fault};
 pub use self::people::{Place, Role};
 pub use self::projects::Visibility;
 pub use self::requests::{SeenRequest, ShownToken};
+pub(crate) use self::server::tls_config;
 pub use self::settings::Settings;
 use self::state::State;
 pub use self::tokens::{Token, TokenKind};

@@ -45,7 +45,7 @@ pub(super) fn serve(
     Ok(())
 }
 
-pub(super) fn tls_config(identity: &Identity) -> Result<ServerConfig> {
+pub(crate) fn tls_config(identity: &Identity) -> Result<ServerConfig> {
     let certificate = CertificateDer::from_pem_slice(identity.certificate.as_bytes())?;
     let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes())?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
