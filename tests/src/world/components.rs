@@ -132,6 +132,16 @@ const SOPS: Component = Component {
     lacks: None,
 };
 
+/// Reads the pipelines (`.github/workflows`). No part of a world either.
+const ACTIONLINT: Component = Component {
+    name: "actionlint",
+    programs: &["actionlint"],
+    rename: None,
+    link: "",
+    files: None,
+    lacks: None,
+};
+
 /// The `flux` command, built where the cache does not hold it.
 ///
 /// # Errors
@@ -154,6 +164,14 @@ pub fn sops() -> Result<PathBuf> {
 /// It cannot be built; [`GoMissing`] where there is no Go toolchain.
 pub fn age_keygen() -> Result<PathBuf> {
     Ok(on_demand(&SOPS)?.join("age-keygen"))
+}
+
+/// The `actionlint` command, built where the cache does not hold it.
+///
+/// # Errors
+/// It cannot be built; [`GoMissing`] where there is no Go toolchain.
+pub fn actionlint() -> Result<PathBuf> {
+    Ok(on_demand(&ACTIONLINT)?.join("actionlint"))
 }
 
 fn on_demand(component: &Component) -> Result<PathBuf> {
