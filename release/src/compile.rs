@@ -82,6 +82,10 @@ impl Build<'_> {
         flags.push(map(&self.folder, "target")?);
         // The programs abort on panic, so nobody unwinds them: a tenth of their size.
         flags.push("-Cforce-unwind-tables=no".to_owned());
+        if cfg!(target_os = "linux") && Target::host().is_ok_and(|host| host.triple == self.target.triple) {
+            // What moves with the place a program is loaded at, in bits instead of records: 0.4 MB. musl's start reads it.
+            flags.push("-Clink-arg=-Wl,-z,pack-relative-relocs".to_owned());
+        }
         Ok(flags.join("\u{1f}").into())
     }
 }

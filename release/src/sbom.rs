@@ -140,8 +140,11 @@ fn component(package: &Package, checksums: &BTreeMap<String, String>) -> Value {
         "bom-ref": purl(package),
         "name": package.name,
         "version": package.version,
-        "purl": purl(package),
     });
+    // What lies in this repository is on no registry, whatever its name.
+    if package.source.is_some() {
+        component["purl"] = json!(purl(package));
+    }
     if let Some(license) = &package.license {
         // Old crates write MIT/Apache-2.0, which SPDX writes with OR.
         component["licenses"] = json!([{"expression": license.replace('/', " OR ")}]);
