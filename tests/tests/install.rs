@@ -228,6 +228,7 @@ fn installed_by_krew_it_works_through_kubectl() -> Result<()> {
                 ran.out
             );
         }
+        rotates(world, &home)?;
         let version = home.kubectl(&["gitlab-agent", "version", "-o", "json"], Some(&kubeconfig)).json();
         ensure!(version["cluster"]["kubernetes"].is_string(), "{version}");
         // kubectl's own completion asks for the shim, once it is there.
@@ -251,6 +252,25 @@ fn installed_by_krew_it_works_through_kubectl() -> Result<()> {
         );
         Ok(())
     })
+}
+
+/// `rotate-token` from its plan to the last step: the one that writes to GitLab too, and needs a person's token.
+fn rotates(world: &World, home: &Home) -> Result<()> {
+    let (ca, token) = (home.path("gitlab-ca.pem"), home.path("gitlab-token"));
+    fs::write(&ca, world.gitlab().ca_pem())?;
+    fs::write(&token, &world.tokens().person)?;
+    fs::set_permissions(&token, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    let (host, ca, token) = (world.gitlab().url(), ca.display().to_string(), token.display().to_string());
+    let rotate = |last: &str| {
+        let args = ["gitlab-agent", "rotate-token", "agent", "-o", "json", "--gitlab-host", &host];
+        let files = ["--gitlab-ca-file", &ca, "--gitlab-token-file", &token, last];
+        home.kubectl(&[&args[..], &files].concat(), Some(&world.kubeconfig()))
+    };
+    let plan = rotate("--dry-run");
+    ensure!(plan.code == 0, "{plan:?}");
+    let ran = rotate("--yes");
+    ensure!(ran.code == 0 && ran.json()["verdict"] == "rotated", "{ran:?}");
+    Ok(())
 }
 
 #[test]
