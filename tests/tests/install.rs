@@ -2,7 +2,6 @@
 //! a release that `cargo release` made; otherwise archives are packed from the programs of the dev profile.
 
 use std::fs;
-use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
@@ -14,7 +13,7 @@ use gitlab_agent_release::target::Target;
 use gitlab_agent_release::{VERSION, commands, publish};
 use gitlab_agent_tests::programs::{Ran, folder, root, run};
 use gitlab_agent_tests::world::World;
-use gitlab_agent_tests::world::components::flux_cli;
+use gitlab_agent_tests::world::components::{flux_cli, krew};
 use serde_json::Value;
 
 /// A folder as `cargo release archives` leaves it.
@@ -73,21 +72,18 @@ struct Home {
 }
 
 impl Home {
-    /// Installs as krew does (internal/installation/install.go): verify, unpack into the store, link one program.
+    /// Installs through krew itself, as `kubectl krew install` with a manifest and an archive at hand: it picks the
+    /// platform, verifies the digest, unpacks into its store and links the one program.
     fn with_krew(kubectl: &Path) -> Result<Self> {
         let home = Self { dir: tempfile::tempdir()?, kubectl: kubectl.to_owned() };
-        let manifest = yaml("krew/plugins/gitlab-agent.yaml")?;
-        let target = Target::host()?;
-        let here = |p: &&Value| {
-            p.pointer("/selector/matchLabels/os").and_then(Value::as_str) == Some(target.os)
-                && p.pointer("/selector/matchLabels/arch").and_then(Value::as_str) == Some(target.arch)
-        };
-        let platform = list(&manifest, "/spec/platforms")?.iter().find(here).context("this platform")?;
-        let (name, bytes) = download(text(platform, "/uri")?, text(platform, "/sha256")?)?;
-        let store = home.path(".krew/store/gitlab-agent").join(text(&manifest, "/spec/version")?);
-        archive::unpack(&name, &bytes, &store)?;
-        fs::create_dir_all(home.path(".krew/bin"))?;
-        symlink(store.join(text(platform, "/bin")?), home.path(".krew/bin/kubectl-gitlab_agent"))?;
+        let mut krew = Command::new(krew()?);
+        krew.arg("install").arg("--manifest").arg(released().join("krew/plugins/gitlab-agent.yaml"));
+        krew.arg("--archive").arg(released().join(Package::Kubectl.archive(Target::host()?)));
+        krew.env_clear().env("HOME", home.dir.path()).env("PATH", "/usr/bin:/bin");
+        let ran = run(krew.stdin(Stdio::null()));
+        ensure!(ran.code == 0, "{ran:?}");
+        // It shows the caveats, which name the first thing to try.
+        ensure!(format!("{}{}", ran.out, ran.err).contains(EXAMPLE), "{ran:?}");
         Ok(home)
     }
 
@@ -266,7 +262,7 @@ fn rotates(world: &World, home: &Home) -> Result<()> {
         let files = ["--gitlab-ca-file", &ca, "--gitlab-token-file", &token, last];
         home.kubectl(&[&args[..], &files].concat(), Some(&world.kubeconfig()))
     };
-    let plan = rotate("--dry-run");
+    let plan = rotate("--dry-run=client");
     ensure!(plan.code == 0, "{plan:?}");
     let ran = rotate("--yes");
     ensure!(ran.code == 0 && ran.json()["verdict"] == "rotated", "{ran:?}");

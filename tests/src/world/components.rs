@@ -131,6 +131,9 @@ const SOPS: Component = Component {
     files: None,
     lacks: None,
 };
+/// Installs plugins of kubectl. No part of a world either.
+const KREW: Component =
+    Component { name: "krew", programs: &["krew"], rename: None, link: "", files: None, lacks: None };
 
 /// Reads the pipelines (`.github/workflows`). No part of a world either.
 const ACTIONLINT: Component = Component {
@@ -164,6 +167,14 @@ pub fn sops() -> Result<PathBuf> {
 /// It cannot be built; [`GoMissing`] where there is no Go toolchain.
 pub fn age_keygen() -> Result<PathBuf> {
     Ok(on_demand(&SOPS)?.join("age-keygen"))
+}
+
+/// The `krew` command, built where the cache does not hold it.
+///
+/// # Errors
+/// It cannot be built; [`GoMissing`] where there is no Go toolchain.
+pub fn krew() -> Result<PathBuf> {
+    Ok(on_demand(&KREW)?.join("krew"))
 }
 
 /// The `actionlint` command, built where the cache does not hold it.
