@@ -81,8 +81,9 @@ fn main() -> Result<()> {
                 (_, true) => vec![Target::host()?],
                 _ => target.iter().map(|name| Target::named(name)).collect::<Result<_>>()?,
             };
+            let here = Sources::here()?;
             for target in targets {
-                let (folder, files) = pack(root(), &target_folder(), target, &place.out)?;
+                let (folder, files) = here.pack(&target_folder(), target, &place.out)?;
                 show(&files)?;
                 print(&budget::sizes(target, &folder, &place.out)?);
             }
@@ -118,38 +119,58 @@ fn target_folder() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
 
-fn build<'t>(source: &Path, folder: &Path, target: &'t Target) -> Result<(Build<'t>, u64)> {
-    let (commit, date) = commit_and_date()?;
-    Ok((Build { target, source: source.canonicalize()?, folder: folder.join("dist"), commit }, date))
+/// What a release is made of: a checkout that does not change meanwhile, its commit and its date.
+struct Sources {
+    folder: PathBuf,
+    commit: String,
+    date: u64,
 }
 
-/// Builds all programs of a platform and packs them. Gives the folder of the programs, and the files that were written.
-fn pack(source: &Path, folder: &Path, target: &Target, out: &Path) -> Result<(PathBuf, Vec<PathBuf>)> {
-    let (build, date) = build(source, folder, target)?;
-    let programs = build.run(&all_programs())?;
-    let files = publish::archives(target, &programs, out, &build.commit, Packing { date, level: 9 })?;
-    Ok((programs, files))
+impl Sources {
+    fn here() -> Result<Self> {
+        let (commit, date) = commit_and_date()?;
+        Ok(Self { folder: root().canonicalize()?, commit, date })
+    }
+
+    fn build<'t>(&self, folder: &Path, target: &'t Target) -> Build<'t> {
+        Build {
+            target,
+            source: self.folder.clone(),
+            folder: folder.join("dist"),
+            commit: self.commit.clone(),
+        }
+    }
+
+    /// Builds all programs of a platform and packs them. Gives the folder of the programs, and the files written.
+    fn pack(&self, folder: &Path, target: &Target, out: &Path) -> Result<(PathBuf, Vec<PathBuf>)> {
+        let programs = self.build(folder, target).run(&all_programs())?;
+        let packing = Packing { date: self.date, level: 9 };
+        let files = publish::archives(target, &programs, out, &self.commit, packing)?;
+        Ok((programs, files))
+    }
 }
 
 fn check(place: &Place, again: Again) -> Result<()> {
     let target = Target::host()?;
-    let (folder, files) = pack(root(), &target_folder(), target, &place.out)?;
+    let here = Sources::here()?;
+    let elsewhere = tempfile::tempdir()?;
+    let folder = elsewhere.path().join("copy-of-the-sources");
+    copy_sources(&folder)?;
+    let copy = Sources { folder: folder.canonicalize()?, commit: here.commit.clone(), date: here.date };
+    let (folder, files) = here.pack(&target_folder(), target, &place.out)?;
     show(&files)?;
     show(&publish::manifests(&place.out, &place.repository)?)?;
     print(&budget::sizes(target, &folder, &place.out)?);
     if cfg!(target_os = "linux") {
         print(&budget::start(&folder)?);
     }
-    let elsewhere = tempfile::tempdir()?;
-    let source = elsewhere.path().join("copy-of-the-sources");
-    copy_sources(&source)?;
     match again {
         Again::All => {
-            let (_, second) = pack(&source, elsewhere.path(), target, &elsewhere.path().join("out"))?;
+            let (_, second) = copy.pack(elsewhere.path(), target, &elsewhere.path().join("out"))?;
             files.iter().zip(&second).try_for_each(|(first, second)| same(first, second))
         }
         Again::Flux => {
-            let second = build(&source, elsewhere.path(), target)?.0.run(&[FLUX.to_owned()])?;
+            let second = copy.build(elsewhere.path(), target).run(&[FLUX.to_owned()])?;
             let name = format!("{FLUX}{}", target.exe());
             same(&folder.join(&name), &second.join(&name))
         }

@@ -1,7 +1,5 @@
 //! The pipelines, which nobody runs before a release: their form, what they may do, and that they build every platform.
 
-#![expect(clippy::print_stdout, reason = "it says what is left out")]
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};

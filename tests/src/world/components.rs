@@ -243,6 +243,22 @@ impl Components {
     }
 }
 
+/// The version of the control plane that the worlds of this process run, `v1.36.3`.
+///
+/// # Errors
+/// [`KUBERNETES`] asks for one that is not there.
+pub fn kubernetes_version() -> Result<&'static str> {
+    let component = COMPONENTS.iter().find(|component| component.name == "kubernetes");
+    let link = chosen(component.context("a control plane")?)?.link;
+    let told = link.split("gitVersion=").nth(1).and_then(|rest| rest.split_whitespace().next());
+    told.context("the linker is told the version")
+}
+
+/// Whether the worlds of this process run the control plane that is pinned, with which everything here agrees.
+pub fn kubernetes_is_pinned() -> bool {
+    kubernetes_version().is_ok_and(|version| KUBERNETES_VERSION.contains(version))
+}
+
 /// The component to build in the place of this one.
 fn chosen(component: &'static Component) -> Result<&'static Component> {
     let asked = env::var(KUBERNETES).ok().filter(|version| !version.is_empty());
