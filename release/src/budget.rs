@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::layout::{FLUX, Package, programs};
+use crate::layout::{Package, all_programs};
 use crate::target::Target;
 
 /// A compressed archive, bytes.
@@ -31,7 +31,7 @@ pub fn sizes(target: &Target, folder: &Path, out: &Path) -> Result<Vec<String>> 
         ensure!(size <= limit, "{name} has {size} bytes, more than {limit}");
         Ok(())
     };
-    for name in programs().chain([FLUX.to_owned()]) {
+    for name in all_programs() {
         check(&folder.join(format!("{name}{}", target.exe())), PROGRAM)?;
     }
     for package in Package::ALL {
@@ -46,7 +46,7 @@ pub fn sizes(target: &Target, folder: &Path, out: &Path) -> Result<Vec<String>> 
 /// One costs more than 10 ms more, or there is no /proc to measure by.
 pub fn start(folder: &Path) -> Result<Vec<String>> {
     let mut lines = Vec::new();
-    for name in programs().chain([FLUX.to_owned()]) {
+    for name in all_programs() {
         let (mut ours, mut theirs) = (0.0, 0.0);
         for _ in 0..RUNS {
             theirs += cpu_of(Command::new("/bin/true").arg("--help"))?;

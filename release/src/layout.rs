@@ -21,6 +21,11 @@ pub fn programs() -> impl Iterator<Item = String> {
     std::iter::once(verbs::FRONT.to_owned()).chain(verbs)
 }
 
+/// All that is built: these, and the program for Flux.
+pub fn all_programs() -> Vec<String> {
+    programs().chain([FLUX.to_owned()]).collect()
+}
+
 /// A file of an archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {

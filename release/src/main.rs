@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
 use gitlab_agent_release::archive::{Packing, digest};
 use gitlab_agent_release::compile::{Build, commit_and_date};
-use gitlab_agent_release::layout::Package;
+use gitlab_agent_release::layout::{FLUX, Package, all_programs};
 use gitlab_agent_release::target::{TARGETS, Target};
 use gitlab_agent_release::{VERSION, budget, commands, publish, root};
 
@@ -39,11 +39,11 @@ enum Release {
         #[command(flatten)]
         place: Place,
     },
-    /// Build this machine's archives and hold them to the budgets; twice, from two places, with the same bytes
+    /// Build this machine's archives and hold them to the budgets; then again elsewhere, with the same bytes
     Check {
-        /// Leave out the second build
-        #[arg(long)]
-        once: bool,
+        /// What the second build makes: all archives, or only the program that holds all the code, in a fifth of the time
+        #[arg(long, default_value = "all")]
+        again: Again,
         #[command(flatten)]
         place: Place,
     },
@@ -51,6 +51,12 @@ enum Release {
     Docs,
     /// List the platforms
     Targets,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Again {
+    All,
+    Flux,
 }
 
 #[derive(clap::Args)]
@@ -75,8 +81,9 @@ fn main() -> Result<()> {
                 (_, true) => vec![Target::host()?],
                 _ => target.iter().map(|name| Target::named(name)).collect::<Result<_>>()?,
             };
+            let here = Sources::here()?;
             for target in targets {
-                let (folder, files) = build(root(), &target_folder(), target, &place.out)?;
+                let (folder, files) = here.pack(&target_folder(), target, &place.out)?;
                 show(&files)?;
                 print(&budget::sizes(target, &folder, &place.out)?);
             }
@@ -92,7 +99,7 @@ fn main() -> Result<()> {
             }
             show(&publish::manifests(&place.out, &place.repository)?)
         }
-        Release::Check { once, place } => check(&place, once),
+        Release::Check { again, place } => check(&place, again),
         Release::Docs => {
             for (name, text) in commands::documents()? {
                 let file = root().join("docs").join(name);
@@ -112,38 +119,70 @@ fn target_folder() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
 
-fn build(source: &Path, folder: &Path, target: &Target, out: &Path) -> Result<(PathBuf, Vec<PathBuf>)> {
-    let (commit, date) = commit_and_date()?;
-    let source = source.canonicalize()?;
-    let build = Build { target, source, folder: folder.join("dist"), commit: commit.clone() };
-    let programs = build.run()?;
-    let files = publish::archives(target, &programs, out, &commit, Packing { date, level: 9 })?;
-    Ok((programs, files))
+/// What a release is made of: a checkout that does not change meanwhile, its commit and its date.
+struct Sources {
+    folder: PathBuf,
+    commit: String,
+    date: u64,
 }
 
-fn check(place: &Place, once: bool) -> Result<()> {
+impl Sources {
+    fn here() -> Result<Self> {
+        let (commit, date) = commit_and_date()?;
+        Ok(Self { folder: root().canonicalize()?, commit, date })
+    }
+
+    fn build<'t>(&self, folder: &Path, target: &'t Target) -> Build<'t> {
+        Build {
+            target,
+            source: self.folder.clone(),
+            folder: folder.join("dist"),
+            commit: self.commit.clone(),
+        }
+    }
+
+    /// Builds all programs of a platform and packs them. Gives the folder of the programs, and the files written.
+    fn pack(&self, folder: &Path, target: &Target, out: &Path) -> Result<(PathBuf, Vec<PathBuf>)> {
+        let programs = self.build(folder, target).run(&all_programs())?;
+        let packing = Packing { date: self.date, level: 9 };
+        let files = publish::archives(target, &programs, out, &self.commit, packing)?;
+        Ok((programs, files))
+    }
+}
+
+fn check(place: &Place, again: Again) -> Result<()> {
     let target = Target::host()?;
-    let (folder, files) = build(root(), &target_folder(), target, &place.out)?;
+    let here = Sources::here()?;
+    let elsewhere = tempfile::tempdir()?;
+    let folder = elsewhere.path().join("copy-of-the-sources");
+    copy_sources(&folder)?;
+    let copy = Sources { folder: folder.canonicalize()?, commit: here.commit.clone(), date: here.date };
+    let (folder, files) = here.pack(&target_folder(), target, &place.out)?;
     show(&files)?;
     show(&publish::manifests(&place.out, &place.repository)?)?;
     print(&budget::sizes(target, &folder, &place.out)?);
     if cfg!(target_os = "linux") {
         print(&budget::start(&folder)?);
     }
-    if once {
-        return Ok(());
+    match again {
+        Again::All => {
+            let (_, second) = copy.pack(elsewhere.path(), target, &elsewhere.path().join("out"))?;
+            files.iter().zip(&second).try_for_each(|(first, second)| same(first, second))
+        }
+        Again::Flux => {
+            let second = copy.build(elsewhere.path(), target).run(&[FLUX.to_owned()])?;
+            let name = format!("{FLUX}{}", target.exe());
+            same(&folder.join(&name), &second.join(&name))
+        }
     }
-    let elsewhere = tempfile::tempdir()?;
-    let source = elsewhere.path().join("copy-of-the-sources");
-    copy_sources(&source)?;
-    let again = elsewhere.path().join("out");
-    let (_, second) = build(&source, elsewhere.path(), target, &again)?;
-    for (first, second) in files.iter().zip(&second) {
-        let (one, two) = (digest(&std::fs::read(first)?), digest(&std::fs::read(second)?));
-        let name = first.file_name().unwrap_or_default().to_string_lossy();
-        ensure!(one == two, "{name} differs when it is built elsewhere: {one}, {two}");
-        println!("{name:<52} the same bytes when built elsewhere");
-    }
+}
+
+/// Two files, built in two places, have the same bytes.
+fn same(first: &Path, second: &Path) -> Result<()> {
+    let (one, two) = (digest(&std::fs::read(first)?), digest(&std::fs::read(second)?));
+    let name = first.file_name().unwrap_or_default().to_string_lossy();
+    ensure!(one == two, "{name} differs when it is built elsewhere: {one}, {two}");
+    println!("{name:<52} the same bytes when built elsewhere");
     Ok(())
 }
 

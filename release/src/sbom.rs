@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::layout::{FLUX, programs};
+use crate::layout::all_programs;
 use crate::target::Target;
 use crate::{VERSION, root};
 
@@ -68,7 +68,7 @@ pub fn document(target: &Target, commit: &str, date: u64) -> Result<String> {
     let checksums = checksums()?;
     let packages: BTreeMap<&str, &Package> = metadata.packages.iter().map(|p| (p.id.as_str(), p)).collect();
     let nodes: BTreeMap<&str, &Node> = metadata.resolve.nodes.iter().map(|n| (n.id.as_str(), n)).collect();
-    let ours: BTreeSet<String> = programs().chain([FLUX.to_owned()]).collect();
+    let ours: BTreeSet<String> = all_programs().into_iter().collect();
     let roots = metadata.packages.iter().filter(|p| p.targets.iter().any(|t| ours.contains(&t.name)));
     let linked = linked(&nodes, roots.map(|p| p.id.as_str()).collect());
     let found: Vec<&Package> = linked.iter().filter_map(|id| packages.get(id).copied()).collect();
@@ -140,8 +140,11 @@ fn component(package: &Package, checksums: &BTreeMap<String, String>) -> Value {
         "bom-ref": purl(package),
         "name": package.name,
         "version": package.version,
-        "purl": purl(package),
     });
+    // What lies in this repository is on no registry, whatever its name.
+    if package.source.is_some() {
+        component["purl"] = json!(purl(package));
+    }
     if let Some(license) = &package.license {
         // Old crates write MIT/Apache-2.0, which SPDX writes with OR.
         component["licenses"] = json!([{"expression": license.replace('/', " OR ")}]);

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 
+use crate::world::components::{KUBERNETES, kubernetes_version};
+
 /// The folder that holds the programs, built from this checkout. Cargo builds programs of other packages for no
 /// test, so the first test that asks builds them.
 ///
@@ -125,10 +127,10 @@ pub fn command(verb: &str) -> Command {
 fn stand_ins() -> &'static Path {
     static STAND_INS: OnceLock<PathBuf> = OnceLock::new();
     STAND_INS.get_or_init(|| {
-        let made = folder().join("stand-ins");
-        for (name, says) in
-            [("kubectl", r#"{"clientVersion":{"gitVersion":"v1.36.3"}}"#), ("flux", r#"{"flux":"v2.9.2"}"#)]
-        {
+        let made = folder().join(format!("stand-ins-{}", std::env::var(KUBERNETES).unwrap_or_default()));
+        let version = kubernetes_version().unwrap_or("v1.36.3");
+        let kubectl = format!(r#"{{"clientVersion":{{"gitVersion":"{version}"}}}}"#);
+        for (name, says) in [("kubectl", kubectl.as_str()), ("flux", r#"{"flux":"v2.9.2"}"#)] {
             make_program(&made, name, says);
         }
         made

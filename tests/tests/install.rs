@@ -2,7 +2,6 @@
 //! a release that `cargo release` made; otherwise archives are packed from the programs of the dev profile.
 
 use std::fs;
-use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
@@ -14,7 +13,7 @@ use gitlab_agent_release::target::Target;
 use gitlab_agent_release::{VERSION, commands, publish};
 use gitlab_agent_tests::programs::{Ran, folder, root, run};
 use gitlab_agent_tests::world::World;
-use gitlab_agent_tests::world::components::flux_cli;
+use gitlab_agent_tests::world::components::{flux_cli, krew};
 use serde_json::Value;
 
 /// A folder as `cargo release archives` leaves it.
@@ -73,21 +72,18 @@ struct Home {
 }
 
 impl Home {
-    /// Installs as krew does (internal/installation/install.go): verify, unpack into the store, link one program.
+    /// Installs through krew itself, as `kubectl krew install` with a manifest and an archive at hand: it picks the
+    /// platform, verifies the digest, unpacks into its store and links the one program.
     fn with_krew(kubectl: &Path) -> Result<Self> {
         let home = Self { dir: tempfile::tempdir()?, kubectl: kubectl.to_owned() };
-        let manifest = yaml("krew/plugins/gitlab-agent.yaml")?;
-        let target = Target::host()?;
-        let here = |p: &&Value| {
-            p.pointer("/selector/matchLabels/os").and_then(Value::as_str) == Some(target.os)
-                && p.pointer("/selector/matchLabels/arch").and_then(Value::as_str) == Some(target.arch)
-        };
-        let platform = list(&manifest, "/spec/platforms")?.iter().find(here).context("this platform")?;
-        let (name, bytes) = download(text(platform, "/uri")?, text(platform, "/sha256")?)?;
-        let store = home.path(".krew/store/gitlab-agent").join(text(&manifest, "/spec/version")?);
-        archive::unpack(&name, &bytes, &store)?;
-        fs::create_dir_all(home.path(".krew/bin"))?;
-        symlink(store.join(text(platform, "/bin")?), home.path(".krew/bin/kubectl-gitlab_agent"))?;
+        let mut krew = Command::new(krew()?);
+        krew.arg("install").arg("--manifest").arg(released().join("krew/plugins/gitlab-agent.yaml"));
+        krew.arg("--archive").arg(released().join(Package::Kubectl.archive(Target::host()?)));
+        krew.env_clear().env("HOME", home.dir.path()).env("PATH", "/usr/bin:/bin");
+        let ran = run(krew.stdin(Stdio::null()));
+        ensure!(ran.code == 0, "{ran:?}");
+        // It shows the caveats, which name the first thing to try.
+        ensure!(format!("{}{}", ran.out, ran.err).contains(EXAMPLE), "{ran:?}");
         Ok(home)
     }
 
@@ -228,6 +224,7 @@ fn installed_by_krew_it_works_through_kubectl() -> Result<()> {
                 ran.out
             );
         }
+        rotates(world, &home)?;
         let version = home.kubectl(&["gitlab-agent", "version", "-o", "json"], Some(&kubeconfig)).json();
         ensure!(version["cluster"]["kubernetes"].is_string(), "{version}");
         // kubectl's own completion asks for the shim, once it is there.
@@ -251,6 +248,25 @@ fn installed_by_krew_it_works_through_kubectl() -> Result<()> {
         );
         Ok(())
     })
+}
+
+/// `rotate-token` from its plan to the last step: the one that writes to GitLab too, and needs a person's token.
+fn rotates(world: &World, home: &Home) -> Result<()> {
+    let (ca, token) = (home.path("gitlab-ca.pem"), home.path("gitlab-token"));
+    fs::write(&ca, world.gitlab().ca_pem())?;
+    fs::write(&token, &world.tokens().person)?;
+    fs::set_permissions(&token, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    let (host, ca, token) = (world.gitlab().url(), ca.display().to_string(), token.display().to_string());
+    let rotate = |last: &str| {
+        let args = ["gitlab-agent", "rotate-token", "agent", "-o", "json", "--gitlab-host", &host];
+        let files = ["--gitlab-ca-file", &ca, "--gitlab-token-file", &token, last];
+        home.kubectl(&[&args[..], &files].concat(), Some(&world.kubeconfig()))
+    };
+    let plan = rotate("--dry-run=client");
+    ensure!(plan.code == 0, "{plan:?}");
+    let ran = rotate("--yes");
+    ensure!(ran.code == 0 && ran.json()["verdict"] == "rotated", "{ran:?}");
+    Ok(())
 }
 
 #[test]

@@ -131,6 +131,19 @@ const SOPS: Component = Component {
     files: None,
     lacks: None,
 };
+/// Installs plugins of kubectl. No part of a world either.
+const KREW: Component =
+    Component { name: "krew", programs: &["krew"], rename: None, link: "", files: None, lacks: None };
+
+/// Reads the pipelines (`.github/workflows`). No part of a world either.
+const ACTIONLINT: Component = Component {
+    name: "actionlint",
+    programs: &["actionlint"],
+    rename: None,
+    link: "",
+    files: None,
+    lacks: None,
+};
 
 /// The `flux` command, built where the cache does not hold it.
 ///
@@ -154,6 +167,22 @@ pub fn sops() -> Result<PathBuf> {
 /// It cannot be built; [`GoMissing`] where there is no Go toolchain.
 pub fn age_keygen() -> Result<PathBuf> {
     Ok(on_demand(&SOPS)?.join("age-keygen"))
+}
+
+/// The `krew` command, built where the cache does not hold it.
+///
+/// # Errors
+/// It cannot be built; [`GoMissing`] where there is no Go toolchain.
+pub fn krew() -> Result<PathBuf> {
+    Ok(on_demand(&KREW)?.join("krew"))
+}
+
+/// The `actionlint` command, built where the cache does not hold it.
+///
+/// # Errors
+/// It cannot be built; [`GoMissing`] where there is no Go toolchain.
+pub fn actionlint() -> Result<PathBuf> {
+    Ok(on_demand(&ACTIONLINT)?.join("actionlint"))
 }
 
 fn on_demand(component: &Component) -> Result<PathBuf> {
@@ -212,6 +241,22 @@ impl Components {
         let found = self.dirs.iter().find(|(component, _)| *component == name);
         found.map(|(_, dir)| dir.as_path()).with_context(|| format!("no component {name}"))
     }
+}
+
+/// The version of the control plane that the worlds of this process run, `v1.36.3`.
+///
+/// # Errors
+/// [`KUBERNETES`] asks for one that is not there.
+pub fn kubernetes_version() -> Result<&'static str> {
+    let component = COMPONENTS.iter().find(|component| component.name == "kubernetes");
+    let link = chosen(component.context("a control plane")?)?.link;
+    let told = link.split("gitVersion=").nth(1).and_then(|rest| rest.split_whitespace().next());
+    told.context("the linker is told the version")
+}
+
+/// Whether the worlds of this process run the control plane that is pinned, with which everything here agrees.
+pub fn kubernetes_is_pinned() -> bool {
+    kubernetes_version().is_ok_and(|version| KUBERNETES_VERSION.contains(version))
 }
 
 /// The component to build in the place of this one.

@@ -37,6 +37,17 @@ fn a_commit_is_pushed_through_to_what_runs() -> Result<()> {
         let events =
             world.kubectl(&["get", "events", "-n", "flux-system", "-o", "jsonpath={.items[*].message}"])?;
         ensure!(events.contains("reconcile-now: try it"), "{events}");
+        // The same chain by its labels, and everything.
+        let ran = reconcile(world, &["-l", "app=healthy"]);
+        assert_eq!(ends(&ran)?, ["GitRepository/healthy done", "Kustomization/healthy done"]);
+        let ran = reconcile(world, &["--all"]);
+        let all = ends(&ran)?;
+        ensure!(ran.code == 0 && all.iter().all(|end| end.ends_with(" done")), "{all:?}");
+        for hop in
+            ["Kustomization/healthy done", "Kustomization/flux-system done", "HelmRelease/gitlab-agent done"]
+        {
+            ensure!(all.iter().any(|end| end == hop), "{all:?}");
+        }
         // A commit that is not there, and one by the project's name.
         let ran = reconcile(world, &["shop/healthy", "--at", "0123456789"]);
         assert_eq!((ran.code, ends(&ran)?[0].as_str()), (1, "GitRepository/healthy failed"));
@@ -97,6 +108,13 @@ fn a_build_that_fails_and_what_depends_on_it() -> Result<()> {
         ensure!(failed.contains(&"Kustomization/unbuilt failed".to_owned()), "{failed:?}");
         ensure!(failed.contains(&"Kustomization/unbuilt-next not-asked".to_owned()), "{failed:?}");
         ensure!(ran.code == 1 && ran.out.contains("BuildFailed") && ran.out.contains("gone.yaml"), "{ran:?}");
+        // Asked alone, it waits for a dependency that is not ready and that nobody asked: no wait for that.
+        let ran = reconcile(world, &["kustomization/unbuilt-next", "--only"]);
+        assert_eq!(ends(&ran)?, ["Kustomization/unbuilt-next waiting"]);
+        ensure!(
+            ran.code == 1 && ran.out.contains("Kustomization flux-system/unbuilt, which is not ready"),
+            "{ran:?}"
+        );
         // It depends on what does not exist: no wait for that.
         app.commit(|files| files.remove("deploy/kustomization.yaml"))?;
         let ran = reconcile(world, &["kustomization/unbuilt-lost"]);

@@ -243,7 +243,7 @@ fn opener(namespace: &str, labels: &StringMap, port: u64) -> String {
         "spec": {"podSelector": {"matchLabels": labels}, "policyTypes": ["Ingress"],
             "ingress": [{"ports": [{"port": port}]}]},
     });
-    format!("add to what is in Git, or at once: `echo {} | kubectl apply -f -`", quote(&policy.to_string()))
+    format!("add to what is in Git, or at once:\necho {} | kubectl apply -f -", quote(&policy.to_string()))
 }
 
 #[cfg(test)]

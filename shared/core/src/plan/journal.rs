@@ -77,7 +77,7 @@ pub struct End {
     pub meaning: String,
     /// What came back, as it came; cluster text.
     pub said: String,
-    /// What to do, or empty.
+    /// What to do, or empty. Behind a line break comes a command.
     pub hint: String,
     /// From our request to the end.
     pub took: Duration,

@@ -175,6 +175,21 @@ mod tests {
     }
 
     #[test]
+    fn labels_name_what_carries_them_and_all_names_whatever_is_applied() {
+        let mut snapshot = fixture::healthy();
+        let everything = plan(&snapshot, &Selection::All).expect("a plan");
+        let applied = snapshot.kustomizations.items.len() + snapshot.helm_releases.items.len();
+        assert_eq!(everything.hops.iter().filter(|h| h.named).count(), applied);
+        let labels = |text: &str| Selection::Labels(Selector::parse(text).expect("a selector"));
+        assert!(matches!(plan(&snapshot, &labels("team=a")), Err(NoPlan::NotFound(_))));
+        let app = snapshot.kustomizations.items.iter_mut().find(|k| k.metadata.name == "example-nginx-app");
+        app.expect("there").metadata.labels.insert("team".to_owned(), "a".to_owned());
+        let found = plan(&snapshot, &labels("team=a")).expect("a plan");
+        assert_eq!(names(&found), ["GitRepository/example-nginx-app", "Kustomization/example-nginx-app"]);
+        assert!(matches!(plan(&snapshot, &labels("team!=a")), Ok(found) if !found.hops.is_empty()));
+    }
+
+    #[test]
     fn dependencies_come_before_and_dependants_behind() {
         let mut snapshot = fixture::healthy();
         let ks = &mut snapshot.kustomizations.items;

@@ -44,6 +44,22 @@ fn indented(text: &str, style: &Style) -> String {
     lines.iter().map(|line| format!("    {line}\n")).collect()
 }
 
+/// What happens, below one sign.
+fn told(text: &str, style: &Style) -> String {
+    let lines = wrap(&visible(text), style.width.saturating_sub(2).max(30));
+    format!("· {}\n", lines.join("\n  "))
+}
+
+/// What to do. What follows a line break in it is a command, which stays whole, so that it can be copied.
+fn hint(text: &str, style: &Style) -> String {
+    let (words, command) = text.split_once('\n').unwrap_or((text, ""));
+    let mut out = indented(words, style).replacen("    ", "  → ", 1);
+    if !command.is_empty() {
+        out.push_str(&format!("    {}\n", visible(command)));
+    }
+    out
+}
+
 fn revision(end: &End) -> String {
     if end.revision.is_empty() { "-".to_owned() } else { visible(&text::revision(&end.revision)) }
 }
@@ -83,17 +99,21 @@ pub fn plan(plan: &Plan, style: &Style) -> String {
 pub fn line(plan: &Plan, event: &Event, style: &Style) -> Option<String> {
     let object = |hop: usize| name(&plan.hops[hop].object, 60);
     Some(match event {
-        Event::Asked { hop, again: true, .. } => format!("· {} asked again\n", object(*hop)),
-        Event::Asked { hop, resumed: true, .. } => format!("· {} resumed and asked\n", object(*hop)),
-        Event::Asked { hop, webhook: true, .. } => format!("· {} asked through its webhook\n", object(*hop)),
-        Event::Asked { hop, .. } => format!("· {} asked\n", object(*hop)),
-        Event::Working { hop, phase } => format!("· {}: {}\n", object(*hop), visible(phase)),
-        Event::Note { hop: Some(hop), text } => format!("· {}: {}\n", object(*hop), visible(text)),
-        Event::Note { hop: None, text } => format!("· {}\n", visible(text)),
+        Event::Asked { hop, again: true, .. } => told(&format!("{} asked again", object(*hop)), style),
+        Event::Asked { hop, resumed: true, .. } => {
+            told(&format!("{} resumed and asked", object(*hop)), style)
+        }
+        Event::Asked { hop, webhook: true, .. } => {
+            told(&format!("{} asked through its webhook", object(*hop)), style)
+        }
+        Event::Asked { hop, .. } => told(&format!("{} asked", object(*hop)), style),
+        Event::Working { hop, phase } => told(&format!("{}: {phase}", object(*hop)), style),
+        Event::Note { hop: Some(hop), text } => told(&format!("{}: {text}", object(*hop)), style),
+        Event::Note { hop: None, text } => told(text, style),
         Event::Ended { end, .. } if end.state == State::NotAsked => return None,
         Event::Ended { hop, end } => ended(&plan.hops[*hop], end, style),
-        Event::Deploying { hop, text } => format!("· {}: its pods: {}\n", object(*hop), visible(text)),
-        Event::Deployed { hop, pods } => format!("· {}: {}\n", object(*hop), self::pods(pods)),
+        Event::Deploying { hop, text } => told(&format!("{}: its pods: {text}", object(*hop)), style),
+        Event::Deployed { hop, pods } => told(&format!("{}: {}", object(*hop), self::pods(pods)), style),
     })
 }
 
@@ -137,7 +157,7 @@ fn ended(hop: &Hop, end: &End, style: &Style) -> String {
         out.push_str(&indented(&shorten(&end.said, 1200), style));
     }
     if !end.hint.is_empty() {
-        out.push_str(&indented(&style.complete(&end.hint), style).replacen("    ", "  → ", 1));
+        out.push_str(&hint(&style.complete(&end.hint), style));
     }
     out
 }
@@ -332,6 +352,13 @@ mod tests {
         let failed = Event::Ended { hop: 3, end: journal.ends[3].clone() };
         let shown = line(&plan, &failed, &Style::default()).expect("a line");
         assert!(shown.contains(r"\u{1b}[31mno"), "{shown}");
+        let note = Event::Note { hop: Some(0), text: "a word ".repeat(30) };
+        let shown = line(&plan, &note, &Style::default()).expect("a line");
+        assert!(shown.lines().count() > 1 && shown.lines().all(|l| l.width() <= 80), "{shown}");
+        let command = format!("kubectl apply -f {}", "x".repeat(100));
+        let end = End::new(State::Failed, "no").hint(format!("do it:\n{command}"));
+        let shown = line(&plan, &Event::Ended { hop: 0, end }, &Style::default()).expect("a line");
+        assert!(shown.ends_with(&format!("  → do it:\n    {command}\n")), "{shown}");
         assert_eq!(
             line(&plan, &Event::Ended { hop: 4, end: journal.ends[4].clone() }, &Style::default()),
             None

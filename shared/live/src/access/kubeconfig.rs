@@ -185,18 +185,70 @@ impl Access {
     }
 }
 
+/// Reads one file as [`Kubeconfig::read_from`] does, by way of plain JSON values: kube compiles the YAML reader once
+/// for each of its types, half a megabyte in every program. No message quotes the file, which holds credentials.
 fn read_one(file: &Path) -> Result<Kubeconfig> {
-    let read = match Kubeconfig::read_from(file) {
-        // It quotes the lines around the place, and in a kubeconfig they hold tokens and keys.
-        Err(KubeconfigError::Parse(error)) => Err(anyhow!("it is no kubeconfig{}", place(&error))),
-        other => other.map_err(Into::into),
+    let read = || -> Result<Kubeconfig> {
+        let mut config = parse(&decode(std::fs::read(file)?)?)?;
+        if let Some(folder) = file.parent() {
+            paths_from(folder, &mut config);
+        }
+        Ok(config)
     };
-    read.with_context(|| format!("cannot read kubeconfig {}", file.display()))
+    read().with_context(|| format!("cannot read kubeconfig {}", file.display()))
 }
 
-fn place(error: &serde_saphyr::Error) -> String {
-    let at = error.location().map(|at| format!(" (line {} column {})", at.line(), at.column()));
-    at.unwrap_or_default()
+/// UTF-8, or UTF-16 with a byte order mark, as PowerShell writes it.
+fn decode(bytes: Vec<u8>) -> Result<String> {
+    let wide = |unit: fn([u8; 2]) -> u16| {
+        let units = bytes[2..].as_chunks().0.iter().copied().map(unit);
+        char::decode_utf16(units).collect::<Result<String, _>>().context("it is not UTF-16")
+    };
+    match bytes.as_slice() {
+        [0xFF, 0xFE, ..] => wide(u16::from_le_bytes),
+        [0xFE, 0xFF, ..] => wide(u16::from_be_bytes),
+        _ => String::from_utf8(bytes).ok().context("it is not UTF-8"),
+    }
+}
+
+/// All documents of the text; what comes first wins.
+fn parse(text: &str) -> Result<Kubeconfig> {
+    let documents: Vec<serde_json::Value> = serde_saphyr::from_multiple(text.trim_start_matches('\u{feff}'))
+        .map_err(|error| {
+            let place = error.location().map(|at| format!(" (line {} column {})", at.line(), at.column()));
+            anyhow!("it is not YAML{}", place.unwrap_or_default())
+        })?;
+    documents.into_iter().try_fold(Kubeconfig::default(), |merged, document| {
+        // Its words are `invalid type: string "…", expected struct AuthInfo`: the value itself stays out.
+        let next = serde_json::from_value(document).map_err(|error| {
+            let words = error.to_string();
+            let wanted = words.rsplit_once(", expected ").map(|(_, wanted)| format!(": {wanted} is missing"));
+            anyhow!("it is no kubeconfig{}", wanted.unwrap_or_default())
+        })?;
+        merged.merge(next).context("its documents cannot be merged")
+    })
+}
+
+/// Makes the paths in it start from the file's folder, and the command of a credential plugin where it is a path.
+fn paths_from(folder: &Path, config: &mut Kubeconfig) {
+    let absolute = |path: &mut Option<String>| {
+        if let Some(path) = path {
+            *path = folder.join(&*path).to_string_lossy().into_owned();
+        }
+    };
+    for cluster in config.clusters.iter_mut().filter_map(|named| named.cluster.as_mut()) {
+        absolute(&mut cluster.certificate_authority);
+    }
+    for user in config.auth_infos.iter_mut().filter_map(|named| named.auth_info.as_mut()) {
+        absolute(&mut user.client_certificate);
+        absolute(&mut user.client_key);
+        absolute(&mut user.token_file);
+        if let Some(plugin) = &mut user.exec
+            && plugin.command.as_ref().is_some_and(|command| command.contains(std::path::MAIN_SEPARATOR))
+        {
+            absolute(&mut plugin.command);
+        }
+    }
 }
 
 fn exists<'a>(what: &str, name: &str, names: impl Iterator<Item = &'a str> + Clone) -> Result<()> {
@@ -242,6 +294,70 @@ mod tests {
         assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
         for bad in ["", "s", "soon", "-1s", "9999999999999999999h"] {
             assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    const TEXT: &str = "current-context: a\nclusters: [{name: a, cluster: {server: 'https://a', certificate-authority: ca.pem}}]\n\
+        users:\n- name: a\n  user: {client-certificate: /abs/c.pem, client-key: k.pem, tokenFile: t, exec: {command: ./plugin}}\n\
+        - name: b\n  user: {exec: {command: aws}}\n";
+
+    fn read(bytes: &[u8]) -> Result<Kubeconfig> {
+        let dir = tempfile::tempdir()?;
+        let file = dir.path().join("config");
+        std::fs::write(&file, bytes)?;
+        read_one(&file)
+    }
+
+    /// kube's own reader is the standard.
+    #[test]
+    fn a_kubeconfig_is_read_as_kube_reads_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("config");
+        let several = format!("{TEXT}---\ncurrent-context: b\nclusters: [{{name: a}}, {{name: b}}]\n");
+        for text in ["", "{}", "# nothing\n", TEXT, &several] {
+            std::fs::write(&file, text).unwrap();
+            let (ours, theirs) = (read_one(&file).unwrap(), Kubeconfig::read_from(&file).unwrap());
+            assert_eq!(
+                serde_json::to_value(&ours).unwrap(),
+                serde_json::to_value(&theirs).unwrap(),
+                "{text}"
+            );
+        }
+        let user = |name: &str, config: &Kubeconfig| {
+            config.auth_infos.iter().find(|u| u.name == name).unwrap().auth_info.clone().unwrap()
+        };
+        std::fs::write(&file, TEXT).unwrap();
+        let config = read_one(&file).unwrap();
+        assert_eq!(user("a", &config).client_certificate.unwrap(), "/abs/c.pem");
+        assert_eq!(user("a", &config).token_file.unwrap(), dir.path().join("t").to_str().unwrap());
+        assert_eq!(user("b", &config).exec.unwrap().command.unwrap(), "aws");
+    }
+
+    #[test]
+    fn a_kubeconfig_may_be_utf_16() {
+        let wide = |mark: [u8; 2], bytes: fn(u16) -> [u8; 2]| {
+            let units = TEXT.encode_utf16().flat_map(bytes);
+            mark.into_iter().chain(units).collect::<Vec<u8>>()
+        };
+        for bytes in [
+            wide([0xFF, 0xFE], u16::to_le_bytes),
+            wide([0xFE, 0xFF], u16::to_be_bytes),
+            [b"\xEF\xBB\xBF", TEXT.as_bytes()].concat(),
+        ] {
+            assert_eq!(read(&bytes).unwrap().current_context.as_deref(), Some("a"));
+        }
+    }
+
+    #[test]
+    fn no_message_quotes_a_kubeconfig() {
+        for (text, words) in [
+            ("users: [{name: a, user: {token: 4711}}]\n", "a string is missing"),
+            ("users:\n- name: a\n  user: {token: 4711\n", "it is not YAML (line"),
+            ("users: 4711\n", "it is no kubeconfig"),
+            ("users: [{name: a, user: \"4711\"}]\n", "it is no kubeconfig"),
+        ] {
+            let said = format!("{:#}", read(text.as_bytes()).unwrap_err());
+            assert!(said.contains(words) && !said.contains("4711"), "{said}");
         }
     }
 }

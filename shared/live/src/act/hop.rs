@@ -107,7 +107,7 @@ impl<'a> Run<'a> {
         let checks = ["GA407", "GA408"].into_iter().filter_map(Check::named);
         let findings = assess(&facts, checks).into_iter().flat_map(|a| a.judgement.findings);
         let Some(found) = findings.into_iter().find(|f| f.subject == *object) else { return end };
-        let command = found.remedy.commands.first().map(|c| format!(": {c}")).unwrap_or_default();
+        let command = found.remedy.commands.first().map(|c| format!(":\n{c}")).unwrap_or_default();
         let hint = if end.hint.is_empty() { format!("{}{command}", found.remedy.text) } else { end.hint };
         End { meaning: found.message, hint, ..end }
     }
