@@ -231,12 +231,14 @@ fn credentials_expire_and_can_do_too_much() -> Result<()> {
         says(&person.finds("GA504")?, "can do more than fetch: write_registry")?;
         gitlab.change_deploy_token(deploy.id, |t| t.scopes.retain(|s| s != "write_registry"))?;
 
-        let fleet = gitlab.access_tokens().into_iter().find(|t| t.value == world.tokens().fleet);
-        let fleet = fleet.context("the fleet's access token")?;
-        let expires = fleet.expires;
-        gitlab.change_access_token(fleet.id, |t| t.expires = in_days(3))?;
-        says(&person.finds("GA503")?, "probably holds project access token")?;
-        gitlab.change_access_token(fleet.id, |t| t.expires = expires)?;
+        let status = gitlab.access_tokens().into_iter().find(|t| t.value == world.tokens().fleet_status);
+        let status = status.context("the fleet's token for job statuses")?;
+        let expires = status.expires;
+        gitlab.change_access_token(status.id, |t| t.expires = in_days(3))?;
+        let found = person.finds("GA503")?;
+        says(&found, "probably holds project access token")?;
+        ensure!(found["subject"]["name"] == "gitlab-status-fleet", "{found:#}");
+        gitlab.change_access_token(status.id, |t| t.expires = expires)?;
         person.well()
     })
 }

@@ -266,8 +266,10 @@ impl Args {
 }
 
 fn list(output: Output) -> Result<String> {
+    let width = CHECKS.iter().map(|c| c.slug.len()).max().unwrap_or_default();
     let line = |c: &&Check| {
-        format!("{}  {:<8} {:<32} {}\n", c.id(), format!("{:?}", c.severity).to_lowercase(), c.slug, c.title)
+        let severity = format!("{:?}", c.severity).to_lowercase();
+        format!("{}  {severity:<8} {:<width$}  {}\n", c.id(), c.slug, c.title)
     };
     Ok(match output {
         Output::Table | Output::Wide => CHECKS.iter().map(line).collect(),
