@@ -119,11 +119,12 @@ fn gather(consequences: &Value, codes: &mut Vec<String>) {
     }
 }
 
-/// `verify -o json` with access to the played GitLab.
+/// `verify -o json` with access to the played GitLab; without GA603: Flux's own NetworkPolicies keep the chart index away,
+/// and each look would wait for it.
 fn verify(world: &World) -> Result<Ran> {
     let (token, ca) = access(world)?;
     let mut command = command("verify");
-    command.args(["-o", "json", "--gitlab-host"]).arg(world.gitlab().url());
+    command.args(["-o", "json", "--skip", "GA603", "--gitlab-host"]).arg(world.gitlab().url());
     command.arg("--gitlab-token-file").arg(token).arg("--gitlab-ca-file").arg(ca);
     Ok(run(command.env("KUBECONFIG", world.kubeconfig())))
 }
@@ -152,12 +153,11 @@ fn well(world: &World) -> Result<()> {
     })
 }
 
-/// The checks that found nothing out, but for the one that Flux's own NetworkPolicies keep from its index.
+/// The checks that found nothing out.
 fn unknown(ran: &Ran) -> Vec<String> {
     let json = ran.json();
     let checks = json["checks"].as_array().into_iter().flatten();
-    let unknown = checks.filter(|check| check["verdict"] == "unknown" && check["code"] != "GA603");
-    unknown.map(ToString::to_string).collect()
+    checks.filter(|check| check["verdict"] == "unknown").map(ToString::to_string).collect()
 }
 
 /// Runs kubectl with arguments that hold no space.

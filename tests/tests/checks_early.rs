@@ -14,8 +14,9 @@ use serde_json::{Value, json};
 const SOON: Duration = Duration::from_secs(120);
 const FLUX: &str = "flux-system";
 
+/// A look at everything but GA603: Flux's own NetworkPolicies keep the chart index away, and each look would wait for it.
 fn verify(world: &World) -> Ran {
-    run(command("verify").args(["-o", "json"]).env("KUBECONFIG", world.kubeconfig()))
+    run(command("verify").args(["-o", "json", "--skip", "GA603"]).env("KUBECONFIG", world.kubeconfig()))
 }
 
 /// Every finding of a report, causes and consequences alike.

@@ -142,7 +142,8 @@ fn world_cases() -> String {
 /// has to pass again, or in a comment.
 fn expects(tests: &str, id: &str) -> bool {
     /// What stands before the bracket that a found code is in. In `broken`, a cause is a pair: nothing stands before it.
-    const CALLS: [&str; 8] = ["found", "finds", "finding", "leads_with", "under", "also", "Some", ""];
+    const CALLS: [&str; 9] =
+        ["found", "finds", "finds_in", "finding", "leads_with", "under", "also", "Some", ""];
     tests.match_indices(&format!("\"{id}\"")).any(|(at, _)| {
         let line = tests[..at].rsplit('\n').next().unwrap_or_default();
         let Some((before, between)) = open_bracket(line) else { return false };
