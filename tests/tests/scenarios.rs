@@ -422,6 +422,44 @@ fn with_expired_token(world: &World) -> Result<PathBuf> {
     Ok(kubeconfig)
 }
 
+/// A job of a GitLab pipeline reaches the cluster below a path of kas's host, with a token that kas takes.
+#[test]
+fn a_pipeline_sees_the_same_through_the_agent() -> Result<()> {
+    World::with(|world| {
+        well(world)?;
+        let mut proxy = std::process::Command::new(world.kubectl_path()?)
+            .args(["proxy", "--port=0", "--api-prefix=/k8s-proxy/"])
+            .env("KUBECONFIG", world.kubeconfig())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let seen = through_kas(world, &mut proxy);
+        proxy.kill()?;
+        proxy.wait()?;
+        let ran = seen?;
+        ensure!(ran.code == 0 && !could_not_find_out(&ran.json()), "{} {}", ran.code, summary(&ran));
+        ensure!(ran.out.contains(r#""context": "platform/fleet:world""#), "{}", ran.out);
+        Ok(())
+    })
+}
+
+/// `verify` with a kubeconfig as GitLab gives one to a job. What stands in for kas takes any token.
+fn through_kas(world: &World, proxy: &mut std::process::Child) -> Result<Ran> {
+    let mut said = std::io::BufReader::new(proxy.stdout.take().context("its output")?).lines();
+    let said = said.next().context("it serves")??;
+    let address = said.rsplit(' ').next().context("its address")?;
+    let kubeconfig = world.dir().join("job.kubeconfig");
+    std::fs::write(
+        &kubeconfig,
+        format!(
+            "apiVersion: v1\nkind: Config\ncurrent-context: platform/fleet:world\n\
+             contexts: [{{name: 'platform/fleet:world', context: {{cluster: gitlab, user: 'agent:7'}}}}]\n\
+             clusters: [{{name: gitlab, cluster: {{server: 'http://{address}/k8s-proxy/'}}}}]\n\
+             users: [{{name: 'agent:7', user: {{token: 'ci:7:none'}}}}]\n"
+        ),
+    )?;
+    Ok(verify_as(&kubeconfig, &[]))
+}
+
 #[test]
 fn the_recording_says_what_the_cluster_says() -> Result<()> {
     World::with(|world| {
