@@ -194,8 +194,8 @@ struct Looker<'a> {
 impl Looker<'_> {
     async fn look(&mut self) -> Result<Report> {
         let common = &self.args.common;
-        let mut snapshot = match (&common.from, &self.connection) {
-            (Some(file), _) => recording::read(file)?,
+        let mut snapshot = match (common.recorded()?, &self.connection) {
+            (Some(recorded), _) => recorded,
             (None, Some(connection)) => common.look(connection).await,
             (None, None) => {
                 let connection = common.connect().await?;
