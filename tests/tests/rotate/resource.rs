@@ -40,7 +40,10 @@ impl<'w> Person<'w> {
 
     pub(super) fn prepared(&self, args: &[&str]) -> Command {
         let mut command = command("rotate_token");
-        command.args(args).args(["--gitlab-host", &self.world.gitlab().url(), "--gitlab-ca-file"]).arg(&self.ca);
+        command
+            .args(args)
+            .args(["--gitlab-host", &self.world.gitlab().url(), "--gitlab-ca-file"])
+            .arg(&self.ca);
         command.env("KUBECONFIG", self.world.kubeconfig()).env("GITLAB_TOKEN", &self.token);
         command.env("USER", "ada").env("HOSTNAME", "console");
         command
@@ -60,7 +63,9 @@ impl<'w> Person<'w> {
 
     fn write(&self, secret: &str, data: Value) -> Result<()> {
         let patch = json!({ "stringData": data }).to_string();
-        self.world.kubectl(&["-n", "flux-system", "patch", "secret", secret, "--type=merge", "-p", &patch]).map(drop)
+        self.world
+            .kubectl(&["-n", "flux-system", "patch", "secret", secret, "--type=merge", "-p", &patch])
+            .map(drop)
     }
 
     fn is_active(&self, value: &str) -> bool {
@@ -109,7 +114,8 @@ impl<'w> Person<'w> {
 
     /// It is refused with this code and these words; the Secret and GitLab are as before.
     fn refuses(&self, command: &mut Command, code: i32, secret: &str, words: &[&str]) -> Result<()> {
-        let version = ["get", "secret", "-n", "flux-system", secret, "-o", "jsonpath={.metadata.resourceVersion}"];
+        let version =
+            ["get", "secret", "-n", "flux-system", secret, "-o", "jsonpath={.metadata.resourceVersion}"];
         let before = self.world.kubectl(&version)?;
         self.world.gitlab().clear_requests();
         let ran = run(command);
@@ -127,7 +133,8 @@ impl<'w> Person<'w> {
 
 /// Watches that the token which the Secret holds is active, all the while.
 fn watched(person: &Person<'_>, secret: &str, key: &str, test: impl FnOnce() -> Result<()>) -> Result<()> {
-    let values = || person.world.gitlab().tokens().into_iter().filter(|t| t.active).map(|t| t.value).collect();
+    let values =
+        || person.world.gitlab().tokens().into_iter().filter(|t| t.active).map(|t| t.value).collect();
     while_watched(person.world, ("flux-system", secret, key), &values, test)
 }
 
@@ -140,7 +147,8 @@ fn source_like(name: &str) -> Value {
 fn a_deploy_token_is_rotated_for_all_that_share_it() -> Result<()> {
     World::with(|world| {
         let person = Person::new(world)?;
-        let spec = world.kubectl(&["get", "gitrepository", "-n", "flux-system", APP, "-o", "jsonpath={.spec}"])?;
+        let spec =
+            world.kubectl(&["get", "gitrepository", "-n", "flux-system", APP, "-o", "jsonpath={.spec}"])?;
         let twins = ["twin-1", "twin-2", "twin-3", "twin-4"];
         for twin in twins {
             let mut source = source_like(twin);
@@ -152,19 +160,29 @@ fn a_deploy_token_is_rotated_for_all_that_share_it() -> Result<()> {
         let old = person.held(APP, "password")?;
         for how in ["client", "server"] {
             let ran = person.rotate(&["source", SOURCE, &format!("--dry-run={how}")]);
-            ensure!(ran.code == 0 && ran.out.contains("no way back") && ran.out.contains("twin-4"), "{ran:?}");
+            ensure!(
+                ran.code == 0 && ran.out.contains("no way back") && ran.out.contains("twin-4"),
+                "{ran:?}"
+            );
         }
         ensure!(person.held(APP, "password")? == old && person.is_active(&old), "a dry run changes nothing");
         watched(&person, APP, "password", || {
-            let ran = person.rotate(&["source", SOURCE, "--yes", "-o", "json", "-v", "-v", "--reason", "INC-4711"]);
+            let ran =
+                person.rotate(&["source", SOURCE, "--yes", "-o", "json", "-v", "-v", "--reason", "INC-4711"]);
             ensure!(ran.code == 0, "{ran:?}");
             let receipt = ran.json();
             let verified = receipt["verified"].as_str().context("verified")?;
             ensure!(twins.iter().all(|t| verified.contains(t)) && verified.contains(APP), "{verified}");
             let new = person.held(APP, "password")?;
-            ensure!(new != old && person.is_active(&new) && !person.is_active(&old), "the old one is revoked");
+            ensure!(
+                new != old && person.is_active(&new) && !person.is_active(&old),
+                "the old one is revoked"
+            );
             let user = person.held(APP, "username")?;
-            ensure!(receipt["newToken"].as_u64().is_some_and(|id| user.ends_with(&format!("-{id}"))), "{user}");
+            ensure!(
+                receipt["newToken"].as_u64().is_some_and(|id| user.ends_with(&format!("-{id}"))),
+                "{user}"
+            );
             hides(&format!("{}{}", ran.out, ran.err), &[old.clone(), new, person.token.clone()])
         })?;
         let scopes = world.gitlab().token(&person.held(APP, "password")?).context("a token")?.scopes;
@@ -223,10 +241,18 @@ fn what_is_lost_or_refused_leaves_a_source_that_is_fetched() -> Result<()> {
         for (route, fault, verdict) in [
             (format!("POST {tokens}"), Fault::LostAnswer, "rotated"),
             (format!("POST {tokens}"), Fault::Garbage, "rotated"),
-            (format!("POST {tokens}"), Fault::Status(403, r#"{"message":"403 Forbidden"}"#.to_owned()), "undone"),
+            (
+                format!("POST {tokens}"),
+                Fault::Status(403, r#"{"message":"403 Forbidden"}"#.to_owned()),
+                "undone",
+            ),
             (format!("DELETE {tokens}/*"), Fault::LostAnswer, "rotated"),
             // source-controller is not let in: the new one does not work, as far as anybody sees.
-            (format!("GET /{EXAMPLE_PROJECT}.git/info/refs"), Fault::Status(401, "HTTP Basic: Access denied".to_owned()), "undone"),
+            (
+                format!("GET /{EXAMPLE_PROJECT}.git/info/refs"),
+                Fault::Status(401, "HTTP Basic: Access denied".to_owned()),
+                "undone",
+            ),
         ] {
             let person = Person::new(world)?;
             let old = person.held(APP, "password")?;
@@ -269,7 +295,10 @@ fn a_deploy_key_gets_a_new_pair_and_keeps_the_known_hosts() -> Result<()> {
         ensure!(new != identity && line.starts_with("ssh-ed25519 "), "{line}");
         let keys = world.gitlab().deploy_keys();
         ensure!(!keys.iter().any(|k| k.id == id), "the old one is revoked");
-        ensure!(keys.iter().any(|k| line.starts_with(&k.key) || k.key.starts_with(&line)), "the new one is there");
+        ensure!(
+            keys.iter().any(|k| line.starts_with(&k.key) || k.key.starts_with(&line)),
+            "the new one is there"
+        );
         hides(&format!("{}{}", ran.out, ran.err), &[new, identity])?;
         world.kubectl(&["delete", "-n", "flux-system", "gitrepository/by-key", "secret/by-key"])?;
         person.is_clean(APP)
@@ -281,7 +310,13 @@ fn access_tokens_keep_their_powers_and_a_persons_gives_way_to_a_deploy_token() -
     World::with(|world| {
         let person = Person::new(world)?;
         let (user, before) = (person.held(APP, "username")?, person.held(APP, "password")?);
-        let made = world.gitlab().new_resource_token(EXAMPLE_PROJECT, "flux", &["read_repository"], Role::Reporter, in_days(30))?;
+        let made = world.gitlab().new_resource_token(
+            EXAMPLE_PROJECT,
+            "flux",
+            &["read_repository"],
+            Role::Reporter,
+            in_days(30),
+        )?;
         person.write(APP, json!({"username": "flux", "password": made.value}))?;
         watched(&person, APP, "password", || {
             let ran = person.rotate(&["source", SOURCE, "--yes", "-o", "json"]);
@@ -289,14 +324,22 @@ fn access_tokens_keep_their_powers_and_a_persons_gives_way_to_a_deploy_token() -
             let new = person.held(APP, "password")?;
             let all = world.gitlab().access_tokens();
             let new = all.iter().find(|t| t.value == new).context("an access token")?;
-            ensure!(new.scopes == ["read_repository"] && new.expires.is_some() && !person.is_active(&made.value), "{new:?}");
+            ensure!(
+                new.scopes == ["read_repository"] && new.expires.is_some() && !person.is_active(&made.value),
+                "{new:?}"
+            );
             ensure!(person.held(APP, "username")? == "flux", "the user name stays");
             Ok(())
         })?;
         // A person's: where it may lead is for a person to say, and it is not ours to revoke.
         let own = world.gitlab().new_access_token(&["read_repository"])?;
         person.write(APP, json!({"username": "dana", "password": own}))?;
-        person.refuses(&mut person.prepared(&["source", SOURCE, "--yes"]), 5, APP, &["--project example/nginx-app"])?;
+        person.refuses(
+            &mut person.prepared(&["source", SOURCE, "--yes"]),
+            5,
+            APP,
+            &["--project example/nginx-app"],
+        )?;
         watched(&person, APP, "password", || {
             let ran = person.rotate(&["source", SOURCE, "--yes", "--project", EXAMPLE_PROJECT]);
             ensure!(ran.code == 0 && ran.out.contains("stays"), "{ran:?}");
@@ -314,7 +357,13 @@ fn a_schedule_rotates_only_what_is_due() -> Result<()> {
     World::with(|world| {
         let person = Person::new(world)?;
         let old = person.held(APP, "password")?;
-        let made = world.gitlab().new_resource_token(EXAMPLE_PROJECT, "flux", &["read_repository"], Role::Reporter, in_days(30))?;
+        let made = world.gitlab().new_resource_token(
+            EXAMPLE_PROJECT,
+            "flux",
+            &["read_repository"],
+            Role::Reporter,
+            in_days(30),
+        )?;
         person.write(APP, json!({"username": "flux", "password": made.value}))?;
         for quiet in [["--if-older-than", "1d"], ["--if-expires-within", "7d"]] {
             let ran = person.rotate(&[&["source", SOURCE, "--yes"], &quiet[..]].concat());
@@ -323,11 +372,14 @@ fn a_schedule_rotates_only_what_is_due() -> Result<()> {
             let ran = person.rotate(&[&["source", SOURCE, "--yes", "-o", "json"], &quiet[..]].concat());
             ensure!(ran.code == 0 && ran.json()["verdict"] == "not-due", "{ran:?}");
         }
-        let ran = person.rotate(&["source", SOURCE, "--yes", "--if-expires-within", "40d", "--expires-in", "60d"]);
+        let ran =
+            person.rotate(&["source", SOURCE, "--yes", "--if-expires-within", "40d", "--expires-in", "60d"]);
         ensure!(ran.code == 0 && person.held(APP, "password")? != made.value, "{ran:?}");
         let user = world.gitlab().deploy_tokens().into_iter().find(|t| t.value == old).map(|t| t.username);
         match user {
-            Some(user) if person.is_active(&old) => person.write(APP, json!({"username": user, "password": old})),
+            Some(user) if person.is_active(&old) => {
+                person.write(APP, json!({"username": user, "password": old}))
+            }
             _ => Ok(()),
         }
     })
@@ -351,7 +403,12 @@ fn a_notification_gets_a_token_of_its_project_and_sets_a_status_with_it() -> Res
         ensure!(usage.code == 2 && usage.err.contains("cannot set a commit status"), "{usage:?}");
         let (_, deploy) = world.gitlab().new_deploy_token(EXAMPLE_PROJECT, &["read_repository"])?;
         person.write(STATUS, json!({"token": deploy}))?;
-        person.refuses(&mut person.prepared(&["notification", STATUS, "--yes"]), 5, STATUS, &["--project"])?;
+        person.refuses(
+            &mut person.prepared(&["notification", STATUS, "--yes"]),
+            5,
+            STATUS,
+            &["--project"],
+        )?;
         let ran = person.rotate(&["notification", STATUS, "--yes", "--project", EXAMPLE_PROJECT]);
         ensure!(ran.code == 0 && person.is_active(&deploy), "{ran:?}");
         let made = person.held(STATUS, "token")?;
@@ -371,7 +428,9 @@ fn a_notification_that_gitlab_refuses_is_taken_back() -> Result<()> {
         ensure!(reporter.code == 6 && reporter.json()["verdict"] == "undone", "{reporter:?}");
         ensure!(person.held(STATUS, "token")? == old && person.is_active(&old), "the old one is back");
         let left = world.gitlab().access_tokens();
-        let left = left.iter().filter(|t| t.is_active() && t.name.starts_with("kubectl-gitlab-agent") && t.value != old);
+        let left = left
+            .iter()
+            .filter(|t| t.is_active() && t.name.starts_with("kubectl-gitlab-agent") && t.value != old);
         ensure!(left.clone().count() == 0, "{:?}", left.collect::<Vec<_>>());
         person.is_clean(STATUS)
     })
@@ -383,7 +442,12 @@ fn a_source_that_cannot_be_rotated_is_refused() -> Result<()> {
     World::with(|world| {
         let person = Person::new(world)?;
         let yes = || person.prepared(&["source", SOURCE, "--yes"]);
-        person.refuses(&mut person.prepared(&["source", "gitrepository/none", "--yes"]), 5, APP, &["there is no", APP])?;
+        person.refuses(
+            &mut person.prepared(&["source", "gitrepository/none", "--yes"]),
+            5,
+            APP,
+            &["there is no", APP],
+        )?;
         person.refuses(&mut person.prepared(&["source", APP, "--yes"]), 2, APP, &["KIND/NAME"])?;
         person.refuses(&mut person.prepared(&["source", SOURCE]), 5, APP, &["--yes"])?;
 
@@ -391,9 +455,17 @@ fn a_source_that_cannot_be_rotated_is_refused() -> Result<()> {
             world.kubectl(&["-n", "flux-system", "patch", kind, name, "--type=merge", "-p", patch]).map(drop)
         };
         // One Secret for two purposes.
-        patch("provider.notification.toolkit.fluxcd.io", STATUS, r#"{"spec":{"secretRef":{"name":"example-nginx-app"}}}"#)?;
+        patch(
+            "provider.notification.toolkit.fluxcd.io",
+            STATUS,
+            r#"{"spec":{"secretRef":{"name":"example-nginx-app"}}}"#,
+        )?;
         person.refuses(&mut yes(), 5, APP, &["two purposes", "Provider"])?;
-        patch("provider.notification.toolkit.fluxcd.io", STATUS, r#"{"spec":{"secretRef":{"name":"gitlab-status-nginx-app"}}}"#)?;
+        patch(
+            "provider.notification.toolkit.fluxcd.io",
+            STATUS,
+            r#"{"spec":{"secretRef":{"name":"gitlab-status-nginx-app"}}}"#,
+        )?;
 
         // Nobody could tell whether the new one works.
         let suspend = |yes: bool| patch("gitrepository", APP, &format!(r#"{{"spec":{{"suspend":{yes}}}}}"#));

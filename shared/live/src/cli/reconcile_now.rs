@@ -118,7 +118,9 @@ pub async fn run(args: Args) -> Result<Exit> {
     let begun = Instant::now();
     let selection = args.selection()?;
     if args.common.gitlab.is_given() {
-        return Err(UsageError("reconcile-now asks no GitLab: leave the flags of GitLab out".to_owned()).into());
+        return Err(
+            UsageError("reconcile-now asks no GitLab: leave the flags of GitLab out".to_owned()).into()
+        );
     }
     if args.common.from.is_some() && !args.dry_run {
         return Err(UsageError("--from can only be planned from: add --dry-run".to_owned()).into());
