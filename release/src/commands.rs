@@ -68,7 +68,7 @@ fn page(verb: &str, command: &mut Command) -> String {
     let usage = usage.trim_start_matches("Usage: ");
     let mut text = format!("# {verb}\n\n{about}.\n\n```text\n{usage}\n```\n");
     let mut headings: Vec<Option<&str>> = Vec::new();
-    for arg in command.get_arguments() {
+    for arg in command.get_arguments().filter(|a| !a.is_hide_set()) {
         if !headings.contains(&arg.get_help_heading()) {
             headings.push(arg.get_help_heading());
         }

@@ -14,8 +14,9 @@ use serde_json::{Value, json};
 const SOON: Duration = Duration::from_secs(120);
 const FLUX: &str = "flux-system";
 
+/// A look at everything but GA603: Flux's own NetworkPolicies keep the chart index away, and each look would wait for it.
 fn verify(world: &World) -> Ran {
-    run(command("verify").args(["-o", "json"]).env("KUBECONFIG", world.kubeconfig()))
+    run(command("verify").args(["-o", "json", "--skip", "GA603"]).env("KUBECONFIG", world.kubeconfig()))
 }
 
 /// Every finding of a report, causes and consequences alike.
@@ -329,15 +330,7 @@ fn a_push_that_nobody_announced_is_told() -> Result<()> {
         passes(world, "GA409")?;
         let by = requested_by(world)?;
         ensure!(by.contains("notification-controller"), "the real one writes as {by}");
-        // What source-controller fetches within five minutes of its start tells nothing.
-        let up = r#"jsonpath={.status.conditions[?(@.type=="Available")].lastTransitionTime}"#;
-        let up: jiff::Timestamp = world
-            .kubectl(&["-n", FLUX, "get", "deployment", "source-controller", "-o", up])?
-            .trim()
-            .parse()?;
-        wait_until("source-controller to be up for long", Duration::from_secs(360), || {
-            Ok((jiff::Timestamp::now().duration_since(up).as_secs() > 305).then_some(()))
-        })?;
+        up_for_long(world)?;
         agentk.change(|settings| settings.push_events = false);
         let sha = fleet.push_file("clusters/world/announced.yaml", &manifest("silent"))?;
         // A request counts for five minutes: as if the last were older, the annotation is taken away.
@@ -350,6 +343,19 @@ fn a_push_that_nobody_announced_is_told() -> Result<()> {
         told?;
         passes(world, "GA409")
     })
+}
+
+/// What source-controller fetches within five minutes of its start tells nothing: here it came up ten minutes ago.
+fn up_for_long(world: &World) -> Result<()> {
+    let deployment = get(world, FLUX, "deployment/source-controller")?;
+    let conditions = deployment["status"]["conditions"].as_array().context("conditions")?;
+    let at = conditions.iter().position(|c| c["type"] == "Available").context("it is available")?;
+    let path = format!("/status/conditions/{at}/lastTransitionTime");
+    let long_ago = jiff::Timestamp::now() - jiff::SignedDuration::from_mins(10);
+    let value = long_ago.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let patch = json!([{"op": "replace", "path": path, "value": value}]).to_string();
+    let args = ["-n", FLUX, "patch", "deployment/source-controller", "--subresource=status", "--type=json"];
+    world.kubectl(&[&args[..], &["-p", &patch]].concat()).map(drop)
 }
 
 fn fetched(world: &World, sha: &str) -> Result<()> {

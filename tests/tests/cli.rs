@@ -44,6 +44,11 @@ fn slips_say_what_would_be_right() {
     fails("verify", &["--print-rbac", "-o", "junit"], 2, &["YAML"]);
     fails("verify", &["--list-checks", "-o", "markdown"], 2, &["json"]);
     fails("verify", &["--watch", "-o", "junit"], 2, &["--watch", "table"]);
+    for verb in ["status", "verify"] {
+        let flags = ["--from", "x.json", "--gitlab-host", "gitlab.example.com"];
+        fails(verb, &flags, 2, &["asks no GitLab"]);
+    }
+    fails("reconcile_now", &["--gitlab-host", "gitlab.example.com"], 2, &["asks no GitLab"]);
     for senseless in [["--from", "x", "--wait"], ["--from", "x", "--watch"], ["--wait", "--watch", "-A"]] {
         fails("verify", &senseless, 2, &["cannot be used with"]);
     }

@@ -5,7 +5,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use gitlab_agent_core::assess::CHECKS;
+use gitlab_agent_core::assess::{CHECKS, Verdict, assess};
+use gitlab_agent_core::facts::Facts;
+use gitlab_agent_core::fixture;
+use gitlab_agent_core::need::{Row, TABLE};
+use gitlab_agent_core::snapshot::Snapshot;
 use gitlab_agent_tests::programs::root;
 
 fn files(dir: &Path, ending: &str) -> Vec<PathBuf> {
@@ -96,17 +100,99 @@ fn every_check_has_its_file_and_its_page() {
     assert_eq!(names("docs/checks", ".md"), codes, "pages and registry");
 }
 
-/// Each check is seen failing in the test world: a file of its tests names it. (That one names it is no proof that it
-/// fails there; that none does is proof that it was forgotten.)
+/// What there has to be of each check: its page, a healthy case, a failing one, an unknown one, and a case in the test
+/// world in which the real thing fails.
 #[test]
-fn every_check_has_its_case_in_the_world() {
-    let mut worlds = files(&root().join("tests/tests/broken"), ".rs");
-    for name in ["scenarios", "checks_early", "checks_late", "gitlab_checks"] {
-        worlds.push(root().join(format!("tests/tests/{name}.rs")));
+fn every_check_is_proven() {
+    let verdict =
+        |snapshot: &Snapshot, check| assess(&Facts::derive(snapshot), [check]).remove(0).judgement.verdict();
+    let world = world_cases();
+    for check in CHECKS.iter().copied() {
+        let id = check.id();
+        let page = fs::read_to_string(root().join(format!("docs/checks/{id}.md"))).expect("a page");
+        assert_eq!(check.page, page, "{id}: its page is compiled in");
+        assert_eq!(verdict(&fixture::healthy(), check), Verdict::Pass, "{id}: its healthy case");
+        // GA102 has none: it finds what the others do not know.
+        let unknown = |row: &Row| {
+            let mut snapshot = fixture::healthy();
+            fixture::take_away(&mut snapshot, row.need);
+            verdict(&snapshot, check) == Verdict::Unknown
+        };
+        assert!(check.code == 102 || TABLE.iter().any(unknown), "{id}: its unknown case");
+        let source = root().join(format!("shared/core/src/assess/{}.rs", id.to_lowercase()));
+        let source = fs::read_to_string(source).expect("a file");
+        let (_, tests) = source.split_once("#[cfg(test)]").unwrap_or_default();
+        let fails = ["finding(&CHECK", "controller_cases(&CHECK"].iter().any(|call| tests.contains(call));
+        assert!(fails, "{id}: its failing case, a test that expects a finding");
+        assert!(expects(&world, &id), "{id}: no test of the world waits for it to be found");
     }
-    let all: String = worlds.iter().map(|f| fs::read_to_string(f).expect("a file")).collect();
-    for check in CHECKS {
-        assert!(all.contains(&check.id()), "{} has no case in the test world", check.id());
+}
+
+/// The tests that break the test world and look at what `verify` finds.
+fn world_cases() -> String {
+    let mut worlds = files(&root().join("tests/tests/broken"), ".rs");
+    worlds.extend(
+        ["scenarios", "checks_early", "checks_late", "gitlab_checks"]
+            .map(|name| root().join(format!("tests/tests/{name}.rs"))),
+    );
+    worlds.iter().map(|f| fs::read_to_string(f).expect("a file")).collect()
+}
+
+/// Whether a code stands where those tests say what has to be found, and not only in a list of what is unknown, in what
+/// has to pass again, or in a comment.
+fn expects(tests: &str, id: &str) -> bool {
+    /// What stands before the bracket that a found code is in. In `broken`, a cause is a pair: nothing stands before it.
+    const CALLS: [&str; 9] =
+        ["found", "finds", "finds_in", "finding", "leads_with", "under", "also", "Some", ""];
+    tests.match_indices(&format!("\"{id}\"")).any(|(at, _)| {
+        let line = tests[..at].rsplit('\n').next().unwrap_or_default();
+        let Some((before, between)) = open_bracket(line) else { return false };
+        let call = before.rsplit(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default();
+        let compared = between.ends_with("f[\"code\"] == ") || between.contains("codes == [");
+        compared || (CALLS.contains(&call) && !between.contains("=="))
+    })
+}
+
+/// A line's start before and behind the last bracket that is still open at its end.
+fn open_bracket(line: &str) -> Option<(&str, &str)> {
+    let mut closed = 0;
+    for (at, c) in line.char_indices().rev() {
+        match c {
+            ')' => closed += 1,
+            '(' if closed == 0 => return Some((&line[..at], &line[at + 1..])),
+            '(' => closed -= 1,
+            _ => {}
+        }
+    }
+    None
+}
+
+#[test]
+fn a_code_counts_only_where_it_has_to_be_found() {
+    let expecting = [
+        "found(world, \"GA999\", name)",
+        "let f = person.finds(\"GA999\")?;",
+        "finding(&ran.json(), \"GA999\")",
+        "ran.first_problem() == Some(\"GA999\")",
+        "    (\"GA999\", TOKEN),",
+        ".under(&[\"GA100\", \"GA999\"])",
+        "ensure!(codes == [\"GA100\", \"GA999\"], x)",
+        "find(|f| f[\"code\"] == \"GA999\")",
+    ];
+    for line in expecting {
+        assert!(expects(line, "GA999"), "{line}");
+    }
+    let other = [
+        "passes(world, \"GA999\")",
+        "const OF_GITLAB: [&str; 1] = [\"GA999\"];",
+        "// GA999 says so",
+        "verdict(\"GA999\") == \"unknown\"",
+        "unknown.contains(&\"GA999\".to_owned())",
+        "with_verdict(&json, \"unknown\") == [\"GA999\"]",
+        "let check = c[\"code\"] != \"GA999\";",
+    ];
+    for line in other {
+        assert!(!expects(line, "GA999"), "{line}");
     }
 }
 

@@ -409,40 +409,36 @@ subjects: [{ apiGroup: rbac.authorization.k8s.io, kind: User, name: reader }]
 
 #[test]
 fn an_empty_cluster_can_be_asked_for() -> Result<()> {
-    let _alone = World::alone();
-    if World::shared()?.is_none() {
-        return Ok(());
-    }
-    let world = World::start(Options { flux: false, agentk: false, ..Options::default() })?;
-    world.wait_healthy()?;
-    let crds = world.kubectl(&["get", "crd", "-o", "name"])?;
-    ensure!(!crds.contains("fluxcd.io"), "{crds}");
-    let dir = world.dir().to_owned();
-    drop(world);
-    ensure!(processes_in(&dir)?.is_empty() && !dir.exists(), "nothing stays behind");
-    Ok(())
+    World::with(|_| {
+        let world = World::start(Options { flux: false, agentk: false, ..Options::default() })?;
+        world.wait_healthy()?;
+        let crds = world.kubectl(&["get", "crd", "-o", "name"])?;
+        ensure!(!crds.contains("fluxcd.io"), "{crds}");
+        let dir = world.dir().to_owned();
+        drop(world);
+        ensure!(processes_in(&dir)?.is_empty() && !dir.exists(), "nothing stays behind");
+        Ok(())
+    })
 }
 
 #[test]
 fn a_killed_harness_leaves_nothing_behind() -> Result<()> {
-    let _alone = World::alone();
-    if World::shared()?.is_none() {
-        return Ok(());
-    }
-    let mut harness = Command::new(env!("CARGO_BIN_EXE_world"))
-        .env_remove("GITLAB_AGENT_WORLD_KEEP")
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()?;
-    let mut lines = BufReader::new(harness.stdout.take().context("no way to read")?).lines();
-    let first = lines.next().context("the second world did not come up")??;
-    let kubeconfig = first.strip_prefix("export KUBECONFIG=").context("no KUBECONFIG")?;
-    let dir = Path::new(kubeconfig).parent().context("no directory")?.to_owned();
-    ensure!(processes_in(&dir)?.len() >= 9, "a second world runs beside the first");
-    harness.kill()?;
-    harness.wait()?;
-    wait_until("the end of all children", SOON, || Ok(yes(processes_in(&dir)?.is_empty())))?;
-    wait_until("the directory's removal", SOON, || Ok(yes(!dir.exists())))
+    World::with(|_| {
+        let mut harness = Command::new(env!("CARGO_BIN_EXE_world"))
+            .env_remove("GITLAB_AGENT_WORLD_KEEP")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let mut lines = BufReader::new(harness.stdout.take().context("no way to read")?).lines();
+        let first = lines.next().context("the second world did not come up")??;
+        let kubeconfig = first.strip_prefix("export KUBECONFIG=").context("no KUBECONFIG")?;
+        let dir = Path::new(kubeconfig).parent().context("no directory")?.to_owned();
+        ensure!(processes_in(&dir)?.len() >= 9, "a second world runs beside the first");
+        harness.kill()?;
+        harness.wait()?;
+        wait_until("the end of all children", SOON, || Ok(yes(processes_in(&dir)?.is_empty())))?;
+        wait_until("the directory's removal", SOON, || Ok(yes(!dir.exists())))
+    })
 }
 
 /// Processes whose working directory is in the world's, by what they call themselves.

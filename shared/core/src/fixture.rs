@@ -320,7 +320,8 @@ fn gitlab() -> Value {
             "path": format!("platform/{name}"), "project": {"known": {"id": id, "visibility": visibility}},
             "credentials": {"known": [{"kind": "deployToken", "id": id + 100, "name": "flux", "scopes": ["read_repository"],
                 "heldBy": [{"kind": "Secret", "namespace": "flux-system", "name": name}],
-                "expiresAt": "2027-06-01T00:00:00Z"}]}})
+                "expiresAt": "2027-06-01T00:00:00Z"}, {"kind": "accessToken", "id": id + 200, "name": "flux-status",
+                "scopes": ["api"], "expiresAt": "2027-06-01T00:00:00Z"}]}})
     };
     json!({
         "url": "https://gitlab.example.com",

@@ -22,6 +22,7 @@ mod ports;
 mod process;
 mod progress;
 mod secret;
+mod shared;
 mod supervisor;
 pub mod wait;
 
@@ -29,7 +30,7 @@ use std::future::Future;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -48,6 +49,7 @@ use self::kubeconfig::{Server, SignIn};
 use self::pki::Authority;
 use self::ports::Ports;
 use self::process::Process;
+use self::shared::Shared;
 use self::supervisor::Supervisor;
 use self::wait::{wait_until, yes};
 
@@ -132,41 +134,27 @@ impl World {
         }
     }
 
-    /// The instance that all tests of one process share, started by the first that asks.
+    /// Runs a test alone in the world of this process, or leaves it out, and says so, where Go is missing.
     ///
-    /// `None`, with a line that says so, where it cannot be built here because Go is missing.
-    pub fn shared() -> Result<Option<&'static Self>> {
-        static SHARED: OnceLock<Result<Option<World>, String>> = OnceLock::new();
-        let start = || match Self::start(Options::default()) {
-            Ok(world) => world.wait_healthy().map(|()| Some(world)).map_err(|error| format!("{error:#}")),
-            Err(error) if error.is::<GoMissing>() && std::env::var_os(COMPLETE).is_none() => {
-                progress::line(format_args!("left out: the tests in the test world, because {error}"));
-                Ok(None)
-            }
-            Err(error) => Err(format!("{error:#}")),
-        };
-        match SHARED.get_or_init(start) {
-            Ok(world) => Ok(world.as_ref()),
-            Err(error) => bail!("{error}"),
-        }
-    }
-
-    /// Runs a test alone in the shared world, or leaves it out where there is none.
+    /// The tests of a process share one world, because a start takes half a minute. One that fails may leave anything
+    /// behind, so its world is stopped, and the next test gets a new one: each failure is of the test that shows it.
     ///
     /// # Errors
     /// Those of the test, and of starting the world.
     pub fn with(test: impl FnOnce(&Self) -> Result<()>) -> Result<()> {
-        let _alone = Self::alone();
-        match Self::shared()? {
-            Some(world) => test(world),
-            None => Ok(()),
-        }
+        static SHARED: Shared<World> = Shared::new();
+        SHARED.with(Self::for_tests, test)
     }
 
-    /// Held by the one test of this process that may use a world now: tests change it, and the machine is small.
-    pub fn alone() -> MutexGuard<'static, ()> {
-        static ALONE: Mutex<()> = Mutex::new(());
-        ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+    fn for_tests() -> Result<Option<Self>> {
+        match Self::start(Options::default()) {
+            Ok(world) => world.wait_healthy().map(|()| Some(world)),
+            Err(error) if error.is::<GoMissing>() && std::env::var_os(COMPLETE).is_none() => {
+                progress::line(format_args!("left out: the tests in the test world, because {error}"));
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     fn start_once(options: &Options, components: &Components) -> Result<Self> {

@@ -1,12 +1,11 @@
 //! agentk: its pods, its token, its leader, its configuration.
 
-use std::time::Duration;
-
 use anyhow::Result;
 use gitlab_agent_tests::world::World;
 use gitlab_agent_tests::world::gitlab::{AGENT_PROJECT, EXAMPLE_PROJECT};
+use gitlab_agent_tests::world::wait::wait_until;
 
-use super::{Case, fate, k, patch, write};
+use super::{Case, SOON, fate, k, patch, write};
 
 const AGENTK: &str = "Deployment/gitlab/gitlab-agent-v2";
 const TOKEN: &str = "Secret/gitlab/gitlab-agent-token";
@@ -115,8 +114,10 @@ fn restart(world: &World) -> Result<()> {
     k(world, "-n gitlab rollout restart deployment/gitlab-agent-v2")?;
     k(world, "-n gitlab rollout status deployment/gitlab-agent-v2 --timeout=60s")?;
     // Pods that end are still shown as agentk's for a moment.
-    std::thread::sleep(Duration::from_secs(1));
-    Ok(())
+    wait_until("the old pods to be gone", SOON, || {
+        let pods = ["-n", "gitlab", "get", "pods", "-l", "app.kubernetes.io/name=gitlab-agent", "-o", "name"];
+        Ok((world.kubectl(&pods)?.lines().count() == 2).then_some(()))
+    })
 }
 
 fn values(world: &World, values: &str) -> Result<()> {

@@ -93,6 +93,19 @@ pub(super) const CASES: &[Case] = &[
         |world| patch(world, SYSTEM, EXAMPLE_APPLIER, r#"{"spec":{"path":"./manifests"}}"#),
     ),
     Case::new(
+        "Flux looks at the root of the agent's project",
+        ("GA408", "Kustomization/flux-system/root"),
+        |world| {
+            world.apply(
+                "apiVersion: kustomize.toolkit.fluxcd.io/v1\nkind: Kustomization\n\
+                 metadata: {name: root, namespace: flux-system}\n\
+                 spec: {interval: 1m, path: ./, prune: false, sourceRef: {kind: GitRepository, name: flux-system}}\n",
+            )
+        },
+        |world| k(world, "-n flux-system delete kustomization/root"),
+    )
+    .says("takes the agent's configuration file for a manifest"),
+    Case::new(
         "a manifest is broken",
         ("GA408", "Kustomization/flux-system/example-nginx-app"),
         |world| {

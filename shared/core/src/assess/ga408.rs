@@ -189,6 +189,16 @@ fn kustomization_failed(facts: &Facts<'_>, k: &Kustomization, failed: &Condition
             "is not applied: it may not use a source of another namespace".to_owned(),
             Remedy::in_git(facts, &object, "let it use a source of its own namespace"),
         ),
+        // GitLab, "Installing the agent for Kubernetes": Flux at the root of the agent's own project.
+        _ if failed.message.contains("/.gitlab/agents/") => (
+            "is not applied: it takes the agent's configuration file for a manifest".to_owned(),
+            Remedy::in_git(
+                facts,
+                &object,
+                "let spec.path name the folder that holds the manifests (`flux bootstrap --path`, which has to be \
+                 the `--manifest-path` of `glab cluster agent bootstrap`), or put a kustomization.yaml beside them",
+            ),
+        ),
         reason => (format!("is not applied: {reason}"), revert(facts, k, &source).reconcile(&source)),
     };
     Finding::new(object.clone(), message, remedy.reconcile(&object)).because(&failed.message)
@@ -284,6 +294,14 @@ mod tests {
         ] {
             assert_eq!(finding(&CHECK, kustomization(reason, "x")).message, message);
         }
+    }
+
+    #[test]
+    fn the_root_of_the_agents_project_is_told() {
+        let said = "failed to decode Kubernetes YAML from /tmp/k/.gitlab/agents/world/config.yaml: missing metadata.name";
+        let found = finding(&CHECK, kustomization("BuildFailed", said));
+        assert!(found.message.contains("takes the agent's configuration file for a manifest"), "{}", found.message);
+        assert!(found.remedy.text.contains("--manifest-path"), "{}", found.remedy.text);
     }
 
     #[test]

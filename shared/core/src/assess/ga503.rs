@@ -1,8 +1,9 @@
-//! GA503: the credentials that sources hold have not expired, and do not soon.
+//! GA503: the credentials that sources and Providers hold have not expired, and do not soon.
 
 use jiff::Timestamp;
 
 use super::{Check, Finding, Judgement, Remedy, Severity};
+use crate::facts::dispatch::Dispatch;
 use crate::facts::gitlab::Held;
 use crate::facts::{Facts, Why};
 use crate::need::Need;
@@ -13,42 +14,84 @@ use crate::text::{age, span};
 pub(super) static CHECK: Check = Check {
     code: 503,
     slug: "credential-expires",
-    title: "no credential of a source has expired or expires soon",
+    title: "no credential of a source or of job statuses has expired or expires soon",
     severity: Severity::Error,
-    needs: &[Need::GitRepositories, Need::Secrets, Need::GitLabCredentials],
+    needs: &[
+        Need::GitRepositories,
+        Need::Providers,
+        Need::Alerts,
+        Need::Events,
+        Need::Secrets,
+        Need::GitLabCredentials,
+    ],
     page: include_str!("../../../../docs/checks/GA503.md"),
     judge,
 };
 
 fn judge(facts: &Facts<'_>, judgement: &mut Judgement) -> Result<(), Why> {
-    judgement.skip("no GitRepository on this GitLab has a Secret");
+    judgement.skip("no GitRepository on this GitLab and no Provider that writes to it has a Secret");
     for repository in judgement.each(&facts.snapshot.git_repositories) {
         let Some((secret, held)) = judgement.known(facts.held_credential(repository)).flatten() else { continue };
         judgement.examine();
-        let of_project = |c: &Credential| match when(c, facts.now) {
-            End::Dead(said) => Some((Severity::Error, said)),
-            End::In(left) if left <= facts.expiry_window => Some((Severity::Warning, format!("expires in {}", span(left)))),
-            _ => None,
-        };
         let found = match held {
-            Held::This(credential) => of_project(credential).map(|(severity, said)| {
-                (severity, format!("holds {}, which {said}", credential.title()))
-            }),
-            Held::OneOf(list) => {
-                let ending = list.iter().find_map(|c| Some((c, of_project(c)?)));
-                ending.map(|(credential, (_, said))| {
-                    let likely = if list.len() == 1 { "probably holds" } else { "may hold" };
-                    (Severity::Warning, format!("{likely} {}, which {said}", credential.title()))
-                })
-            }
+            Held::This(credential) => ends(facts, credential)
+                .map(|(severity, said)| (severity, format!("holds {}, which {said}", credential.title()))),
+            Held::OneOf(list) => one_of(facts, &list),
         };
-        let Some((severity, message)) = found else { continue };
-        let finding = Finding::new(secret.clone(), message, renew(&secret)).severity(severity);
-        if !judgement.findings.contains(&finding) {
-            judgement.find(finding);
+        tell(judgement, &secret, found, "see Flux fetch with it, and only then remove the old one");
+    }
+    for provider in judgement.each(&facts.snapshot.providers) {
+        let Some((secret, list)) = judgement.known(facts.held_status_token(provider)).flatten() else { continue };
+        judgement.examine();
+        tell(judgement, &secret, one_of(facts, &list), "and remove the old one when the next job status has arrived");
+    }
+    refused(facts, judgement);
+    Ok(())
+}
+
+/// What GitLab says of a token when a job status is set with it; for this no access to GitLab is needed.
+fn refused(facts: &Facts<'_>, judgement: &mut Judgement) {
+    let events = judgement.each(&facts.snapshot.dispatch_failures);
+    for alert in judgement.each(&facts.snapshot.alerts) {
+        let Some(Some(provider)) = judgement.known(facts.provider_of(alert)) else { continue };
+        let Some(secret) = provider.secret().filter(|_| provider.writes_to_gitlab()) else { continue };
+        let failures = facts.undelivered(alert, provider, events);
+        for (failure, said) in [(Dispatch::Expired, "has expired"), (Dispatch::Revoked, "was revoked")] {
+            let Some(event) = failures.get(&failure) else { continue };
+            let message = format!("holds a token that {said}: GitLab says so when a job status is set with it");
+            let finding = Finding::new(secret.clone(), message, Remedy::of_provider_token(facts, provider, false));
+            if !judgement.findings.iter().any(|f| f.subject == secret && f.message == finding.message) {
+                judgement.find(finding.because(&event.message));
+            }
         }
     }
-    Ok(())
+}
+
+type Found = (Severity, String);
+
+/// What is wrong with a credential's end.
+fn ends(facts: &Facts<'_>, credential: &Credential) -> Option<Found> {
+    match when(credential, facts.now) {
+        End::Dead(said) => Some((Severity::Error, said)),
+        End::In(left) if left <= facts.expiry_window => Some((Severity::Warning, format!("expires in {}", span(left)))),
+        _ => None,
+    }
+}
+
+/// The same of access tokens of which one is held: GitLab does not tell which.
+fn one_of(facts: &Facts<'_>, list: &[&Credential]) -> Option<Found> {
+    let (credential, said) = list.iter().find_map(|c| Some((c, ends(facts, c)?.1)))?;
+    let likely = if list.len() == 1 { "probably holds" } else { "may hold" };
+    Some((Severity::Warning, format!("{likely} {}, which {said}", credential.title())))
+}
+
+/// Several sources or Providers may share a Secret.
+fn tell(judgement: &mut Judgement, secret: &ObjectRef, found: Option<Found>, afterwards: &str) {
+    let Some((severity, message)) = found else { return };
+    let finding = Finding::new(secret.clone(), message, renew(secret, afterwards)).severity(severity);
+    if !judgement.findings.contains(&finding) {
+        judgement.find(finding);
+    }
 }
 
 enum End {
@@ -66,11 +109,11 @@ fn when(credential: &Credential, now: Timestamp) -> End {
     }
 }
 
-fn renew(secret: &ObjectRef) -> Remedy {
-    Remedy::say(
+fn renew(secret: &ObjectRef, afterwards: &str) -> Remedy {
+    Remedy::say(format!(
         "make a new credential of the same kind in GitLab (Settings > Repository for deploy tokens and keys, Settings > Access \
-         tokens), write it into the Secret where that is kept, and remove the old one when Flux has fetched with the new one",
-    )
+         tokens), write it into the Secret where that is kept, {afterwards}"
+    ))
     .kubectl(&secret.namespace, format!("get {} -o jsonpath='{{.metadata.labels}}'", secret.kubectl()))
 }
 
@@ -84,11 +127,18 @@ mod tests {
     use crate::snapshot::Snapshot;
     use crate::snapshot::gitlab::CredentialKind;
 
+    fn credentials(s: &mut Snapshot) -> &mut Vec<Credential> {
+        let Observed::Known(list) = &mut gitlab_mut(s).projects[0].credentials else { panic!("known") };
+        list
+    }
+
     fn credential(change: impl FnOnce(&mut Credential)) -> impl FnOnce(&mut Snapshot) {
-        move |s| {
-            let Observed::Known(list) = &mut gitlab_mut(s).projects[0].credentials else { panic!("known") };
-            change(&mut list[0]);
-        }
+        move |s| change(&mut credentials(s)[0])
+    }
+
+    /// The project's access token, which the Provider for it probably holds.
+    fn status_token(change: impl FnOnce(&mut Credential)) -> impl FnOnce(&mut Snapshot) {
+        move |s| change(&mut credentials(s)[1])
     }
 
     fn held(c: &mut Credential) {
@@ -96,10 +146,13 @@ mod tests {
         c.held_by = vec![ObjectRef::new("Secret", "flux-system", "flux-system")];
     }
 
-    /// GitLab does not tell which Secret holds an access token.
+    /// GitLab does not tell which Secret holds an access token. Here it is the project's only one, which a Provider may
+    /// hold as well.
     fn not_held(change: impl FnOnce(&mut Credential)) -> impl FnOnce(&mut Snapshot) {
         move |s| {
             crate::fixture::hold_access_token(s);
+            s.providers.items.remove(0);
+            credentials(s).truncate(1);
             let access_token = |c: &mut Credential| {
                 c.kind = CredentialKind::AccessToken;
                 c.held_by.clear();
@@ -139,6 +192,51 @@ mod tests {
         let found = finding(&CHECK, not_held(|c| c.expires_at = at("2026-11-12T10:00:00Z")));
         assert!(found.message.starts_with("probably holds project access token 101"), "{}", found.message);
         assert_eq!(found.severity, Some(Severity::Warning));
+    }
+
+    #[test]
+    fn a_token_of_job_statuses_that_ends_soon_is_found() {
+        let found = finding(&CHECK, status_token(|c| c.expires_at = at("2026-11-12T10:00:00Z")));
+        assert_eq!(found.subject.to_string(), "Secret flux-system/gitlab-status-flux-system");
+        assert_eq!(found.message, "probably holds project access token 201 \"flux-status\", which expires in 10d");
+        assert_eq!(found.severity, Some(Severity::Warning));
+        let two = finding(&CHECK, |s| {
+            let mut other = credentials(s)[1].clone();
+            other.expires_at = at("2026-11-12T10:00:00Z");
+            credentials(s).push(other);
+        });
+        assert!(two.message.starts_with("may hold"), "{}", two.message);
+    }
+
+    #[test]
+    fn a_token_that_gitlab_refuses_for_its_end_is_found_without_access_to_gitlab() {
+        for (said, phrase) in [("Token is expired.", "that has expired"), ("Token was revoked.", "that was revoked")] {
+            let event = serde_json::json!({
+                "metadata": {"name": "a.1", "namespace": "flux-system"},
+                "message": format!("unable to list commit status: GET https://h: 401 {{error_description: {said}}}"),
+                "involvedObject": {"kind": "Alert", "name": "gitlab-status-flux-system", "namespace": "flux-system"},
+                "reason": "NotificationDispatchFailed", "lastTimestamp": "2026-11-02T09:50:00Z"});
+            let found = finding(&CHECK, |s| {
+                s.gitlab = Observed::Unknown(Why::new(WhyKind::NoGitLab, "GitLab", "none given"));
+                s.dispatch_failures.items.push(serde_json::from_value(event).expect("an Event"));
+            });
+            assert_eq!(found.subject.to_string(), "Secret flux-system/gitlab-status-flux-system");
+            assert!(found.message.contains(phrase), "{}", found.message);
+            assert_eq!(found.severity, None);
+            assert!(found.evidence[0].contains(said) && found.remedy.commands[0].contains("--from-file=token"));
+        }
+    }
+
+    #[test]
+    fn a_token_of_job_statuses_that_is_none_of_the_projects_is_unknown() {
+        let judgement = after(&CHECK, status_token(|c| c.scopes = vec!["read_api".to_owned()]));
+        assert_eq!(judgement.verdict(), Verdict::Unknown);
+        assert!(judgement.unknown[0].message.contains("scope api"), "{:?}", judgement.unknown);
+        let other_host = |s: &mut Snapshot| {
+            *s.providers.items[0].spec.address = "https://other.example.com/a/b".to_owned();
+            credentials(s).truncate(1);
+        };
+        passes(&CHECK, other_host);
     }
 
     #[test]

@@ -1,12 +1,8 @@
 //! GA507: notifications are delivered.
 
-use std::collections::BTreeMap;
-
-use jiff::Timestamp;
-
 use super::{Check, Finding, Judgement, Remedy, Severity};
-use crate::facts::dispatch::{Dispatch, classify};
-use crate::facts::{Alert, Event, Facts, Meta, Provider, Why};
+use crate::facts::dispatch::Dispatch;
+use crate::facts::{Alert, Event, Facts, Provider, Why};
 use crate::need::Need;
 use crate::text::age;
 
@@ -30,41 +26,11 @@ fn judge(facts: &Facts<'_>, judgement: &mut Judgement) -> Result<(), Why> {
             judgement.find(without_provider(alert));
             continue;
         };
-        if alert.spec.suspend || provider.spec.suspend {
-            continue;
-        }
-        let changed = changed_at(facts, alert, provider);
-        let mut failures: BTreeMap<Dispatch, &Event> = BTreeMap::new();
-        for event in events.iter().filter(|e| is_of(e, alert) && e.last() > changed) {
-            let Some(failure) = classify(&event.message) else { continue };
-            let newest = failures.entry(failure).or_insert(event);
-            if event.last() > newest.last() {
-                *newest = event;
-            }
-        }
-        for (failure, event) in failures {
+        for (failure, event) in facts.undelivered(alert, provider, events) {
             judgement.find(found(facts, alert, provider, failure, event));
         }
     }
     Ok(())
-}
-
-fn is_of(event: &Event, alert: &Alert) -> bool {
-    let of = &event.involved_object;
-    (&of.namespace, &of.name) == (&alert.metadata.namespace, &alert.metadata.name)
-}
-
-/// When the Alert, the Provider or its token last changed: a failure from before that may be mended. None of them has
-/// a status, and success leaves no trace.
-fn changed_at(facts: &Facts<'_>, alert: &Alert, provider: &Provider) -> Option<Timestamp> {
-    let written =
-        |meta: &Meta| meta.managed_fields.iter().filter_map(|f| f.time).max().or(meta.creation_timestamp);
-    let secret = provider.secret().and_then(|s| facts.secret(&s.namespace, &s.name).ok().flatten());
-    let token = secret.and_then(|secret| {
-        let keys = secret.keys.values().filter_map(|key| key.changed_at).max();
-        keys.max(secret.metadata.creation_timestamp)
-    });
-    [written(&alert.metadata), written(&provider.metadata), token].into_iter().flatten().max()
 }
 
 fn without_provider(alert: &Alert) -> Finding {
@@ -90,7 +56,9 @@ fn mend(facts: &Facts<'_>, alert: &Alert, provider: &Provider, failure: Dispatch
     let object = alert.metadata.object("Alert");
     let (to, address) = (provider.metadata.object("Provider"), provider.spec.address.as_str());
     match failure {
-        Dispatch::NoToken | Dispatch::Refused | Dispatch::Denied if provider.writes_to_gitlab() => {
+        Dispatch::NoToken | Dispatch::Expired | Dispatch::Revoked | Dispatch::Refused | Dispatch::Denied
+            if provider.writes_to_gitlab() =>
+        {
             Remedy::of_provider_token(facts, provider, false)
         }
         Dispatch::NotFound if provider.writes_to_gitlab() => {
@@ -135,6 +103,8 @@ fn mend(facts: &Facts<'_>, alert: &Alert, provider: &Provider, failure: Dispatch
 mod tests {
     use super::super::testing::{after, finding, passes};
     use super::*;
+    use jiff::Timestamp;
+
     use crate::assess::Verdict;
     use crate::facts::ManagedFields;
     use crate::fixture;
@@ -158,6 +128,11 @@ mod tests {
             (
                 format!("{LIST}401 {{message: 401 Unauthorized}}"),
                 "the token is refused (401",
+                "--from-file=token",
+            ),
+            (
+                format!("{LIST}401 {{error_description: Token was revoked.}}"),
+                "the token was revoked",
                 "--from-file=token",
             ),
             (
@@ -210,6 +185,23 @@ mod tests {
             let written = ManagedFields { time: later, ..ManagedFields::default() };
             s.providers.items[0].metadata.managed_fields.push(written);
         });
+    }
+
+    /// Times have whole seconds, and a job status may be refused in the second in which its token changed.
+    #[test]
+    fn within_a_second_the_number_of_the_write_tells() {
+        let same: Option<Timestamp> = "2026-11-02T09:50:00Z".parse().ok();
+        let in_one_second = |event: &'static str, secret: &'static str| {
+            move |s: &mut Snapshot| {
+                fails(LIST)(s);
+                event.clone_into(&mut s.dispatch_failures.items[0].metadata.resource_version);
+                let shape = fixture::secret(s, "flux-system", "gitlab-status-flux-system");
+                shape.keys.values_mut().for_each(|key| key.changed_at = same);
+                secret.clone_into(&mut shape.metadata.resource_version);
+            }
+        };
+        finding(&CHECK, in_one_second("1001", "999"));
+        passes(&CHECK, in_one_second("999", "1001"));
     }
 
     #[test]

@@ -23,14 +23,23 @@ fn judge(facts: &Facts<'_>, judgement: &mut Judgement) -> Result<(), Why> {
         judgement.examine();
         let Some((what, evidence)) = failure(release) else { continue };
         let object = release.metadata.object("HelmRelease");
-        let text = "mend what Helm says, in the values or the version in Git (or revert the commit that brought it), and push; \
-                    then have the release forget its failures and try again";
+        let text = format!("{}; then have the release forget its failures and try again", mend(&evidence));
         let remedy = Remedy::say(text)
             .kubectl(&object.namespace, format!("describe {}", object.kubectl()))
             .reset(&object);
         judgement.find(Finding::new(object, what, remedy).because(evidence));
     }
     Ok(())
+}
+
+/// What to do about what Helm says.
+fn mend(evidence: &str) -> &'static str {
+    // GitLab, "Troubleshooting the GitLab agent for Kubernetes": the Helm is too old for the chart.
+    if evidence.contains("unclosed action") {
+        return "this chart needs a newer Helm than helm-controller has: upgrade Flux, or go back in Git to the chart \
+                version before";
+    }
+    "mend what Helm says, in the values or the version in Git (or revert the commit that brought it), and push"
 }
 
 /// What failed, as a verb phrase, and what Helm says of it.
@@ -109,6 +118,13 @@ mod tests {
         );
         assert_eq!(found.evidence, ["Helm upgrade failed: spec.replicas is negative"]);
         assert!(found.remedy.commands[1].contains("reconcile.fluxcd.io/resetAt"), "{:?}", found.remedy);
+    }
+
+    #[test]
+    fn a_helm_that_is_too_old_for_the_chart_is_told() {
+        let said = "Helm upgrade failed: parse error at (gitlab-agent/templates/observability-secret.yaml:1): unclosed action";
+        let found = finding(&CHECK, |s| says(s, "Released", "False", "UpgradeFailed", said));
+        assert!(found.remedy.text.starts_with("this chart needs a newer Helm"), "{}", found.remedy.text);
     }
 
     #[test]

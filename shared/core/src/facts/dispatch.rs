@@ -3,12 +3,22 @@
 //! The texts are those of notification-controller and of its GitLab client, which ends in the HTTP status:
 //! `unable to list commit status: GET https://…/statuses: 404 {message: 404 Project Not Found}`.
 
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use super::{Alert, Event, Facts, Meta, Provider};
+
 /// What kept a notification from being delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Dispatch {
     /// The Secret does not exist, or holds no token.
     NoToken,
-    /// The token was refused (401).
+    /// GitLab says that the token has expired.
+    Expired,
+    /// GitLab says that the token was revoked.
+    Revoked,
+    /// The token was refused (401), and nobody says why.
     Refused,
     /// The token is valid and may not do this (403).
     Denied,
@@ -35,6 +45,8 @@ const TEXTS: &[(&str, Dispatch)] = &[
     ("missing revision metadata", Dispatch::NoCommit),
     ("failed to extract commit hash", Dispatch::NoCommit),
     ("cross-namespace references have been blocked", Dispatch::CrossNamespace),
+    ("token is expired", Dispatch::Expired),
+    ("token was revoked", Dispatch::Revoked),
     (": 401", Dispatch::Refused),
     ("401 unauthorized", Dispatch::Refused),
     (": 403", Dispatch::Denied),
@@ -67,6 +79,8 @@ impl Dispatch {
     pub fn phrase(self) -> &'static str {
         match self {
             Self::NoToken => "its Provider has no token",
+            Self::Expired => "the token has expired",
+            Self::Revoked => "the token was revoked",
             Self::Refused => "the token is refused (401: wrong, expired or revoked)",
             Self::Denied => {
                 "the token may not do this (403: it lacks scope api or role Developer, or the branch is protected)"
@@ -82,6 +96,61 @@ impl Dispatch {
     }
 }
 
+impl<'s> Facts<'s> {
+    /// Why an Alert's notifications are not delivered: of each reason the newest Event since something changed that may
+    /// have mended it. Success leaves no trace.
+    pub fn undelivered(
+        &self,
+        alert: &Alert,
+        provider: &Provider,
+        events: &'s [Event],
+    ) -> BTreeMap<Dispatch, &'s Event> {
+        let mut failures: BTreeMap<Dispatch, &Event> = BTreeMap::new();
+        if alert.spec.suspend || provider.spec.suspend {
+            return failures;
+        }
+        let changed = self.delivery_changed(alert, provider);
+        let of = |event: &&Event| {
+            let object = &event.involved_object;
+            (&object.namespace, &object.name) == (&alert.metadata.namespace, &alert.metadata.name)
+        };
+        for event in events.iter().filter(of).filter(|event| happened(event) > changed) {
+            let Some(failure) = classify(&event.message) else { continue };
+            let newest = failures.entry(failure).or_insert(event);
+            if happened(event) > happened(newest) {
+                *newest = event;
+            }
+        }
+        failures
+    }
+
+    /// When the Alert, the Provider or its token last changed: a failure from before that may be mended. None of them
+    /// has a status.
+    fn delivery_changed(&self, alert: &Alert, provider: &Provider) -> Moment {
+        let of = |meta: &Meta| {
+            let written = meta.managed_fields.iter().filter_map(|f| f.time).max();
+            (written.or(meta.creation_timestamp), meta.written())
+        };
+        let secret = provider.secret().and_then(|s| self.secret(&s.namespace, &s.name).ok().flatten());
+        let token = secret.map(|secret| {
+            let keys = secret.keys.values().filter_map(|key| key.changed_at).max();
+            (keys.max(secret.metadata.creation_timestamp), secret.metadata.written())
+        });
+        [Some(of(&alert.metadata)), Some(of(&provider.metadata)), token]
+            .into_iter()
+            .flatten()
+            .max()
+            .unwrap_or_default()
+    }
+}
+
+/// A time in whole seconds, as Kubernetes writes it, and within the second the number of the write.
+type Moment = (Option<Timestamp>, Option<u64>);
+
+fn happened(event: &Event) -> Moment {
+    (event.last(), event.metadata.written())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -92,6 +161,18 @@ mod tests {
                             https://h/api/v4/projects/platform%2Ffleet/repository/commits/401/statuses";
         for (text, class) in [
             (format!("{LIST}: 401 {{message: 401 Unauthorized}}"), Some(Dispatch::Refused)),
+            (
+                format!(
+                    "{LIST}: 401 {{error: invalid_token}}, {{error_description: Token is expired. You can}}"
+                ),
+                Some(Dispatch::Expired),
+            ),
+            (
+                format!(
+                    "{LIST}: 401 {{error: invalid_token}}, {{error_description: Token was revoked. You}}"
+                ),
+                Some(Dispatch::Revoked),
+            ),
             (format!("{LIST}: 403 {{error: insufficient_scope}}"), Some(Dispatch::Denied)),
             (format!("{LIST}: 404 {{message: 404 Project Not Found}}"), Some(Dispatch::NotFound)),
             (format!("{LIST}: 429 {{Retry later}}"), Some(Dispatch::Limited)),

@@ -2,7 +2,8 @@
 
 use super::agent::Agent;
 use super::host::host_and_port;
-use super::{Facts, Source, ValueKind, Why, WhyKind};
+use super::notification::{is_number, token};
+use super::{Facts, Provider, Source, ValueKind, Why, WhyKind};
 use crate::object::ObjectRef;
 use crate::snapshot::gitlab::{AgentRecord, Credential, CredentialKind, GitLabPart, Metadata, ProjectEntry};
 
@@ -27,6 +28,25 @@ pub fn project_of(instance: &str, repository: &str) -> Option<String> {
     let path = path.trim_matches('/');
     let path = path.strip_suffix(".git").unwrap_or(path);
     (path.contains('/') && !path.contains("..")).then(|| path.to_owned())
+}
+
+/// The project that a Provider writes to on this instance: by its path or, as Flux advises for nested groups, by its
+/// number; none for other hosts.
+pub fn project_of_provider(instance: &str, provider: &Provider) -> Option<String> {
+    let address = provider.spec.address.as_str();
+    if !provider.writes_to_gitlab() {
+        return None;
+    }
+    project_of(instance, address).or_else(|| {
+        let (instance, address) = (instance.trim_end_matches('/'), address.trim_end_matches('/'));
+        let number =
+            address.get(instance.len()..).filter(|_| is_prefix(instance, address))?.strip_prefix('/')?;
+        is_number(number).then(|| number.to_owned())
+    })
+}
+
+fn is_prefix(start: &str, text: &str) -> bool {
+    text.get(..start.len()).is_some_and(|own| own.eq_ignore_ascii_case(start))
 }
 
 fn path_of(url: &str) -> &str {
@@ -97,8 +117,10 @@ impl<'s> Facts<'s> {
     /// GitLab was not asked about it.
     pub fn gitlab_project(&self, source: &Source) -> Result<Option<&'s ProjectEntry>, Why> {
         let part = self.gitlab()?;
-        let Some(path) = project_of(&part.url, &source.spec.url) else { return Ok(None) };
-        let found = part.projects.iter().find(|p| p.path == path);
+        project_of(&part.url, &source.spec.url).map(|path| self.project_at(&path)).transpose()
+    }
+
+    fn project_at(&self, path: &str) -> Result<&'s ProjectEntry, Why> {
         let missing = || {
             Why::new(
                 WhyKind::NotAsked,
@@ -106,7 +128,7 @@ impl<'s> Facts<'s> {
                 "more projects are used than are asked for",
             )
         };
-        found.map(Some).ok_or_else(missing)
+        self.gitlab()?.projects.iter().find(|p| p.path == path).ok_or_else(missing)
     }
 
     /// Which credential a GitRepository's Secret holds; `Ok(None)` where it needs none, or is on another host.
@@ -135,6 +157,36 @@ impl<'s> Facts<'s> {
         let text = "it is none of this project's, by user name and public key; tokens of a group or a person are not \
                     looked up, and the credential itself is sent nowhere";
         Err(Why::new(WhyKind::NotAsked, asked, text))
+    }
+
+    /// The access tokens of which one is probably what a Provider's Secret holds: those of its project that can set a
+    /// job status. `Ok(None)` where it has no access token, or writes to another host.
+    ///
+    /// # Errors
+    /// The Secret or GitLab does not tell.
+    pub fn held_status_token(
+        &self,
+        provider: &Provider,
+    ) -> Result<Option<(ObjectRef, Vec<&'s Credential>)>, Why> {
+        let Some(object) = provider.secret() else { return Ok(None) };
+        let Some(path) = project_of_provider(&self.gitlab()?.url, provider) else { return Ok(None) };
+        let Some(secret) = self.secret(&object.namespace, &object.name)? else { return Ok(None) };
+        // Of any other kind GA505 says that it cannot do this.
+        if token(secret).is_none_or(|(_, token)| token.kind != ValueKind::AccessToken) {
+            return Ok(None);
+        }
+        let credentials = self.project_at(&path)?.credentials.get()?;
+        let can = |c: &&Credential| {
+            c.kind == CredentialKind::AccessToken && !c.dead && c.scopes.iter().any(|scope| scope == "api")
+        };
+        let likely: Vec<&Credential> = credentials.iter().filter(can).collect();
+        if likely.is_empty() {
+            let asked = format!("which credential of GitLab {object} holds");
+            let text = "no access token of this project that is active has the scope api; tokens of a group or a person \
+                        are not looked up, and the token itself is sent nowhere";
+            return Err(Why::new(WhyKind::NotAsked, asked, text));
+        }
+        Ok(Some((object, likely)))
     }
 }
 
@@ -199,6 +251,26 @@ mod tests {
         ] {
             assert_eq!(project_of(instance, url).as_deref(), project, "{instance} {url}");
         }
+    }
+
+    #[test]
+    fn a_provider_names_its_project_by_path_or_number() {
+        let mut provider = crate::fixture::healthy().providers.items.remove(0);
+        for (instance, address, project) in [
+            ("https://gitlab.example.com", "https://gitlab.example.com/a/b", Some("a/b")),
+            ("https://gitlab.example.com", "https://GitLab.example.com/42/", Some("42")),
+            ("https://gitlab.example.com/gitlab", "https://gitlab.example.com/gitlab/42", Some("42")),
+            ("https://gitlab.example.com/gitlab", "https://gitlab.example.com/42", None),
+            ("https://gitlab.example.com", "https://gitlab.example.com.evil.com/42", None),
+            ("https://gitlab.example.com", "https://gitlab.example.com/group", None),
+            ("https://gitlab.example.com", "", None),
+        ] {
+            *provider.spec.address = address.to_owned();
+            assert_eq!(project_of_provider(instance, &provider).as_deref(), project, "{instance} {address}");
+        }
+        *provider.spec.address = "https://gitlab.example.com/a/b".to_owned();
+        provider.spec.kind = "github".to_owned();
+        assert_eq!(project_of_provider("https://gitlab.example.com", &provider), None);
     }
 
     #[test]

@@ -107,12 +107,8 @@ impl Common {
     /// # Errors
     /// The kubeconfig or the recording cannot be used. What the cluster does not answer is in the snapshot.
     pub async fn snapshot(&self) -> Result<Snapshot> {
-        if let Some(file) = &self.from {
-            if self.gitlab.is_given() {
-                let text = "--from reads a recording and asks no GitLab: leave the flags of GitLab out, or record with them";
-                return Err(UsageError(text.to_owned()).into());
-            }
-            return recording::read(file);
+        if let Some(recorded) = self.recorded()? {
+            return Ok(recorded);
         }
         let connection = self.connect().await?;
         let snapshot = self.look(&connection).await;
@@ -120,6 +116,19 @@ impl Common {
             recording::write(&snapshot, file)?;
         }
         Ok(snapshot)
+    }
+
+    /// The recording, where one is to be read.
+    ///
+    /// # Errors
+    /// It cannot be used, or flags ask for GitLab as well.
+    pub(crate) fn recorded(&self) -> Result<Option<Snapshot>> {
+        let Some(file) = &self.from else { return Ok(None) };
+        if self.gitlab.is_given() {
+            let text = "--from reads a recording and asks no GitLab: leave the flags of GitLab out, or record with them";
+            return Err(UsageError(text.to_owned()).into());
+        }
+        recording::read(file).map(Some)
     }
 
     /// Signs in.

@@ -20,7 +20,6 @@ use super::{Common, HasDeadline, UsageError, note, out};
 use crate::access::WriteClient;
 use crate::act::{self, Webhook};
 use crate::observe::observe_chain;
-use crate::recording;
 
 /// Makes Flux fetch and apply now, from source to workload, and shows each step as it happens
 #[derive(clap::Parser, Debug)]
@@ -34,6 +33,12 @@ use crate::recording;
     mut_arg("from", |a| a.help("Plan from a recording instead of a cluster; only with --dry-run")),
     mut_arg("namespace", |a| a.help("Namespace of the named object; limits -l and --all")),
     mut_arg("all_namespaces", |a| a.help("Look in all namespaces (the default)")),
+    // It asks no GitLab.
+    mut_arg("gitlab_host", |a| a.hide(true)),
+    mut_arg("gitlab_token_file", |a| a.hide(true)),
+    mut_arg("gitlab_ca_file", |a| a.hide(true)),
+    mut_arg("no_gitlab", |a| a.hide(true)),
+    mut_arg("gitlab_agent", |a| a.hide(true)),
     after_help = "Examples:\n  \
         kubectl gitlab-agent reconcile-now                      what carries agentk itself\n  \
         kubectl gitlab-agent reconcile-now platform/fleet       a GitLab project, with all that hangs on it\n  \
@@ -112,11 +117,15 @@ impl HasDeadline for Args {
 pub async fn run(args: Args) -> Result<Exit> {
     let begun = Instant::now();
     let selection = args.selection()?;
-    if let Some(file) = &args.common.from {
-        if !args.dry_run {
-            return Err(UsageError("--from can only be planned from: add --dry-run".to_owned()).into());
-        }
-        let snapshot = recording::read(file)?;
+    if args.common.gitlab.is_given() {
+        return Err(
+            UsageError("reconcile-now asks no GitLab: leave the flags of GitLab out".to_owned()).into()
+        );
+    }
+    if args.common.from.is_some() && !args.dry_run {
+        return Err(UsageError("--from can only be planned from: add --dry-run".to_owned()).into());
+    }
+    if let Some(snapshot) = args.common.recorded()? {
         return match args.plan(&Facts::derive(&snapshot), &selection) {
             Ok(plan) => Ok(args.show(&plan, &snapshot.origin)),
             Err(exit) => Ok(exit),

@@ -194,8 +194,8 @@ struct Looker<'a> {
 impl Looker<'_> {
     async fn look(&mut self) -> Result<Report> {
         let common = &self.args.common;
-        let mut snapshot = match (&common.from, &self.connection) {
-            (Some(file), _) => recording::read(file)?,
+        let mut snapshot = match (common.recorded()?, &self.connection) {
+            (Some(recorded), _) => recorded,
             (None, Some(connection)) => common.look(connection).await,
             (None, None) => {
                 let connection = common.connect().await?;
@@ -266,8 +266,10 @@ impl Args {
 }
 
 fn list(output: Output) -> Result<String> {
+    let width = CHECKS.iter().map(|c| c.slug.len()).max().unwrap_or_default();
     let line = |c: &&Check| {
-        format!("{}  {:<8} {:<32} {}\n", c.id(), format!("{:?}", c.severity).to_lowercase(), c.slug, c.title)
+        let severity = format!("{:?}", c.severity).to_lowercase();
+        format!("{}  {severity:<8} {:<width$}  {}\n", c.id(), c.slug, c.title)
     };
     Ok(match output {
         Output::Table | Output::Wide => CHECKS.iter().map(line).collect(),

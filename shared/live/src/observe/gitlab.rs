@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use gitlab_agent_core::facts::Facts;
-use gitlab_agent_core::facts::gitlab::project_of;
+use gitlab_agent_core::facts::gitlab::{project_of, project_of_provider};
 use gitlab_agent_core::object::ObjectRef;
 use gitlab_agent_core::snapshot::gitlab::{
     AgentConfig, AgentEntry, AgentRecord, Credential, CredentialKind, GitLabPart, Metadata, OwnToken,
@@ -168,7 +168,7 @@ struct Wanted<'s> {
     /// agentk of the cluster, each with its number where that is known.
     agents: Vec<(ObjectRef, Option<u64>)>,
     named: &'s [NamedAgent],
-    /// Projects, each with whether a source of it has a Secret.
+    /// Projects, each with whether a source of it, or a Provider for it, has a Secret.
     projects: BTreeMap<String, bool>,
 }
 
@@ -181,6 +181,11 @@ impl<'s> Wanted<'s> {
         for source in &snapshot.git_repositories.items {
             if let Some(path) = project_of(url, &source.spec.url) {
                 *projects.entry(path).or_default() |= source.spec.secret_ref.is_some();
+            }
+        }
+        for provider in &snapshot.providers.items {
+            if let Some(path) = project_of_provider(url, provider) {
+                *projects.entry(path).or_default() |= provider.secret().is_some();
             }
         }
         while projects.len() > PROJECTS {
@@ -309,7 +314,7 @@ async fn project_entry(
                 Observed::Unknown(Why::new(
                     WhyKind::NotAsked,
                     format!("credentials of {path}"),
-                    "no source of it has a Secret",
+                    "neither a source of it nor a Provider for it has a Secret",
                 ))
             };
             (Observed::Known(record), credentials)

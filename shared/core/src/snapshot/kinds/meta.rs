@@ -82,6 +82,8 @@ shape! {
         uid: String,
         /// Raised at every change of the spec.
         generation: i64,
+        /// Another at every write. What one etcd keeps is counted through, so a later write has a greater number.
+        resource_version: String,
         /// When it was made.
         creation_timestamp: Option<Timestamp>,
         /// When its deletion was asked for.
@@ -168,6 +170,12 @@ shape! {
 }
 
 impl Meta {
+    /// The number of its last write, for telling which of two writes of one second was the later. Not for more: an API
+    /// server may keep Events in an etcd of their own, which counts for itself.
+    pub fn written(&self) -> Option<u64> {
+        self.resource_version.parse().ok()
+    }
+
     /// Names the object.
     pub fn object(&self, kind: &str) -> ObjectRef {
         ObjectRef::new(kind, &self.namespace, &self.name)

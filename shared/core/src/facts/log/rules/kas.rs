@@ -50,6 +50,8 @@ pub(super) const FROM_KAS: &[Rule] = &[
         &["code = Unavailable desc = unavailable"],
         Effect::Disconnected,
         "kas runs, but cannot ask GitLab",
-        "a GitLab administrator reads kas's log for `AgentInfo()`",
+        "a GitLab administrator reads kas's log for `AgentInfo()`: where it says x509, kas does not trust GitLab's \
+         certificate (/etc/gitlab/trusted-certs); where it says connection refused, GitLab is not at the address that kas \
+         has (gitlab_kas['gitlab_address'])",
     ),
 ];
