@@ -1,0 +1,345 @@
+//! The flags of `rotate-token`, and what they mean together.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::ValueEnum;
+use gitlab_agent_core::facts::Facts;
+use gitlab_agent_core::plan::kind_of;
+use gitlab_agent_core::rotate::{self as core, Goal};
+use gitlab_agent_core::text::{quote, visible};
+use jiff::SignedDuration;
+
+use crate::access::{Access, duration};
+use crate::cli::verify::window;
+use crate::cli::{Color, Common, GitLabFlags, HasDeadline, UsageError};
+use crate::gitlab::GitLabArgs;
+use crate::rotate::{Choice, Manifest, Target};
+
+/// Gives agentk, a source or a Provider a new credential, proves that it works, and only then revokes the old one
+#[derive(clap::Parser, Debug)]
+#[command(
+    name = "kubectl-gitlab_agent-rotate_token",
+    bin_name = "kubectl gitlab-agent rotate-token",
+    version,
+    disable_help_flag = true,
+    args_override_self = true,
+    mut_arg("gitlab_token_file", |a| a.help(
+        "File with an access token of that GitLab (scope api, role Maintainer), - for standard input; otherwise \
+         $GITLAB_TOKEN, otherwise glab's"
+    )),
+    mut_arg("no_gitlab", |a| a.hide(true)),
+    mut_arg("request_timeout", |a| a.default_value("10s").help(
+        "How long to wait for one answer (1s, 8s); at most 10s, because the lock is held for 30s"
+    )),
+    after_help = "Examples:\n  \
+        kubectl gitlab-agent rotate-token agent --dry-run=server    what it would do, and whether it could\n  \
+        kubectl gitlab-agent rotate-token agent --yes --reason 'INC-4711'\n  \
+        kubectl gitlab-agent rotate-token source gitrepository/flux-system\n  \
+        kubectl gitlab-agent rotate-token notification gitlab-status --if-expires-within 14d --yes\n  \
+        kubectl gitlab-agent rotate-token agent --begin --print-manifest secret.yaml    where Git owns the Secret\n  \
+        kubectl gitlab-agent rotate-token agent --resume            the end of one that was stopped\n  \
+        kubectl gitlab-agent rotate-token --list                    every credential in use, and what to do next\n\n\
+        Exit codes: 0 done · 2 usage · 3 not permitted · 4 cluster or GitLab unreachable or sign-in failed · 5 refused, \
+        nothing changed · 6 failed and undone · 7 stopped midway, --resume needed"
+)]
+pub struct Args {
+    /// Whose credential
+    #[arg(value_name = "WHOSE", required_unless_present = "list")]
+    pub whose: Option<Whose>,
+    /// agent: its Deployment, HelmRelease or Secret, where there are several; source: KIND/NAME, such as
+    /// gitrepository/flux-system; notification: the Provider
+    #[arg(value_name = "NAME")]
+    pub name: Option<String>,
+    /// List every credential in use: what it is, who uses it, until when, and what to do next. Changes nothing
+    #[arg(long, conflicts_with_all = ["whose", "name", "dry_run", "yes", "resume", "rollback", "hold", "begin", "finish",
+        "if_older_than", "if_expires_within", "expires_in", "make", "role", "project", "in_place", "reason"])]
+    pub list: bool,
+    /// With --list: read a recording (`kubectl gitlab-agent snapshot`) instead of a cluster
+    #[arg(long, value_name = "FILE", requires = "list")]
+    pub from: Option<PathBuf>,
+    /// Change nothing: `client` only shows the plan; `server` also asks both servers whether each step would work
+    #[arg(long, value_name = "HOW", conflicts_with_all = ["resume", "rollback", "finish"])]
+    pub dry_run: Option<DryRun>,
+    /// Do it without asking
+    #[arg(short, long)]
+    pub yes: bool,
+    /// Go on with a rotation that was stopped, and bring it to its end
+    #[arg(long, conflicts_with_all = ["rollback", "finish"])]
+    pub resume: bool,
+    /// Take a rotation that was stopped back, where that is still possible
+    #[arg(long, conflicts_with = "finish")]
+    pub rollback: bool,
+    /// Hold the Secret off from the Kustomization that applies it (annotation kustomize.toolkit.fluxcd.io/reconcile:
+    /// disabled), so that it does not give the old value back
+    #[arg(long, conflicts_with_all = ["resume", "rollback", "begin", "finish"])]
+    pub hold: bool,
+    /// Where the Secret has another owner: make the new one and write it into a manifest, for that owner (Git, a sealed
+    /// Secret, a store); the Secret itself stays as it is
+    #[arg(long, requires = "print_manifest", conflicts_with_all = ["resume", "rollback", "finish"])]
+    pub begin: bool,
+    /// The end of --begin, once the Secret holds the new one: prove it, revoke the old one
+    #[arg(long)]
+    pub finish: bool,
+    /// Where --begin writes the Secret, encrypted by sops as the .sops.yaml beside or above it says; - is standard output
+    #[arg(long, value_name = "FILE", requires = "begin")]
+    pub print_manifest: Option<PathBuf>,
+    /// Write the manifest readable: to a file that is not there yet, or into a pipe
+    #[arg(long, requires = "begin")]
+    pub plain_text: bool,
+    /// Do nothing unless the credential is older than this (30d, 12h)
+    #[arg(long, value_name = "TIME", value_parser = window, conflicts_with_all = ["resume", "rollback", "finish"])]
+    pub if_older_than: Option<SignedDuration>,
+    /// Do nothing unless the credential ends within this time (14d)
+    #[arg(long, value_name = "TIME", value_parser = window, conflicts_with_all = ["resume", "rollback", "finish"])]
+    pub if_expires_within: Option<SignedDuration>,
+    /// How long the new one is to live; otherwise as long as the old one was made for
+    #[arg(long, value_name = "TIME", value_parser = window)]
+    pub expires_in: Option<SignedDuration>,
+    /// What to make for a source, where it is not to be of the old one's kind
+    #[arg(long, value_name = "KIND")]
+    pub make: Option<Make>,
+    /// Role of a new access token, where it is not to be the old one's
+    #[arg(long, value_name = "ROLE")]
+    pub role: Option<Role>,
+    /// A person's token, by its name in GitLab: have GitLab put another in its place. The old one dies at once, so nothing
+    /// works until the Secret is written; only for its owner, and only where no token of a project will do
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["begin", "make", "role"])]
+    pub in_place: Option<String>,
+    /// The project that the new one is to open, where the old one does not prove it: such as platform/fleet
+    #[arg(long, value_name = "PROJECT")]
+    pub project: Option<String>,
+    /// The agent in GitLab, where the cluster does not show it: such as platform/fleet:production
+    #[arg(long, value_name = "PROJECT:NAME")]
+    pub agent: Option<String>,
+    /// Why: goes into the token's description, the receipt and an Event
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+    /// How long to look for proof that the new one works
+    #[arg(long, value_name = "TIME", default_value = "3m", value_parser = duration)]
+    pub verify_timeout: Duration,
+    /// Output: table for people, json for programs; of --list also wide, with a line for each credential
+    #[arg(short, long, default_value = "table")]
+    pub output: Output,
+    /// Namespace of agentk, the source or the Provider; otherwise it is looked for in all
+    #[arg(short, long)]
+    pub namespace: Option<String>,
+    /// Namespace of the Flux controllers
+    #[arg(long, value_name = "NAMESPACE", default_value = "flux-system", env = "FLUX_SYSTEM_NAMESPACE")]
+    pub flux_namespace: String,
+    /// Stop at the next safe place after this long
+    #[arg(long, value_name = "TIME", default_value = "20m", value_parser = duration)]
+    pub timeout: Duration,
+    /// Colour: auto follows the terminal, NO_COLOR and TERM=dumb
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    pub color: Color,
+    /// Print this help
+    #[arg(short, long, action = clap::ArgAction::HelpShort)]
+    pub help: Option<bool>,
+    /// Which GitLab, with which token
+    #[command(flatten)]
+    pub gitlab: GitLabArgs,
+    /// Which cluster, as whom
+    #[command(flatten)]
+    pub access: Access,
+}
+
+/// Whose credential is rotated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Whose {
+    /// The token by which agentk signs in to GitLab
+    Agent,
+    /// What Flux fetches Git, charts or images with
+    Source,
+    /// What Flux sets commit statuses with
+    Notification,
+}
+
+/// Kinds that can be made for a source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[expect(missing_docs, reason = "the names say it, and help shows them")]
+pub enum Make {
+    DeployToken,
+    DeployKey,
+    AccessToken,
+}
+
+/// Roles of access tokens (GitLab, "Roles and permissions").
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[expect(missing_docs, reason = "the names say it, and help shows them")]
+pub enum Role {
+    Reporter,
+    Developer,
+    Maintainer,
+}
+
+/// How to change nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[expect(missing_docs, reason = "the names say it, and help shows them")]
+pub enum DryRun {
+    Client,
+    Server,
+}
+
+/// Formats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[expect(missing_docs, reason = "the names say it, and help shows them")]
+pub enum Output {
+    Table,
+    Wide,
+    Json,
+}
+
+impl HasDeadline for Args {
+    fn deadline(&self) -> Duration {
+        self.timeout
+    }
+
+    fn ends_by_itself(&self) -> bool {
+        !self.list
+    }
+}
+
+impl Args {
+    pub(super) fn goal(&self) -> Goal {
+        match (self.resume || self.finish, self.rollback, self.begin) {
+            (true, ..) => Goal::Resume,
+            (_, true, _) => Goal::Undo,
+            (_, _, true) => Goal::Begin,
+            _ => Goal::Rotate,
+        }
+    }
+
+    /// Whose credential: the argument is there but for `--list`, which does not ask.
+    pub(super) fn whose(&self) -> Whose {
+        self.whose.unwrap_or(Whose::Agent)
+    }
+
+    pub(super) fn whose_word(&self) -> String {
+        self.whose().to_possible_value().map(|v| v.get_name().to_owned()).unwrap_or_default()
+    }
+
+    pub(super) fn common(&self) -> Common {
+        Common {
+            namespace: self.namespace.clone(),
+            flux_namespace: self.flux_namespace.clone(),
+            timeout: self.timeout,
+            color: self.color,
+            ..Common::only(self.access.clone())
+        }
+    }
+
+    pub(super) fn manifest(&self) -> Result<Option<Manifest>> {
+        let Some(file) = &self.print_manifest else { return Ok(None) };
+        if self.output == Output::Json && file.as_os_str() == "-" {
+            return Err(UsageError(
+                "--print-manifest - and -o json both take standard output: name a file".to_owned(),
+            )
+            .into());
+        }
+        Manifest::to(file, self.plain_text).map(Some).map_err(|e| UsageError(format!("{e:#}")).into())
+    }
+
+    pub(super) fn choice(&self) -> Choice {
+        let make = |make| match make {
+            Make::DeployToken => core::Kind::DeployToken,
+            Make::DeployKey => core::Kind::DeployKey,
+            Make::AccessToken => core::Kind::AccessToken,
+        };
+        let level = |role| match role {
+            Role::Reporter => 20,
+            Role::Developer => 30,
+            Role::Maintainer => 40,
+        };
+        Choice {
+            project: self.project.clone(),
+            make: self.make.map(make),
+            expires_in: self.expires_in,
+            role: self.role.map(level),
+            in_place: self.in_place.clone(),
+        }
+    }
+
+    /// Flags that mean nothing for what is rotated are an error, not forgotten.
+    pub(super) fn fits(&self) -> Result<(), UsageError> {
+        let given = [
+            ("--make", self.make.is_some()),
+            ("--role", self.role.is_some()),
+            ("--project", self.project.is_some()),
+            ("--in-place", self.in_place.is_some()),
+            ("--expires-in", self.expires_in.is_some()),
+            ("--agent", self.agent.is_some()),
+        ];
+        let may = |flag: &str| match self.whose() {
+            Whose::Agent => flag == "--agent",
+            Whose::Source => flag != "--agent",
+            Whose::Notification => flag != "--agent" && flag != "--make",
+        };
+        let word = self.whose_word();
+        match given.iter().find(|(flag, given)| *given && !may(flag)) {
+            Some(("--make", _)) => Err(UsageError(
+                "--make: a notification takes an access token of the project and nothing else; a deploy token cannot set a \
+                 commit status, whatever GitLab's page on Flux lists"
+                    .to_owned(),
+            )),
+            Some(("--expires-in", _)) => Err(UsageError("--expires-in: tokens of agents have no end".to_owned())),
+            Some((flag, _)) => Err(UsageError(format!("{flag} says nothing of rotate-token {word}"))),
+            None => Ok(()),
+        }
+    }
+
+    /// What `--list` takes of these flags.
+    pub(super) fn listing(&self) -> Result<Common> {
+        let agents = self.agent.iter().map(|named| named.parse().map_err(UsageError));
+        let gitlab_agent = agents.collect::<Result<_, _>>()?;
+        let gitlab = GitLabFlags { args: self.gitlab.clone(), gitlab_agent };
+        Ok(Common { from: self.from.clone(), gitlab, ..self.common() })
+    }
+
+    /// The command of this run, to be pasted with another flag.
+    pub(super) fn again(&self) -> String {
+        let whose = self.whose_word();
+        let mut words = format!("kubectl gitlab-agent rotate-token {whose}");
+        let mut add = |flag: &str, value: Option<&String>| {
+            if let Some(value) = value {
+                words.push_str(&format!(" {flag}{}", quote(&visible(value))));
+            }
+        };
+        add("", self.name.as_ref());
+        add("-n ", self.namespace.as_ref());
+        add("--agent ", self.agent.as_ref());
+        add("--project ", self.project.as_ref());
+        add("--in-place ", self.in_place.as_ref());
+        let word = |value: Option<clap::builder::PossibleValue>| value.map(|v| v.get_name().to_owned());
+        add("--make ", word(self.make.and_then(|m| m.to_possible_value())).as_ref());
+        add("--role ", word(self.role.and_then(|r| r.to_possible_value())).as_ref());
+        add("--gitlab-host ", self.gitlab.gitlab_host.as_ref());
+        words
+    }
+
+    pub(super) fn target(&self, facts: &Facts<'_>) -> Result<Result<Target, String>, UsageError> {
+        let namespace = self.namespace.as_deref();
+        let name = |what: &str| {
+            self.name.as_deref().ok_or_else(|| UsageError(format!("name the {what}; --help shows how")))
+        };
+        Ok(match self.whose() {
+            Whose::Agent => Target::agent(facts, self.name.as_deref()),
+            Whose::Source => {
+                let name = name("source: KIND/NAME, such as gitrepository/flux-system")?;
+                let parts = name.split_once('/').and_then(|(kind, name)| Some((kind_of(kind)?, name)));
+                let Some((kind, name)) = parts else {
+                    return Err(UsageError(format!(
+                        "'{name}' names no source: write KIND/NAME, such as gitrepository/flux-system"
+                    )));
+                };
+                Target::source(facts, kind, namespace, name)
+            }
+            Whose::Notification => {
+                let name = name("Provider")?;
+                let name = name.strip_prefix("provider/").unwrap_or(name);
+                Target::notification(facts, namespace, name)
+            }
+        })
+    }
+}

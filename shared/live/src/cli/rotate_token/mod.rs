@@ -1,0 +1,275 @@
+//! `rotate-token`: new keys, never none.
+
+mod args;
+mod shown;
+
+use std::cell::RefCell;
+use std::time::Duration;
+
+use anyhow::Result;
+use gitlab_agent_core::facts::Facts;
+use gitlab_agent_core::render::rotate::{self as render, Receipt, Subject};
+use gitlab_agent_core::report::Exit;
+use gitlab_agent_core::rotate::{Goal, Outcome};
+use gitlab_agent_core::snapshot::WhyKind;
+use gitlab_agent_core::text::{quote, visible};
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use super::{UsageError, note, out, token_list};
+use crate::access::WriteClient;
+use crate::gitlab::GitLabWriter;
+use crate::observe::{Scope, WithoutGitLab, observe};
+use crate::rotate::{self, Checked, Event, Manifest, Options, Refusal, Target, Wanted};
+
+pub use args::{Args, DryRun, Make, Output, Role, Whose};
+use shown::{confirmed, subject};
+
+/// Runs the command.
+///
+/// # Errors
+/// Arguments that make no sense, a kubeconfig or a GitLab token that cannot be used.
+pub async fn run(mut args: Args) -> Result<Exit> {
+    leave_no_core();
+    if args.list {
+        return token_list::run(&args.listing()?, args.output).await;
+    }
+    if args.output == Output::Wide {
+        return Err(UsageError("-o wide is for --list".to_owned()).into());
+    }
+    let asked = args.access.request_timeout;
+    args.access.request_timeout = if asked.is_zero() { LONGEST_REQUEST } else { asked.min(LONGEST_REQUEST) };
+    let begun = Instant::now();
+    let started_at = Timestamp::now();
+    let deadline = (!args.timeout.is_zero()).then(|| begun + args.timeout);
+    let manifest = args.manifest()?;
+    // Until something is changed, Ctrl-C and the deadline end it like any other command.
+    let prepared = tokio::select! {
+        prepared = args.prepare(manifest.as_ref()) => prepared?,
+        _ = tokio::signal::ctrl_c() => return Ok(Exit::Interrupted),
+        () = until(deadline) => {
+            note(&format!("error: gave up after {} s (--timeout); nothing was changed", args.timeout.as_secs()));
+            return Ok(Exit::TimedOut);
+        }
+    };
+    let Prepared { client, target, checked, subject } = match prepared {
+        Ok(prepared) => prepared,
+        Err(exit) => return Ok(exit),
+    };
+    // What is data goes to standard output: with a manifest there, nothing else.
+    let aside = manifest.as_ref().is_some_and(Manifest::on_stdout);
+    let say = |text: &str| if aside { note(text.trim_end_matches('\n')) } else { out(text) };
+    let style = args.common().style();
+    let begins = matches!(args.goal(), Goal::Rotate | Goal::Begin);
+    if begins {
+        if let Some(why) = args.not_due(&checked, started_at) {
+            return Ok(args.quiet(&subject, &why, started_at));
+        }
+        if args.dry_run.is_some() || args.output == Output::Table {
+            say(&match args.output {
+                Output::Table | Output::Wide => render::plan(&subject, started_at, &style),
+                Output::Json => render::plan_json(&subject, started_at),
+            });
+        }
+        if args.dry_run.is_some() {
+            return Ok(Exit::Fine);
+        }
+        if !args.yes && !confirmed(&subject) {
+            return Ok(args.refuse(
+                Exit::Refused,
+                "refused",
+                &["not confirmed; without a terminal, --yes confirms".to_owned()],
+            ));
+        }
+        if args.output == Output::Table {
+            say("\n");
+        }
+    }
+    let who = who();
+    let options = Options {
+        goal: args.goal(),
+        who: who.clone(),
+        deadline,
+        verify_timeout: args.verify_timeout,
+        hold: args.hold,
+        reason: args.reason.clone(),
+        manifest,
+    };
+    let steps = RefCell::new(Vec::new());
+    let tell = |event: Event| {
+        if args.output == Output::Table {
+            say(&render::step(event.step, &event.text, event.took, &style));
+        }
+        steps.borrow_mut().push((event.step, event.text, event.took));
+    };
+    let ended = rotate::run(&client, &checked, &target, &options, &tell).await;
+    if args.hold && ended.outcome == Some(Outcome::Rotated) {
+        note(&format!(
+            "the Secret is held off from its Kustomization, and Git holds the old value: write the new one there, then\n  \
+             kubectl -n {} annotate secret {} kustomize.toolkit.fluxcd.io/reconcile-",
+            quote(&visible(&target.secret.namespace)),
+            quote(&visible(&target.secret.name)),
+        ));
+    }
+    let silent = |kind| matches!(kind, WhyKind::Unreachable | WhyKind::SignIn | WhyKind::TimedOut);
+    let receipt = Receipt {
+        goal: args.goal(),
+        outcome: ended.outcome,
+        why: ended.why,
+        midway: ended.midway,
+        unreachable: ended.kind.is_some_and(silent),
+        id: ended.id,
+        old_token: ended.old_token,
+        new_token: ended.new_token,
+        verified: ended.verified,
+        proven: ended.proven,
+        steps: steps.take(),
+        who,
+        reason: args.reason.clone(),
+        started_at,
+        took: begun.elapsed(),
+    };
+    say(&match args.output {
+        Output::Table | Output::Wide => render::end(&subject, &receipt, &args.again(), &style),
+        Output::Json => render::receipt_json(&subject, &receipt),
+    });
+    Ok(receipt.exit())
+}
+
+/// No request may outlast what is left of the lock when it is sent.
+const LONGEST_REQUEST: Duration = Duration::from_secs(10);
+
+/// A crash must not write the memory to a file, and no other process of the same user may read it. Best effort.
+fn leave_no_core() {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+        let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
+        let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    }
+}
+
+/// What a run needs.
+struct Prepared {
+    client: WriteClient,
+    target: Target,
+    checked: Checked,
+    subject: Subject,
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+impl Args {
+    /// Everything that only reads. The inner error is the exit code of a run that was refused; why is told.
+    async fn prepare(&self, manifest: Option<&Manifest>) -> Result<Result<Prepared, Exit>> {
+        self.fits()?;
+        let trust = self.gitlab.trust()?;
+        let client = WriteClient::connect(&self.access).await?;
+        let scope = Scope { namespace: self.namespace.clone(), flux_namespace: self.flux_namespace.clone() };
+        let snapshot = observe(&client.read, &scope, &WithoutGitLab).await;
+        if let Err(why) = snapshot.server.get()
+            && matches!(why.kind, WhyKind::Unreachable | WhyKind::SignIn | WhyKind::TimedOut)
+        {
+            let text = format!("{}: {}", why.asked, why.message);
+            return Ok(Err(self.refuse(Exit::Unreachable, "unreachable", &[text])));
+        }
+        let facts = Facts::derive(&snapshot);
+        let target = match self.target(&facts)? {
+            Ok(target) => target,
+            Err(text) => return Ok(Err(self.refuse(Exit::Refused, "refused", &[text]))),
+        };
+        let credentials = match trust.credentials(target.host.as_deref())? {
+            Ok(credentials) => credentials,
+            Err(why) => {
+                let text =
+                    format!("a credential is made in GitLab, and none is to be asked: {}", why.message);
+                return Ok(Err(self.refuse(Exit::Refused, "refused", &[text])));
+            }
+        };
+        let gitlab = GitLabWriter::new(&credentials, self.access.request_timeout, self.access.verbose)?;
+        if let Some(Err(error)) = manifest.map(|m| m.rehearse(&target.secret)) {
+            return Ok(Err(self.refuse(Exit::Refused, "refused", &[format!("{error:#}")])));
+        }
+        let wanted = Wanted {
+            goal: self.goal(),
+            agent: self.agent.as_deref(),
+            choice: &self.choice(),
+            hold: self.hold,
+            try_changes: self.dry_run != Some(DryRun::Client),
+        };
+        let checked = match rotate::preflight(&client, &gitlab, &facts, &target, &wanted).await {
+            Ok(checked) => checked,
+            Err(Refusal::Usage(text)) => return Err(UsageError(text).into()),
+            Err(refusal) => return Ok(Err(self.refused(refusal))),
+        };
+        let subject = subject(&target, &checked, manifest);
+        Ok(Ok(Prepared { client, target, checked, subject }))
+    }
+
+    /// Why there is nothing to do yet, where a schedule asked for that.
+    fn not_due(&self, checked: &Checked, now: Timestamp) -> Option<String> {
+        let asked = [self.if_older_than.is_some(), self.if_expires_within.is_some()];
+        if asked == [false, false] {
+            return None;
+        }
+        let old = checked.old.as_ref();
+        // Where nobody knows when it was made, it counts as old: a schedule that never acts is worse than one that does.
+        let age = checked.made_at.map(|at| now.duration_since(at));
+        let due = self.if_older_than.is_some_and(|limit| age.is_none_or(|age| age > limit));
+        let left = old.and_then(|old| old.expires_at).map(|at| at.duration_since(now));
+        let ends = self.if_expires_within.is_some_and(|limit| left.is_some_and(|left| left < limit));
+        if due || ends || old.is_none() {
+            return None;
+        }
+        let age = age.map(|age| format!("made {} ago", gitlab_agent_core::text::span(age)));
+        let left = left
+            .map_or("without an end".to_owned(), |l| format!("ends in {}", gitlab_agent_core::text::span(l)));
+        let title = old.map(|old| old.title.clone()).unwrap_or_default();
+        Some(format!("{title} is not due: {}", age.into_iter().chain([left]).collect::<Vec<_>>().join(", ")))
+    }
+
+    /// Nothing to do, said only to programs and with `-v`.
+    fn quiet(&self, subject: &Subject, why: &str, now: Timestamp) -> Exit {
+        if self.output == Output::Json {
+            out(&render::not_due_json(subject, why, now));
+        } else if self.access.verbose > 0 {
+            note(&visible(why));
+        }
+        Exit::Fine
+    }
+
+    fn refused(&self, refusal: Refusal) -> Exit {
+        match refusal {
+            Refusal::Refused(reasons) => self.refuse(Exit::Refused, "refused", &reasons),
+            Refusal::Denied(denied) => self.refuse(Exit::Unknown, "forbidden", &denied),
+            Refusal::Unreachable(text) => self.refuse(Exit::Unreachable, "unreachable", &[text]),
+            Refusal::Usage(text) => self.refuse(Exit::Usage, "usage", &[text]),
+        }
+    }
+
+    fn refuse(&self, exit: Exit, verdict: &str, reasons: &[String]) -> Exit {
+        if self.output == Output::Json {
+            out(&render::refused_json(verdict, reasons, exit, Timestamp::now()));
+        }
+        note("error: nothing was changed:");
+        for reason in reasons {
+            note(&format!("  - {}", visible(reason)));
+        }
+        exit
+    }
+}
+
+/// `user@host`, as far as the environment says; for people, not a proof.
+fn who() -> String {
+    let get = |names: &[&str]| names.iter().find_map(|n| std::env::var(n).ok().filter(|v| !v.is_empty()));
+    let host = get(&["HOSTNAME", "COMPUTERNAME"])
+        .or_else(|| std::fs::read_to_string("/etc/hostname").ok())
+        .map_or_else(|| "unknown".to_owned(), |h| h.trim().to_owned());
+    let user = get(&["USER", "USERNAME", "LOGNAME"]).unwrap_or_else(|| "unknown".to_owned());
+    visible(&format!("{user}@{host}")).chars().take(100).collect()
+}
