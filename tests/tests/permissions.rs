@@ -60,11 +60,15 @@ fn sees_everything(ran: &Ran, limited: bool) -> Result<()> {
     Ok(())
 }
 
-/// Flux's own NetworkPolicies keep the API server from the chart index. With this one the permission for it counts, and
-/// no look waits for what does not answer.
-const LET_IN: &str = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\n\
+/// Flux's own NetworkPolicies keep the API server from the chart index. With the first of these the permission for it
+/// counts, and no look waits for what does not answer. For the second the labels of namespaces count.
+const POLICIES: &str = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\n\
     metadata: {name: allow-index, namespace: flux-system}\n\
-    spec: {podSelector: {matchLabels: {app: source-controller}}, policyTypes: [Ingress], ingress: [{}]}\n";
+    spec: {podSelector: {matchLabels: {app: source-controller}}, policyTypes: [Ingress], ingress: [{}]}\n---\n\
+    apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\n\
+    metadata: {name: allow-flux, namespace: gitlab}\n\
+    spec: {podSelector: {}, policyTypes: [Egress], egress: [{to: [{namespaceSelector: \
+    {matchLabels: {app.kubernetes.io/part-of: flux}}}]}]}\n";
 
 fn until(what: &str, mut holds: impl FnMut() -> Result<()>) -> Result<()> {
     wait_until(what, SOON, || holds().map(Some))
@@ -79,7 +83,7 @@ fn with_the_printed_roles_alone_nothing_is_unknown() -> Result<()> {
         ("sees-one-namespace", &["-n", "gitlab"]),
     ];
     World::with(|world| {
-        world.apply(LET_IN)?;
+        world.apply(POLICIES)?;
         for (account, more) in cases {
             apply(world, &renamed(&printed(account, more), account))?;
         }
@@ -96,7 +100,7 @@ fn with_the_printed_roles_alone_nothing_is_unknown() -> Result<()> {
 #[test]
 fn one_permission_less_is_named_and_changes_no_other_check() -> Result<()> {
     World::with(|world| {
-        world.apply(LET_IN)?;
+        world.apply(POLICIES)?;
         let rows: Vec<&Row> = TABLE.iter().filter(|row| !row.verb.is_empty()).collect();
         let account = |row: &Row| format!("lacks-{}", row.resource.replace('/', "-"));
         let mut objects = Vec::new();

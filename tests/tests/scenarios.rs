@@ -446,19 +446,21 @@ fn a_pipeline_sees_the_same_through_the_agent() -> Result<()> {
     })
 }
 
-/// `verify` with a kubeconfig as GitLab gives one to a job. What stands in for kas takes any token.
+/// `verify` with a kubeconfig as GitLab gives one to a job. What stands in for kas passes the token on, so it is the
+/// administrator's.
 fn through_kas(world: &World, proxy: &mut std::process::Child) -> Result<Ran> {
     let mut said = std::io::BufReader::new(proxy.stdout.take().context("its output")?).lines();
     let said = said.next().context("it serves")??;
     let address = said.rsplit(' ').next().context("its address")?;
     let kubeconfig = world.dir().join("job.kubeconfig");
+    let token = world.kubectl(&["config", "view", "--raw", "-o", "jsonpath={.users[0].user.token}"])?;
     std::fs::write(
         &kubeconfig,
         format!(
             "apiVersion: v1\nkind: Config\ncurrent-context: platform/fleet:world\n\
              contexts: [{{name: 'platform/fleet:world', context: {{cluster: gitlab, user: 'agent:7'}}}}]\n\
              clusters: [{{name: gitlab, cluster: {{server: 'http://{address}/k8s-proxy/'}}}}]\n\
-             users: [{{name: 'agent:7', user: {{token: 'ci:7:none'}}}}]\n"
+             users: [{{name: 'agent:7', user: {{token: '{token}'}}}}]\n"
         ),
     )?;
     Ok(verify_as(&kubeconfig, &[]))
@@ -498,7 +500,8 @@ fn waiting_ends_when_all_is_well_or_the_time_is_over() -> Result<()> {
         well(world)?;
         scale(world, "deployment/helm-controller", "--replicas=0")?;
         leads_with(world, "GA204", 1)?;
-        let over = verify(world, &["--wait", "--timeout", "1s", "--interval", "1m"]);
+        // The next look would be too late, so the first ends it; it has time enough on a busy machine.
+        let over = verify(world, &["--wait", "--timeout", "30s", "--interval", "1m"]);
         ensure!(over.code == 1 && over.first_problem().as_deref() == Some("GA204"), "{}", over.out);
         ensure!(over.err.contains("waiting: ✗") && over.err.contains("not well after"), "{}", over.err);
         let mut waiting = command("verify");
