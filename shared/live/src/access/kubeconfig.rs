@@ -8,6 +8,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use gitlab_agent_core::text::quote;
 use kube::Config;
 use kube::config::{KubeConfigOptions, Kubeconfig};
+use serde_json::{Value, json};
 
 use super::exec;
 
@@ -213,19 +214,35 @@ fn decode(bytes: Vec<u8>) -> Result<String> {
 
 /// All documents of the text; what comes first wins.
 fn parse(text: &str) -> Result<Kubeconfig> {
-    let documents: Vec<serde_json::Value> = serde_saphyr::from_multiple(text.trim_start_matches('\u{feff}'))
-        .map_err(|error| {
+    let documents: Vec<Value> =
+        serde_saphyr::from_multiple(text.trim_start_matches('\u{feff}')).map_err(|error| {
             let place = error.location().map(|at| format!(" (line {} column {})", at.line(), at.column()));
             anyhow!("it is not YAML{}", place.unwrap_or_default())
         })?;
     documents.into_iter().try_fold(Kubeconfig::default(), |merged, document| {
-        // Its words are `invalid type: string "…", expected struct AuthInfo`: the value itself stays out.
-        let next = serde_json::from_value(document).map_err(|error| {
-            let words = error.to_string();
-            let wanted = words.rsplit_once(", expected ").map(|(_, wanted)| format!(": {wanted} is missing"));
-            anyhow!("it is no kubeconfig{}", wanted.unwrap_or_default())
+        let next = whole(document.clone()).map_err(|wanted| {
+            anyhow!("it is no kubeconfig{wanted}{}", entry(&document).unwrap_or_default())
         })?;
         merged.merge(next).context("its documents cannot be merged")
+    })
+}
+
+/// A document as a kubeconfig; or what it lacks. The library's words are `invalid type: string "…", expected struct
+/// AuthInfo`: the value itself stays out.
+fn whole(document: Value) -> Result<Kubeconfig, String> {
+    serde_json::from_value(document).map_err(|error| {
+        let words = error.to_string();
+        let wanted = words.rsplit_once(", expected ").map(|(_, wanted)| format!(": {wanted} is missing"));
+        wanted.unwrap_or_default()
+    })
+}
+
+/// Which entry is at fault.
+fn entry(document: &Value) -> Option<String> {
+    ["clusters", "contexts", "users"].into_iter().find_map(|section| {
+        let entries = document[section].as_array()?;
+        let at = entries.iter().position(|entry| whole(json!({ section: [entry] })).is_err())?;
+        Some(format!(" in entry {} of {section}", at + 1))
     })
 }
 
@@ -271,20 +288,6 @@ fn known<'a>(names: impl Iterator<Item = &'a str>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_broken_kubeconfig_is_not_quoted() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let file = dir.path().join("config");
-        for text in [
-            "users:\n- name: x\n  user: {token: [s3cr3t\n",
-            "users:\n- name: x\n  user: {token: {a: s3cr3t}}\n",
-        ] {
-            std::fs::write(&file, text).expect("written");
-            let error = format!("{:#}", read_one(&file).expect_err(text));
-            assert!(error.contains("(line 3 column") && !error.contains("s3cr3t"), "{error}");
-        }
-    }
 
     #[test]
     fn lengths_of_time_read_as_kubectl_writes_them() {
@@ -355,6 +358,8 @@ mod tests {
             ("users:\n- name: a\n  user: {token: 4711\n", "it is not YAML (line"),
             ("users: 4711\n", "it is no kubeconfig"),
             ("users: [{name: a, user: \"4711\"}]\n", "it is no kubeconfig"),
+            ("users:\n- name: a\n- name: b\n  user: {token: {a: 4711}}\n", "in entry 2 of users"),
+            ("users:\n- name: a\n  user: {token: [4711\n", "it is not YAML (line"),
         ] {
             let said = format!("{:#}", read(text.as_bytes()).unwrap_err());
             assert!(said.contains(words) && !said.contains("4711"), "{said}");

@@ -15,7 +15,7 @@ use super::{Common, HasDeadline, out};
 
 /// What the end-to-end tests ran with, oldest and newest (docs/compatibility.md).
 const TESTED: &[(&str, &str, &str)] = &[
-    ("kubernetes", "1.36", "1.36"),
+    ("kubernetes", "1.33", "1.37"),
     ("flux", "2.9", "2.9"),
     ("kubectl", "1.36", "1.36"),
     ("fluxCli", "2.9", "2.9"),
