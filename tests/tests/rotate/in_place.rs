@@ -55,7 +55,7 @@ fn a_persons_token_is_renewed_by_its_owner() -> Result<()> {
             person.prepared(&[&ROTATE[..], &["--yes"]].concat()).env("GITLAB_TOKEN", old),
             5,
             APP,
-            &["needs api"],
+            &["needs the scope api"],
         )?;
         person.world.gitlab().clear_requests();
         let ran = person.rotate(&[&ROTATE[..], &["--yes", "-o", "json", "-v"]].concat());
