@@ -3,7 +3,8 @@
 //! Looked at are both outputs, every file that a run leaves behind, and what the programs that it runs are given.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use base64::Engine as _;
@@ -12,6 +13,7 @@ use gitlab_agent_tests::canary::{Nest, hides, marker};
 use gitlab_agent_tests::programs::Ran;
 use gitlab_agent_tests::world::World;
 use gitlab_agent_tests::world::gitlab::{ALWAYS, EXAMPLE_PROJECT, Fault};
+use gitlab_agent_tests::world::wait::yes;
 use serde_json::{Value, json};
 
 const NAMESPACE: &str = "canary";
@@ -24,6 +26,11 @@ const LOOKS: &[(&str, &[&str])] = &[
     ("version", &["table", "json"]),
     ("rotate-token --list", &["table", "wide", "json"]),
     ("rotate-token agent --dry-run=server", &["table", "json"]),
+    (
+        "rotate-token source gitrepository/example-nginx-app -n flux-system --dry-run=server",
+        &["table", "json"],
+    ),
+    ("rotate-token notification gitlab-status-nginx-app -n flux-system --dry-run=server", &["table", "json"]),
     ("reconcile-now --all --dry-run", &["table", "json"]),
 ];
 
@@ -36,6 +43,9 @@ const BRIEF: &[(&str, &[&str])] = &[
     ("version", &["json"]),
     ("rotate-token --list", &["wide"]),
     ("rotate-token agent --yes", &["json"]),
+    ("rotate-token source gitrepository/basic -n canary --yes", &["json"]),
+    ("rotate-token source gitrepository/ssh -n canary --yes", &["table"]),
+    ("rotate-token notification status -n canary --yes", &["json"]),
     ("reconcile-now gitrepository/flux-system -n flux-system --only --dry-run", &["table"]),
 ];
 
@@ -43,6 +53,7 @@ const BRIEF: &[(&str, &[&str])] = &[
 const CHANGES: &[(&str, &[&str])] = &[
     ("reconcile-now gitrepository/flux-system -n flux-system --only --reason canary", &["table", "json"]),
     ("rotate-token agent --yes --reason canary", &["table", "json"]),
+    ("rotate-token source gitrepository/example-nginx-app -n flux-system --yes --reason canary", &["json"]),
 ];
 
 /// The world, with marked values in it, and somebody who looks.
@@ -373,8 +384,48 @@ fn nothing_is_shown_of_what_gitlab_says() -> Result<()> {
             stage.world.gitlab().clear_faults();
             stage.world.gitlab().fault("* /api/*", fault.clone(), ALWAYS);
             let all = stage.run(BRIEF, &admin, &[]).with_context(|| format!("{fault:?}"))?;
-            ended(&all, &[("rotate-token agent", &[4, 5]), ("rotate-token --list", &[3]), ("", &[0, 1, 3])])?;
+            let rotations = ["rotate-token agent", "rotate-token source", "rotate-token notification"]
+                .map(|w| (w, &[4, 5][..]));
+            let others: [(&str, &[i32]); 6] = [
+                ("rotate-token --list", &[0, 3]),
+                ("status", &[0, 1, 3]),
+                ("verify", &[0, 1, 3]),
+                ("snapshot", &[0]),
+                ("version", &[0, 3]),
+                ("reconcile-now", &[0]),
+            ];
+            ended(&all, &[&rotations[..], &others].concat())?;
         }
         Ok(())
+    })
+}
+
+/// A crash of the program that holds tokens writes its memory to no file.
+#[test]
+#[cfg(target_os = "linux")]
+fn no_core_file_can_be_written() -> Result<()> {
+    with(|stage| {
+        stage.world.gitlab().fault("GET /api/v4/personal_access_tokens/self", Fault::Stall, ALWAYS);
+        let inner = stage.command("rotate-token agent --yes", "json", &stage.world.kubeconfig());
+        // As much as may be had, so that it is the program that takes it away.
+        let mut shell = Command::new("bash");
+        shell
+            .args(["-c", "ulimit -S -c hard; exec \"$@\"", "bash"])
+            .arg(inner.get_program())
+            .args(inner.get_args());
+        for (name, value) in inner.get_envs() {
+            shell.env(name, value.unwrap_or_default());
+        }
+        let mut child = shell.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        let limits = format!("/proc/{}/limits", child.id());
+        let bounded = stage.world.wait_until("the limit", Duration::from_secs(60), || {
+            let limits = std::fs::read_to_string(&limits)?;
+            let core =
+                limits.lines().find(|line| line.starts_with("Max core file size")).context("no line")?;
+            Ok(yes(core.split_whitespace().skip(4).take(2).all(|word| word == "0")))
+        });
+        child.kill()?;
+        child.wait()?;
+        bounded
     })
 }

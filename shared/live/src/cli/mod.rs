@@ -294,3 +294,28 @@ pub fn note(text: &str) {
     let mut stderr = std::io::stderr().lock();
     let _ = writeln!(stderr, "{text}");
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    /// In a process of its own: the hook ends it.
+    #[test]
+    fn a_panic_tells_where_and_nothing_of_what() {
+        const CHILD: &str = "GITLAB_AGENT_TESTS_PANIC";
+        if std::env::var_os(CHILD).is_some() {
+            super::hide_panics();
+            let value: Result<(), String> = Err("s3cr3t-in-an-error".to_owned());
+            value.expect("s3cr3t-in-a-message");
+        }
+        let own = std::env::current_exe().expect("a program");
+        let mut child = Command::new(own);
+        child.args(["--exact", "cli::tests::a_panic_tells_where_and_nothing_of_what", "--nocapture"]);
+        let output = child.env(CHILD, "1").env("RUST_BACKTRACE", "full").output().expect("it runs");
+        let text = [output.stdout, output.stderr].concat();
+        let text = String::from_utf8_lossy(&text);
+        assert_eq!(output.status.code(), Some(70), "{text}");
+        assert!(text.contains("this is a defect") && text.contains("cli/mod.rs:"), "{text}");
+        assert!(!text.contains("s3cr3t"), "{text}");
+    }
+}

@@ -70,7 +70,21 @@ pub(super) fn next(facts: &Facts<'_>, row: &Row) -> Next {
         State::Expiring => "replace it before it ends",
         _ => "replace it whenever you like",
     };
-    Next { text: text.to_owned(), command }
+    let unproven =
+        facts.gitlab().is_ok() && !row.purposes.contains(&Purpose::Agent) && !opens_a_project(row.kind);
+    let text = if unproven {
+        format!("{text}; which project it opens GitLab does not tell: name it with --project")
+    } else {
+        text.to_owned()
+    };
+    Next { text, command }
+}
+
+/// Whether GitLab tells what a credential of this kind opens. Where it does not, the rotation takes the person's word for
+/// it, and not the cluster's.
+fn opens_a_project(kind: Kind) -> bool {
+    use Kind::{DeployKey, GroupAccessToken, GroupDeployToken, ProjectAccessToken, ProjectDeployToken};
+    matches!(kind, ProjectDeployToken | GroupDeployToken | DeployKey | ProjectAccessToken | GroupAccessToken)
 }
 
 fn is_immutable(facts: &Facts<'_>, row: &Row) -> bool {
