@@ -15,7 +15,7 @@ use gitlab_agent_tests::world::gitlab::{AGENT_PROJECT, EXAMPLE_PROJECT, Fault, R
 use gitlab_agent_tests::world::wait::yes;
 use serde_json::{Value, json};
 
-use super::{Running, hides, while_watched};
+use super::{Running, hides, nothing_was_asked_for, while_watched};
 
 const SOON: Duration = Duration::from_secs(120);
 /// The GitRepository, its Secret and its Kustomization have one name.
@@ -141,9 +141,7 @@ impl<'w> Person<'w> {
             ensure!(ran.err.contains(word), "no '{word}' in {ran:?}");
         }
         ensure!(self.world.kubectl(&version)? == before, "the Secret was changed");
-        let requests = self.world.gitlab().requests();
-        let wrote = requests.iter().find(|r| r.method != "GET" && r.path.starts_with("/api/v4"));
-        ensure!(wrote.is_none(), "{wrote:?}");
+        nothing_was_asked_for(self.world)?;
         Ok(())
     }
 }
@@ -199,6 +197,7 @@ fn a_deploy_token_is_rotated_for_all_that_share_it() -> Result<()> {
                 receipt["newToken"].as_u64().is_some_and(|id| user.ends_with(&format!("-{id}"))),
                 "{user}"
             );
+            ensure!(nothing_was_asked_for(world).is_err(), "what is asked for is seen");
             hides(&format!("{}{}", ran.out, ran.err), &[old.clone(), new, person.token.clone()])
         })?;
         let scopes = world.gitlab().token(&person.held(APP, "password")?).context("a token")?.scopes;
