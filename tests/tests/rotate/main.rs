@@ -488,6 +488,32 @@ fn refused_means_that_nothing_is_changed() -> Result<()> {
     })
 }
 
+/// An agent that is not well cannot prove anything; one whose only token is dead has nothing to lose, and is mended.
+#[test]
+fn a_broken_agent_is_refused_or_mended() -> Result<()> {
+    World::with(|world| {
+        let stage = Stage::new(world)?;
+        let scale = |replicas: &str| {
+            world.kubectl(&["-n", "gitlab", "scale", "deployment", "gitlab-agent-v2", replicas]).map(drop)
+        };
+        scale("--replicas=0")?;
+        stage.refuses(&mut stage.prepared(&["--yes"]), 5, &["is not well"])?;
+        scale("--replicas=2")?;
+        stage.is_connected()?;
+        let old = stage.held()?;
+        world.gitlab().revoke(&old)?;
+        stage.refuses(
+            &mut stage.prepared(&["--yes"]),
+            5,
+            &["no active token", "--agent platform/fleet:world"],
+        )?;
+        let ran = stage.rotate(&["--yes", "--agent", "platform/fleet:world", "-o", "json"]);
+        ensure!(ran.code == 0 && ran.json()["verdict"] == "rotated", "{ran:?}");
+        ensure!(stage.held()? != old, "another one");
+        stage.is_clean()
+    })
+}
+
 /// A Secret that a real Kustomization applies: refused; held off it is rotated, and stays through a reconciliation.
 #[test]
 fn a_secret_from_git_is_refused_or_held() -> Result<()> {
