@@ -200,7 +200,20 @@ fn steps(s: &Subject) -> Vec<(Step, String)> {
 
 /// One step that was done.
 pub fn step(step: Step, text: &str, took: Duration, style: &Style) -> String {
-    format!("{} {:<19} {}  {}\n", style.good("✓"), step.word(), visible(text), style.faint(&seconds(took)))
+    let head = format!("{} {:<19} ", style.good("✓"), step.word());
+    let line = row(&head, 22, &format!("{text} {}", seconds(took)), style);
+    // The time is the last word, and faint.
+    let time = seconds(took);
+    match line.trim_end().strip_suffix(&time) {
+        Some(rest) => format!("{rest} {}\n", style.faint(&time)),
+        None => line,
+    }
+}
+
+/// Prose that begins with a coloured word, wrapped.
+fn prose(word: &str, painted: &str, text: &str, style: &Style) -> String {
+    let lines = wrap(&format!("{word}{text}"), style.width.max(20)).join("\n");
+    format!("{painted}{}\n", lines.strip_prefix(word).unwrap_or(&lines))
 }
 
 /// The end. `again` is the command without the flag that goes on or back.
@@ -210,9 +223,12 @@ pub fn end(subject: &Subject, receipt: &Receipt, again: &str, style: &Style) -> 
     let id = |token: Option<u64>| token.map_or_else(|| "none".to_owned(), |id| id.to_string());
     let (old, new) = (id(receipt.old_token), id(receipt.new_token));
     let why = receipt.why.as_deref().map(|why| format!(": {}", visible(why))).unwrap_or_default();
-    let bad = |word: &str| style.severity(Severity::Error, word);
-    let command = |flag: &str| style.command(&style.complete(&format!("{again} {flag}")));
-    let took = style.faint(&seconds(receipt.took));
+    let bad = |word: &str, text: &str| prose(word, &style.severity(Severity::Error, word), text, style);
+    let good = |word: &str, text: &str| prose(word, &style.good(word), text, style);
+    let command = |flag: &str, what: &str| {
+        format!("  {}\n      {what}\n", style.command(&style.complete(&format!("{again} {flag}"))))
+    };
+    let took = seconds(receipt.took);
     let kept = subject.old.as_ref().and_then(|o| Some(format!("{} stays: {}", o.title, o.kept.as_ref()?)));
     match receipt.outcome {
         Some(Outcome::Rotated) => {
@@ -221,37 +237,43 @@ pub fn end(subject: &Subject, receipt: &Receipt, again: &str, style: &Style) -> 
                 (None, Some(kept)) => format!("; {}", visible(&kept)),
                 (None, None) => String::new(),
             };
-            format!("{} {of} uses {kind} {new}{old}  {took}\n", style.good("Rotated:"))
+            good("Rotated:", &format!(" {of} uses {kind} {new}{old} ({took})"))
         }
-        Some(Outcome::Handed) => format!(
-            "{} {kind} {new} waits for the Secret's owner. Both work until you end it:\n  {}   once the Secret holds the new \
-             one: proves it, and revokes the old one\n  {}   gives the new one up\n",
-            style.good("Begun:"),
-            command("--finish"),
-            command("--rollback"),
-        ),
-        Some(Outcome::Undone) => format!(
-            "{}{why}\nThe Secret holds the value from before, and nothing of this rotation is left.  {took}\n",
-            bad("Undone")
-        ),
-        Some(Outcome::UndoneBothActive) => format!(
-            "{}{why}\nThe Secret holds the value from before. That it works was not seen, so {kind} {new} was left active \
-             too: revoke it in GitLab once all is well.\n",
-            bad("Undone")
-        ),
-        Some(Outcome::Abandoned) => format!(
-            "{}{why}\nSomebody else gave the Secret another value meanwhile. It stays, and so does what is active in \
-             GitLab.\n",
-            bad("Abandoned")
-        ),
+        Some(Outcome::Handed) => {
+            let text = format!(" {kind} {new} waits for the Secret's owner. Both work until you end it:");
+            let finish =
+                command("--finish", "once the Secret holds the new one: proves it, and revokes the old one");
+            format!("{}{finish}{}", good("Begun:", &text), command("--rollback", "gives the new one up"))
+        }
+        Some(Outcome::Undone) => {
+            let text = "The Secret holds the value from before, and nothing of this rotation is left.";
+            format!("{}{}", bad("Undone", &why), prose("", "", &format!("{text} ({took})"), style))
+        }
+        Some(Outcome::UndoneBothActive) => {
+            let text = format!(
+                "The Secret holds the value from before. That it works was not seen, so {kind} {new} was left active too: \
+                 revoke it in GitLab once all is well."
+            );
+            format!("{}{}", bad("Undone", &why), prose("", "", &text, style))
+        }
+        Some(Outcome::Abandoned) => {
+            let text = "Somebody else gave the Secret another value meanwhile. It stays, and so does what is active in GitLab.";
+            format!("{}{}", bad("Abandoned", &why), prose("", "", text, style))
+        }
         Some(Outcome::Nothing) => "No rotation is under way: nothing to do.\n".to_owned(),
-        None if receipt.midway => format!(
-            "{}{why}\nSome credential works all the same. To end it:\n  {}   goes on\n  {}   goes back\n",
-            bad("Stopped midway"),
-            command("--resume"),
-            command("--rollback"),
-        ),
-        None => format!("{}, nothing was changed{why}\n", bad("Refused")),
+        None if receipt.midway => {
+            // What is renewed in its place is the one thing that this cannot be said of.
+            let works =
+                if subject.kind == Kind::PersonalToken { "" } else { "Some credential works all the same. " };
+            format!(
+                "{}{}{}{}",
+                bad("Stopped midway", &why),
+                prose("", "", &format!("{works}To end it:"), style),
+                command("--resume", "goes on"),
+                command("--rollback", "goes back"),
+            )
+        }
+        None => bad("Refused", &format!(", nothing was changed{why}")),
     }
 }
 

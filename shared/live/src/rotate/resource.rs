@@ -152,7 +152,7 @@ impl Resource {
             #[serde(default)]
             username: Option<String>,
         }
-        let asked = format!("create a {} of {}", self.kind.word(), self.owner.words);
+        let asked = format!("make another {} of {}", self.kind.word(), self.owner.words);
         let broken =
             |message: String| Fault { kind: FaultKind::Refused, asked: asked.clone(), status: None, message };
         let pair = match self.kind {
@@ -210,7 +210,8 @@ impl Resource {
     /// The new one in words, for the plan.
     pub(super) fn words(&self) -> String {
         let grant = &self.grant;
-        let mut words = vec![format!("a {} of {}", self.kind.word(), self.owner.words)];
+        let article = if self.kind == Kind::AccessToken { "an" } else { "a" };
+        let mut words = vec![format!("{article} {} of {}", self.kind.word(), self.owner.words)];
         if !grant.scopes.is_empty() {
             words.push(format!("scopes {}", grant.scopes.join(" ")));
         }

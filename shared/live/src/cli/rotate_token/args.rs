@@ -314,7 +314,10 @@ impl Args {
         let word = |value: Option<clap::builder::PossibleValue>| value.map(|v| v.get_name().to_owned());
         add("--make ", word(self.make.and_then(|m| m.to_possible_value())).as_ref());
         add("--role ", word(self.role.and_then(|r| r.to_possible_value())).as_ref());
+        let path = |file: &Option<PathBuf>| file.as_ref().map(|f| f.display().to_string());
         add("--gitlab-host ", self.gitlab.gitlab_host.as_ref());
+        add("--gitlab-token-file ", path(&self.gitlab.gitlab_token_file).as_ref());
+        add("--gitlab-ca-file ", path(&self.gitlab.gitlab_ca_file).as_ref());
         words
     }
 
