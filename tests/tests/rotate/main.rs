@@ -4,6 +4,7 @@
 mod by_hand;
 mod in_place;
 mod resource;
+mod roles;
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::PathBuf;

@@ -21,7 +21,7 @@ const SOON: Duration = Duration::from_secs(120);
 /// The GitRepository, its Secret and its Kustomization have one name.
 pub(super) const APP: &str = "example-nginx-app";
 pub(super) const SOURCE: &str = "gitrepository/example-nginx-app";
-const STATUS: &str = "gitlab-status-nginx-app";
+pub(super) const STATUS: &str = "gitlab-status-nginx-app";
 
 /// Somebody with a token of the world's owner.
 pub(super) struct Person<'w> {

@@ -1,0 +1,53 @@
+//! The roles in `docs/security.md`, beside those that `verify --print-rbac` prints, are enough for each kind of rotation.
+
+use anyhow::{Context as _, Result, ensure};
+use gitlab_agent_tests::programs::{command, root, run};
+use gitlab_agent_tests::world::World;
+use serde_json::{Value, json};
+
+use super::Stage;
+use super::resource::{Person, SOURCE, STATUS};
+
+const ACCOUNT: &str = "system:serviceaccount:default:rotator";
+
+/// The Roles of the page, each with a binding.
+fn roles() -> Result<Vec<Value>> {
+    let page = std::fs::read_to_string(root().join("docs/security.md"))?;
+    let (_, rest) = page.split_once("```yaml\n").context("a block of YAML")?;
+    let (text, _) = rest.split_once("```").context("its end")?;
+    let mut objects = Vec::new();
+    for document in text.split("---\n") {
+        let role: Value = serde_saphyr::from_str(document)?;
+        let binding = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
+            "metadata": role["metadata"],
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": role["metadata"]["name"]},
+            "subjects": [{"kind": "ServiceAccount", "name": "rotator", "namespace": "default"}]});
+        objects.extend([role, binding]);
+    }
+    ensure!(objects.len() == 6, "three roles: {objects:?}");
+    Ok(objects)
+}
+
+#[test]
+fn the_documented_roles_are_enough() -> Result<()> {
+    World::with(|world| {
+        let stage = Stage::new(world)?;
+        let person = Person::new(world)?;
+        let reads = run(command("verify").args(["--print-rbac", "--service-account", "default/rotator"]));
+        ensure!(reads.code == 0, "{reads:?}");
+        world.apply(&reads.out)?;
+        let refused = person.rotate(&["source", SOURCE, "--yes", "--as", ACCOUNT]);
+        ensure!(
+            refused.code == 3 && refused.err.contains("patch secrets"),
+            "reading is not enough: {refused:?}"
+        );
+        world.apply(&json!({"apiVersion": "v1", "kind": "List", "items": roles()?}).to_string())?;
+        let agent = stage.rotate(&["--yes", "--as", ACCOUNT]);
+        ensure!(agent.code == 0, "{agent:?}");
+        for words in [["source", SOURCE], ["notification", STATUS]] {
+            let ran = person.rotate(&[&words[..], &["--yes", "--as", ACCOUNT]].concat());
+            ensure!(ran.code == 0, "{ran:?}");
+        }
+        stage.is_clean()
+    })
+}
