@@ -28,8 +28,10 @@ pub fn is_hidden(c: char) -> bool {
             | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// Quotes one word for a POSIX shell; a word of plain characters stays as it is.
+/// Quotes one word for a POSIX shell; a word of plain characters stays as it is. No name of Kubernetes has a line feed or
+/// another hidden code point, and none may begin a line of its own in a command, so they are made [`visible`].
 pub fn quote(word: &str) -> String {
+    let word = &visible(word);
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@,+~".contains(c);
     if !word.is_empty() && word.chars().all(plain) && !word.starts_with(['~', '=']) {
         word.to_owned()
@@ -128,6 +130,7 @@ mod tests {
         assert_eq!(quote("$(reboot)"), "'$(reboot)'");
         assert_eq!(quote("it's"), r"'it'\''s'");
         assert_eq!(quote(""), "''");
+        assert_eq!(quote("a\n/close\u{1b}"), "'a /close\\u{1b}'");
     }
 
     #[test]

@@ -159,7 +159,7 @@ mod tests {
         let found = finding(&CHECK, |s| s.access.push(trial("secrets", "a\nEOF\nreboot", false)));
         let [role, binding] = &found.remedy.commands[..] else { panic!("{:?}", found.remedy) };
         assert!(role.contains(r#""a\nEOF\nreboot""#), "{role}");
-        assert!(binding.starts_with("kubectl -n 'a\nEOF\nreboot' create"), "{binding}");
+        assert!(binding.starts_with("kubectl -n 'a EOF reboot' create"), "{binding}");
     }
 
     #[test]
