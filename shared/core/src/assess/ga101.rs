@@ -63,6 +63,15 @@ fn unusable(facts: &Facts<'_>, why: &Why) -> Option<Finding> {
             Remedy::say("check VPN and load; ask again with a longer --request-timeout")
                 .run("kubectl get --raw /readyz"),
         ),
+        WhyKind::Intercepted => (
+            format!("does not answer at {server}: something on the way does"),
+            Remedy::say(
+                "see what answers there: sign in to the proxy, VPN or portal that is in between, or correct the address \
+                 in the kubeconfig (and proxy-url, HTTPS_PROXY)",
+            )
+            .run("kubectl config view --minify")
+            .run("kubectl get --raw /version"),
+        ),
         WhyKind::SignIn => (
             format!("refused your credential at {server}"),
             Remedy::say("sign in again: renew the credential of this kubeconfig user").run("kubectl auth whoami"),
@@ -80,7 +89,7 @@ mod tests {
 
     #[test]
     fn a_server_that_cannot_be_used_is_found() {
-        for kind in [WhyKind::Unreachable, WhyKind::TimedOut, WhyKind::SignIn] {
+        for kind in [WhyKind::Unreachable, WhyKind::TimedOut, WhyKind::SignIn, WhyKind::Intercepted] {
             let found = finding(&CHECK, |s| s.server = Observed::Unknown(Why::new(kind, "get /version", "because")));
             assert_eq!(found.subject, ObjectRef::cluster());
             assert_eq!(found.evidence, ["because"]);

@@ -42,6 +42,7 @@ fn judge(facts: &Facts<'_>, judgement: &mut Judgement) -> Result<(), Why> {
     let of_source = of_source.map(|shortfall| (source.clone(), shortfall));
     let of_kustomization = || standing::kustomization(kustomization).map(|shortfall| (object.clone(), shortfall));
     if let Some((broken, shortfall)) = of_source.or_else(of_kustomization) {
+        shortfall.note(judgement, &broken);
         judgement.find(not_ready(facts, kustomization, &broken, shortfall));
     }
     Ok(())

@@ -51,7 +51,10 @@ fn first_broken(facts: &Facts<'_>, judgement: &mut Judgement, release: &HelmRele
         let Some(found) = judgement.known(listing.find(&object.namespace, &object.name)) else { continue };
         let broken = match found {
             None => Some(absent(&object)),
-            Some(source) => standing::source(source).map(|shortfall| unfetched(&object, source, shortfall)),
+            Some(source) => standing::source(source).map(|shortfall| {
+                shortfall.note(judgement, &object);
+                unfetched(&object, source, shortfall)
+            }),
         };
         if broken.is_some() {
             return broken;
@@ -59,6 +62,7 @@ fn first_broken(facts: &Facts<'_>, judgement: &mut Judgement, release: &HelmRele
     }
     let object = release.metadata.object("HelmRelease");
     let shortfall = standing::release(release)?;
+    shortfall.note(judgement, &object);
     let remedy = Remedy::say(
         "mend what its condition says, in the values or version in Git, then have it reconciled; after a failed \
          upgrade GA606 says more",

@@ -28,7 +28,7 @@ fn judge(facts: &Facts<'_>, judgement: &mut Judgement) -> Result<(), Why> {
         judgement.examine();
         let found = match shape {
             None => missing(facts, &named),
-            Some(_) => not_applied(facts, &named),
+            Some(_) => not_applied(facts, judgement, &named),
         };
         if let Some(finding) = found {
             judgement.find(finding);
@@ -66,7 +66,11 @@ fn missing(facts: &Facts<'_>, named: &NamedSecret<'_>) -> Option<Finding> {
 }
 
 /// The release names a Secret that is there, and agentk still mounts another one.
-fn not_applied(facts: &Facts<'_>, named: &NamedSecret<'_>) -> Option<Finding> {
+fn not_applied(
+    facts: &Facts<'_>,
+    judgement: &mut Judgement,
+    named: &NamedSecret<'_>,
+) -> Option<Finding> {
     let release = named.release;
     let mounted = mounted(facts, release).filter(|mounted| *mounted != named.object.name)?;
     let status = &release.status;
@@ -77,6 +81,7 @@ fn not_applied(facts: &Facts<'_>, named: &NamedSecret<'_>) -> Option<Finding> {
         release.spec.suspend,
     );
     if matches!(state, Readiness::Progressing(_)) {
+        judgement.too_early(release.metadata.object("HelmRelease"), "helm-controller has not finished with it");
         return None;
     }
     let object = release.metadata.object("HelmRelease");
@@ -91,7 +96,7 @@ fn not_applied(facts: &Facts<'_>, named: &NamedSecret<'_>) -> Option<Finding> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{after, finding, passes};
+    use super::super::testing::{after, finding, passes, too_early};
     use super::*;
     use crate::assess::Verdict;
     use crate::facts::{InventoryEntry, Observed};
@@ -156,7 +161,7 @@ mod tests {
         };
         let found = finding(&CHECK, other);
         assert_eq!(found.message, "names Secret gitlab-agent-token, but agentk mounts old: the release is not applied");
-        passes(&CHECK, |s| {
+        too_early(&CHECK, |s| {
             other(s);
             s.helm_releases.items[0].status.conditions[0].status = "Unknown".to_owned();
         });

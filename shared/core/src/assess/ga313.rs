@@ -33,6 +33,9 @@ fn judge(facts: &Facts<'_>, judgement: &mut Judgement) -> Result<(), Why> {
             versions.entry(version(pod)).or_default().push(name);
         }
         if versions.len() > 1 {
+            if !agent.deployment.is_well("Deployment") {
+                judgement.too_early(agent.object(), "it is being rolled out");
+            }
             judgement.find(differing(agent, &versions));
         }
     }

@@ -33,6 +33,9 @@ fn judge(facts: &Facts<'_>, judgement: &mut Judgement) -> Result<(), Why> {
         }
         let Some(faults) = judgement.known(agent.present_faults(facts.now)) else { continue };
         let has_lines = agent.lines.as_ref().is_ok_and(|lines| !lines.is_empty());
+        if !has_lines && let Some(Some(why)) = judgement.known(agent.just_started(facts.now)) {
+            judgement.too_early(format!("log of {}", agent.object()), why.message);
+        }
         if has_lines || !living.is_empty() {
             judgement.examine();
         }

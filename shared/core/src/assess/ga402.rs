@@ -20,10 +20,14 @@ pub(super) static CHECK: Check = Check {
 /// How long notification-controller may take.
 const PATIENCE: SignedDuration = SignedDuration::from_mins(5);
 
+/// What a young Receiver waits for.
+const NOT_TAKEN_UP: &str = "notification-controller has not finished with it";
+
 fn judge(facts: &Facts<'_>, judgement: &mut Judgement) -> Result<(), Why> {
     for receiver in judgement.each(&facts.snapshot.receivers) {
         let status = &receiver.status;
         let (generation, suspended) = (receiver.metadata.generation, receiver.spec.suspend);
+        let worked = status.observed_generation >= generation && !status.webhook_path.0.is_empty();
         let long = lasts(&status.conditions, &receiver.metadata, facts.now, PATIENCE);
         let found = match readiness(&status.conditions, generation, status.observed_generation, suspended) {
             Readiness::Suspended => continue,
@@ -31,8 +35,14 @@ fn judge(facts: &Facts<'_>, judgement: &mut Judgement) -> Result<(), Why> {
             Readiness::Ready => (status.webhook_path.0.is_empty()).then(|| {
                 quiet(receiver, "is ready, but has no webhook path")
             }),
+            Readiness::Progressing(_) | Readiness::NotObserved if long => {
+                Some(quiet(receiver, "waits for notification-controller, which has not taken it up"))
+            }
             Readiness::Progressing(_) | Readiness::NotObserved => {
-                long.then(|| quiet(receiver, "waits for notification-controller, which has not taken it up"))
+                if !worked {
+                    judgement.too_early(receiver.metadata.object("Receiver"), NOT_TAKEN_UP);
+                }
+                None
             }
         };
         judgement.examine();

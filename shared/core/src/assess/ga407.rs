@@ -37,20 +37,34 @@ fn judge(facts: &Facts<'_>, judgement: &mut Judgement) -> Result<(), Why> {
                 continue;
             }
             judgement.examine();
-            judgement.findings.extend(look(facts, source.metadata.object(kind), source));
+            let found = look(facts, judgement, source.metadata.object(kind), source);
+            judgement.findings.extend(found);
         }
     }
     judgement.skip("there is no source that is fetched");
     Ok(())
 }
 
-fn look(facts: &Facts<'_>, object: ObjectRef, source: &Source) -> Option<Finding> {
+fn look(
+    facts: &Facts<'_>,
+    judgement: &mut Judgement,
+    object: ObjectRef,
+    source: &Source,
+) -> Option<Finding> {
     let status = &source.status;
     let long = lasts(&status.conditions, &source.metadata, facts.now, PATIENCE);
+    // One that holds an artifact of its present spec is fetched; a new revision may be on its way.
+    let worked = status.artifact.is_some() && status.observed_generation >= source.metadata.generation;
     match readiness(&status.conditions, source.metadata.generation, status.observed_generation, false) {
         Readiness::Ready | Readiness::Suspended => None,
         Readiness::Failed(condition) | Readiness::Waiting(condition) => Some(failed(facts, object, source, condition)),
-        Readiness::Progressing(_) | Readiness::NotObserved => long.then(|| forgotten(facts, object, source)),
+        Readiness::Progressing(_) | Readiness::NotObserved if long => Some(forgotten(facts, object, source)),
+        Readiness::Progressing(_) | Readiness::NotObserved => {
+            if !worked {
+                judgement.too_early(object, "source-controller has not finished with it");
+            }
+            None
+        }
     }
 }
 

@@ -37,6 +37,7 @@ fn judge(facts: &Facts<'_>, judgement: &mut Judgement) -> Result<(), Why> {
             state: readiness(&status.conditions, k.metadata.generation, status.observed_generation, k.spec.suspend),
             depends_on: &k.spec.depends_on,
             source: Some(Facts::resolve(&k.spec.source_ref, &k.metadata.namespace)),
+            worked: status.observed_generation >= k.metadata.generation,
             controller: "kustomize-controller",
         };
         applier.look(judgement, &status.last_applied_revision, |c| kustomization_failed(facts, k, c));
@@ -51,6 +52,8 @@ fn judge(facts: &Facts<'_>, judgement: &mut Judgement) -> Result<(), Why> {
             state: readiness(&status.conditions, r.metadata.generation, status.observed_generation, r.spec.suspend),
             depends_on: &r.spec.depends_on,
             source: chart_of(r),
+            worked: status.observed_generation >= r.metadata.generation
+                && status.history.first().is_some_and(|newest| newest.status == "deployed"),
             controller: "helm-controller",
         };
         applier.look(judgement, &status.last_attempted_revision, |c| release_failed(facts, r, c));
@@ -82,6 +85,8 @@ struct Applier<'a, 's> {
     state: Readiness<'a>,
     depends_on: &'a [CrossRef],
     source: Option<ObjectRef>,
+    /// Whether its present spec was applied before.
+    worked: bool,
     controller: &'static str,
 }
 
@@ -97,11 +102,24 @@ impl Applier<'_, '_> {
             Readiness::Failed(condition) => Some(failed(condition)),
             Readiness::Waiting(condition) => {
                 let in_vain = source.flatten().is_some_and(has_failed);
-                (in_vain || self.lasts(WAITING)).then(|| self.waits(condition))
+                if in_vain || self.lasts(WAITING) {
+                    Some(self.waits(condition))
+                } else {
+                    judgement.too_early(&self.object, &condition.message);
+                    None
+                }
             }
-            Readiness::Progressing(condition) => self.lasts(AT_WORK).then(|| self.stuck(&condition.message)),
-            Readiness::NotObserved => self.lasts(AT_WORK).then(|| self.stuck("")),
-            Readiness::Ready => source.flatten().and_then(|source| self.behind(source, applied)),
+            Readiness::Progressing(condition) if self.lasts(AT_WORK) => Some(self.stuck(&condition.message)),
+            Readiness::NotObserved if self.lasts(AT_WORK) => Some(self.stuck("")),
+            Readiness::Progressing(_) | Readiness::NotObserved => {
+                let newest = source.flatten().and_then(|source| source.status.artifact.as_ref());
+                let same = newest.is_none_or(|artifact| artifact.revision == applied);
+                if !(self.worked && same && !applied.is_empty()) {
+                    judgement.too_early(&self.object, format!("{} has not finished with it", self.controller));
+                }
+                None
+            }
+            Readiness::Ready => source.flatten().and_then(|source| self.behind(judgement, source, applied)),
         };
         judgement.findings.extend(found);
     }
@@ -117,14 +135,19 @@ impl Applier<'_, '_> {
     }
 
     /// Ready, but at an old artifact, and for longer than taking up a new one takes.
-    fn behind(&self, source: &Source, applied: &str) -> Option<Finding> {
+    fn behind(&self, judgement: &mut Judgement, source: &Source, applied: &str) -> Option<Finding> {
         let artifact = source.status.artifact.as_ref()?;
         let now = self.facts.now;
         let fresh = artifact.last_update_time.is_some_and(|at| now.duration_since(at) < TAKE_UP);
         let reconciling = condition(self.conditions, "Reconciling").filter(|c| c.status == "True");
         let started = reconciling.and_then(|c| c.last_transition_time);
         let at_work = started.is_some_and(|at| now.duration_since(at) < WAITING);
-        if applied == artifact.revision || fresh || at_work {
+        if applied == artifact.revision {
+            return None;
+        }
+        if fresh || at_work {
+            let said = format!("its source has just got {}, and it is not applied yet", revision(&artifact.revision));
+            judgement.too_early(&self.object, said);
             return None;
         }
         let held = if applied.is_empty() { "nothing".to_owned() } else { revision(applied) };
@@ -245,7 +268,7 @@ const MEND: &str = "mend what the message names; then make helm-controller forge
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{after, finding, passes};
+    use super::super::testing::{after, finding, passes, too_early};
     use super::*;
     use crate::assess::Verdict;
     use crate::fixture;
@@ -322,7 +345,7 @@ mod tests {
             source.message,
             "waits for GitRepository flux-system/example-nginx-app, which has nothing to apply"
         );
-        passes(&CHECK, |s| {
+        too_early(&CHECK, |s| {
             waits(s);
             s.kustomizations.items[1].status.conditions[0].last_transition_time = "2026-11-02T09:58:00Z".parse().ok();
         });
@@ -333,8 +356,8 @@ mod tests {
         let found = finding(&CHECK, |s| fetched(s, "2026-11-02T09:50:00Z"));
         assert_eq!(found.message, "is Ready, but at main@11111111 while its source is at main@22222222");
         assert!(found.remedy.commands[0].contains("kustomization."));
-        passes(&CHECK, |s| fetched(s, "2026-11-02T09:59:00Z"));
-        passes(&CHECK, |s| {
+        too_early(&CHECK, |s| fetched(s, "2026-11-02T09:59:00Z"));
+        too_early(&CHECK, |s| {
             fetched(s, "2026-11-02T09:50:00Z");
             let conditions = &mut s.kustomizations.items[1].status.conditions;
             conditions.push(Condition {

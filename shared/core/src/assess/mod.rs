@@ -17,7 +17,7 @@ use crate::facts::Facts;
 use crate::need::{Need, TABLE};
 use crate::object::ObjectRef;
 use crate::snapshot::kinds::HasMeta;
-use crate::snapshot::{Listing, Why};
+use crate::snapshot::{Listing, Why, WhyKind};
 pub use remedy::Remedy;
 
 macro_rules! checks {
@@ -273,6 +273,11 @@ impl Judgement {
         }
     }
 
+    /// Notes that it is too early to tell, and of what: something has just begun and may still come out either way.
+    pub fn too_early(&mut self, of: impl std::fmt::Display, message: impl Into<String>) {
+        self.lacks(Why::new(WhyKind::TooEarly, of.to_string(), message));
+    }
+
     /// The value, or nothing and a note that it is lacking.
     pub fn known<T>(&mut self, fact: Result<T, Why>) -> Option<T> {
         fact.map_err(|why| self.lacks(why)).ok()
@@ -343,7 +348,7 @@ pub(crate) mod testing {
     use super::{Check, Finding, Judgement, Verdict};
     use crate::facts::Facts;
     use crate::fixture;
-    use crate::snapshot::Snapshot;
+    use crate::snapshot::{Snapshot, WhyKind};
 
     /// Judges the healthy snapshot after one change.
     pub(crate) fn after(check: &'static Check, change: impl FnOnce(&mut Snapshot)) -> Judgement {
@@ -359,6 +364,14 @@ pub(crate) mod testing {
         let mut judgement = after(check, change);
         assert_eq!(judgement.findings.len(), 1, "one finding: {judgement:#?}");
         judgement.findings.remove(0)
+    }
+
+    /// Asserts that after a change it is too early to tell.
+    #[track_caller]
+    pub(crate) fn too_early(check: &'static Check, change: impl FnOnce(&mut Snapshot)) {
+        let judgement = after(check, change);
+        let early = judgement.unknown.iter().all(|why| why.kind == WhyKind::TooEarly);
+        assert!(early && judgement.verdict() == Verdict::Unknown, "{judgement:#?}");
     }
 
     /// Asserts that a change leaves the check passing.

@@ -1,8 +1,9 @@
 //! What keeps a Flux object from being ready, in words: shared by the checks of chains of such objects.
 
-use super::{Finding, Severity};
+use super::{Finding, Judgement, Severity};
 use crate::facts::readiness::{Readiness, readiness};
 use crate::facts::{HelmRelease, Kustomization, Source};
+use crate::object::ObjectRef;
 
 /// How an object falls short of being ready.
 pub(super) struct Shortfall {
@@ -15,6 +16,13 @@ pub(super) struct Shortfall {
 }
 
 impl Shortfall {
+    /// Notes that it is too early to tell where the object is only on its way.
+    pub(super) fn note(&self, judgement: &mut Judgement, object: &ObjectRef) {
+        if self.waits {
+            judgement.too_early(object, &self.phrase);
+        }
+    }
+
     /// Writes what shows it into a finding: a warning where the object is only on its way, else of this severity.
     pub(super) fn shown_in(self, finding: Finding, severity: Severity) -> Finding {
         let severity = if self.waits { Severity::Warning } else { severity };

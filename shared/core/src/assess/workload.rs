@@ -3,7 +3,7 @@
 
 use super::{Finding, Judgement, Remedy, Severity};
 use crate::facts::workload::{ROLLING_OUT, Trouble};
-use crate::facts::{Facts, Workload};
+use crate::facts::{Facts, Workload, condition};
 use crate::object::ObjectRef;
 
 /// The finding on a workload that exists and does not run as wanted; `None` when it does.
@@ -27,7 +27,20 @@ pub(super) fn unwell(
     let remedy = Remedy::workload(object, &trouble);
     let finding = Finding::new(object.clone(), phrase(&trouble, wanted, ready), remedy).because(evidence);
     let waits = trouble.reason == ROLLING_OUT;
+    if waits && goes_on(object, workload) {
+        judgement.too_early(object, "it is being rolled out");
+    }
     Some(if waits { finding.severity(Severity::Warning) } else { finding })
+}
+
+/// Whether a rollout goes on by itself. A Deployment that is paused stays as it is, and so does a StatefulSet or DaemonSet
+/// whose pods somebody else has to delete (`updateStrategy: OnDelete`), which its status does not tell.
+fn goes_on(object: &ObjectRef, workload: &Workload) -> bool {
+    let status = &workload.status;
+    let paused =
+        condition(&status.conditions, "Progressing").is_some_and(|c| c.reason == "DeploymentPaused");
+    let seen = status.observed_generation >= workload.metadata.generation;
+    !paused && (object.kind == "Deployment" || !seen)
 }
 
 /// Whether a pod is on its way, as far as is known.

@@ -133,7 +133,18 @@ impl<'s> Agent<'s> {
         let oldest = self.living()?.into_iter().filter_map(Self::token_read_at).min();
         let young = oldest.is_some_and(|at| now.duration_since(at) < LEASE_IS_DUE);
         let asked = || format!("Lease of agentk in namespace {}", self.namespace());
-        Ok(young.then(|| Why::new(WhyKind::NotAsked, asked(), "agentk started less than a minute ago")))
+        Ok(young.then(|| Why::new(WhyKind::TooEarly, asked(), "agentk started less than a minute ago")))
+    }
+
+    /// Why nobody leads yet, where the leader was a pod of this Deployment that is gone, and its Lease still runs: another
+    /// pod takes it only once it has run out.
+    fn taken_over(&self, now: Timestamp) -> Result<Option<Why>, Why> {
+        let Some(lease) = self.lease.clone()? else { return Ok(None) };
+        let own = |holder: &str| holder.starts_with(&format!("{}-", self.deployment.metadata.name));
+        let gone = own(&lease.spec.holder_identity) && !lease.is_expired(now);
+        let asked = || format!("holder of Lease {}/{}", lease.metadata.namespace, lease.metadata.name);
+        let said = "its holder is gone, and another pod takes over: that takes half a minute";
+        Ok(gone.then(|| Why::new(WhyKind::TooEarly, asked(), said)))
     }
 
     /// Errors of the last minutes that no rule knows, oldest first, each text once.
@@ -180,6 +191,9 @@ impl<'s> Agent<'s> {
             return Ok(Connection::Connected(format!("{name} holds the Lease, and the log shows no fault")));
         }
         if let Some(why) = self.just_started(now)? {
+            return Ok(Connection::Unknown(why));
+        }
+        if let Some(why) = self.taken_over(now)? {
             return Ok(Connection::Unknown(why));
         }
         Ok(Connection::Disconnected(

@@ -136,6 +136,14 @@ impl<T> Observed<T> {
             Self::Unknown(why) => Err(why.clone()),
         }
     }
+
+    /// Why it is not known, where it is not.
+    pub fn why(&self) -> Option<&Why> {
+        match self {
+            Self::Known(_) => None,
+            Self::Unknown(why) => Some(why),
+        }
+    }
 }
 
 /// Why something is not known.
@@ -174,12 +182,28 @@ pub enum WhyKind {
     TimedOut,
     /// The API server does not serve this kind (404).
     NotServed,
-    /// An answer came that could not be read, or was too large.
+    /// An answer came that could not be read, was too large, or was not complete.
     Unreadable,
+    /// The answer is not the API server's: a proxy, gateway or portal on the way gave it.
+    Intercepted,
+    /// What is asked about has just begun (a start, a rollout, a reconciliation), so it does not show yet.
+    TooEarly,
     /// It needs GitLab, and no access to GitLab was given.
     NoGitLab,
     /// It was not asked for, or what it hangs on is itself not known.
     NotAsked,
+}
+
+impl WhyKind {
+    /// Whether it was the person's choice not to ask, which does not spoil a verdict (docs/exit-codes.md).
+    pub fn is_a_choice(self) -> bool {
+        matches!(self, Self::NoGitLab | Self::NotAsked)
+    }
+
+    /// Whether the server itself did not answer this client.
+    pub fn is_silence(self) -> bool {
+        matches!(self, Self::Unreachable | Self::SignIn | Self::TimedOut | Self::Intercepted)
+    }
 }
 
 /// One permission in the terms of Kubernetes RBAC.
@@ -254,7 +278,7 @@ impl<T: HasMeta> Listing<T> {
     /// The objects of one namespace (empty for cluster-scoped kinds).
     ///
     /// # Errors
-    /// That namespace was not, or could not be, listed.
+    /// That namespace was not, or could not be, listed; or one of them may be among what could not be read.
     pub fn in_namespace(&self, namespace: &str) -> Result<Vec<&T>, Why> {
         match &self.namespaces {
             Some(listed) if !listed.iter().any(|n| n == namespace) => {
@@ -264,7 +288,10 @@ impl<T: HasMeta> Listing<T> {
                 };
                 Err(self.gaps.first().cloned().unwrap_or_else(outside))
             }
-            _ => Ok(self.items.iter().filter(|i| i.meta().namespace == namespace).collect()),
+            _ => match self.unreadable() {
+                Some(why) => Err(why.clone()),
+                None => Ok(self.items.iter().filter(|i| i.meta().namespace == namespace).collect()),
+            },
         }
     }
 
@@ -278,10 +305,12 @@ impl<T: HasMeta> Listing<T> {
         {
             return Ok(Some(found));
         }
-        match self.gaps.iter().find(|why| why.kind == WhyKind::Unreadable) {
-            Some(why) => Err(why.clone()),
-            None => self.in_namespace(namespace).map(|_| None),
-        }
+        self.in_namespace(namespace).map(|_| None)
+    }
+
+    /// Why an object may exist that is not among the items: it came, and could not be read.
+    fn unreadable(&self) -> Option<&Why> {
+        self.gaps.iter().find(|why| why.kind == WhyKind::Unreadable)
     }
 }
 
@@ -391,6 +420,42 @@ impl Snapshot {
         let mut json = serde_json::to_string_pretty(self)?;
         json.push('\n');
         Ok(json)
+    }
+
+    /// Why each thing is not known that was asked of the API server.
+    pub fn gaps(&self) -> Vec<&Why> {
+        let mut found: Vec<&Why> = Vec::new();
+        let listings: [&[Why]; 20] = [
+            &self.crds.gaps,
+            &self.git_repositories.gaps,
+            &self.oci_repositories.gaps,
+            &self.buckets.gaps,
+            &self.helm_repositories.gaps,
+            &self.helm_charts.gaps,
+            &self.kustomizations.gaps,
+            &self.helm_releases.gaps,
+            &self.receivers.gaps,
+            &self.providers.gaps,
+            &self.alerts.gaps,
+            &self.dispatch_failures.gaps,
+            &self.deployments.gaps,
+            &self.stateful_sets.gaps,
+            &self.daemon_sets.gaps,
+            &self.pods.gaps,
+            &self.leases.gaps,
+            &self.services.gaps,
+            &self.endpoint_slices.gaps,
+            &self.network_policies.gaps,
+        ];
+        found.extend(listings.into_iter().flatten());
+        found.extend(&self.namespace_objects.gaps);
+        let unknown = [self.server.why(), self.groups.why()];
+        found.extend(unknown.into_iter().flatten());
+        found.extend(self.secrets.iter().filter_map(|s| s.shape.why()));
+        found.extend(self.logs.iter().filter_map(|l| l.lines.why()));
+        found.extend(self.reviews.iter().filter_map(|r| r.allowed.why()));
+        found.extend(self.chart_indexes.iter().filter_map(|i| i.versions.why()));
+        found
     }
 
     /// Passes every text that a controller or a program wrote freely (condition messages, logs, pod messages)

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::Run;
 use super::hop::broken;
 use super::webhook::Webhook;
-use crate::access::{Answer, api_message, segment};
+use crate::access::{Answer, segment};
 
 /// The port of notification-controller's receiver, as Flux installs it
 /// (<https://github.com/fluxcd/flux2/blob/v2.9.2/manifests/bases/notification-controller/kustomization.yaml>).
@@ -42,9 +42,9 @@ impl Run<'_> {
 
     /// Which link an answer other than 200 speaks of. The API server answers with a Status, the webhook does not.
     pub(super) async fn refused(&self, answer: &Answer, webhook: &Webhook, name: &ObjectRef) -> End {
-        let message = api_message(&answer.body);
+        let message = answer.said();
         let code = answer.status.as_u16();
-        let from_api_server = webhook.url.is_none() && is_status(&answer.body);
+        let from_api_server = webhook.url.is_none() && answer.api_status().is_some();
         let shown = format!("{code} {message}");
         if from_api_server {
             return self.not_passed_on(code, &message).await.said(shown);
@@ -141,12 +141,4 @@ impl Run<'_> {
         let pods: Pods = serde_json::from_slice(&answer.body).ok()?;
         pods.items.into_iter().next().map(|pod| pod.metadata.labels)
     }
-}
-
-fn is_status(body: &[u8]) -> bool {
-    #[derive(Deserialize)]
-    struct Kind {
-        kind: String,
-    }
-    serde_json::from_slice::<Kind>(body).is_ok_and(|k| k.kind == "Status")
 }

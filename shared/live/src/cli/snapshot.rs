@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use gitlab_agent_core::report::Exit;
-use gitlab_agent_core::snapshot::{Snapshot, WhyKind};
+use gitlab_agent_core::snapshot::{Snapshot, Why, WhyKind};
 use gitlab_agent_core::text::count;
 
 use super::{Common, HasDeadline, note, out};
@@ -44,7 +44,7 @@ impl HasDeadline for Args {
 pub async fn run(args: Args) -> Result<Exit> {
     let snapshot = args.common.snapshot().await?;
     if let Err(why) = snapshot.server.get() {
-        let silent = matches!(why.kind, WhyKind::Unreachable | WhyKind::SignIn | WhyKind::TimedOut);
+        let silent = why.kind.is_silence();
         if silent {
             note(&format!("error: nothing recorded: {} ({})", why.message, snapshot.origin.server));
             return Ok(Exit::Unreachable);
@@ -65,7 +65,19 @@ pub async fn run(args: Args) -> Result<Exit> {
     if !refused.is_empty() {
         note(&format!("not recorded, because you may not: {}", refused.join(", ")));
     }
+    for why in gaps(&snapshot) {
+        note(&format!("not recorded: {}: {}", why.asked, why.message));
+    }
     Ok(Exit::Fine)
+}
+
+/// What was asked for in vain, and is neither missing for want of a permission nor not served.
+fn gaps(s: &Snapshot) -> Vec<Why> {
+    let told = |why: &&Why| !matches!(why.kind, WhyKind::Forbidden | WhyKind::NotServed) && !why.kind.is_a_choice();
+    let mut gaps: Vec<Why> = s.gaps().into_iter().filter(told).cloned().collect();
+    gaps.sort();
+    gaps.dedup();
+    gaps
 }
 
 fn summary(s: &Snapshot) -> String {

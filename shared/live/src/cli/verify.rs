@@ -194,12 +194,12 @@ struct Looker<'a> {
 impl Looker<'_> {
     async fn look(&mut self) -> Result<Report> {
         let common = &self.args.common;
-        let mut snapshot = match (common.recorded()?, &self.connection) {
+        let mut snapshot = match (common.recorded_whole()?, &self.connection) {
             (Some(recorded), _) => recorded,
-            (None, Some(connection)) => common.look(connection).await,
+            (None, Some(connection)) => common.look(connection).await?,
             (None, None) => {
                 let connection = common.connect().await?;
-                let snapshot = common.look(&connection).await;
+                let snapshot = common.look(&connection).await?;
                 self.connection = Some(connection);
                 snapshot
             }

@@ -103,7 +103,7 @@ fn found(snapshot: &Snapshot) -> (Found, Exit) {
         _ => Ok(versions),
     };
     let whys = [kubernetes.as_ref().err(), controllers.as_ref().err(), agentk.as_ref().err()];
-    let silent = |w: &&Why| matches!(w.kind, WhyKind::Unreachable | WhyKind::SignIn | WhyKind::TimedOut);
+    let silent = |w: &&Why| w.kind.is_silence();
     let exit = match whys.into_iter().flatten().next() {
         None => Exit::Fine,
         Some(_) if whys.into_iter().flatten().any(|w| silent(&w)) => Exit::Unreachable,

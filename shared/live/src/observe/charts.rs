@@ -11,7 +11,7 @@ use gitlab_agent_core::snapshot::{ChartIndex, Observed, Snapshot, Trial, Why, Wh
 use http::StatusCode;
 
 use super::{Observer, permission};
-use crate::access::segment;
+use crate::access::{Answer, segment};
 
 /// An index larger than this is not read: that of charts.gitlab.io, with every chart of GitLab, has a few megabytes.
 const LARGEST: usize = 32 << 20;
@@ -74,32 +74,51 @@ impl Observer<'_> {
         let needed = permission(Need::ChartIndex.row(), Some(flux));
         let path = format!("{}/{}", proxy(flux), below(artifact));
         let trial = |allowed| Some(Trial { permission: needed.clone(), allowed });
-        let late = || Why::new(WhyKind::TimedOut, &asked, format!("no answer in {} s", PATIENCE.as_secs()));
         let answer =
-            tokio::time::timeout(PATIENCE, self.client.get_at_most(&path, "*/*", &asked, LARGEST)).await;
-        match answer.unwrap_or_else(|_| Err(late())) {
-            Ok(answer) if answer.status == StatusCode::NOT_FOUND => {
-                let gone = "it, or Service source-controller, is not there (a new one is being stored?)";
-                (unknown(WhyKind::NotAsked, gone.to_owned()), trial(true))
-            }
-            Ok(answer) => match charts::read(&answer.body) {
-                Ok(versions) => (Observed::Known(versions), trial(true)),
-                Err(text) => (unknown(WhyKind::Unreadable, text), trial(true)),
-            },
-            Err(mut why) if why.kind == WhyKind::Forbidden => {
+            tokio::time::timeout(PATIENCE, self.client.get_proxied(&path, &asked, LARGEST)).await;
+        match answer {
+            Ok(Ok(answer)) if answer.is_refused_proxy() => {
+                let mut why = Why::new(WhyKind::Forbidden, &asked, answer.said());
                 why.permission = Some(needed.clone());
                 (Observed::Unknown(why), trial(false))
             }
-            // Many networks keep the API server away from pods, and Flux's own NetworkPolicy does: nothing is wrong then.
-            Err(why) => {
-                let text = format!(
-                    "the API server's service proxy does not reach source-controller: {}",
-                    why.message
-                );
-                (unknown(WhyKind::NotAsked, text), trial(true))
+            Ok(Ok(answer)) => (index(&answer, &asked), trial(true)),
+            Ok(Err(why)) => (unknown(WhyKind::NotAsked, unreached(&why.message)), trial(true)),
+            Err(_) => {
+                let late = format!("no answer in {} s", PATIENCE.as_secs());
+                (unknown(WhyKind::NotAsked, unreached(&late)), trial(true))
             }
         }
     }
+}
+
+/// What came through the proxy, from source-controller, from the API server, or from what stands between them.
+fn index(answer: &Answer, asked: &str) -> Observed<Vec<charts::ChartVersion>> {
+    let unknown = |kind, message: String| Observed::Unknown(Why::new(kind, asked, message));
+    if answer.status == StatusCode::NOT_FOUND {
+        let gone = format!("it is not there, or a new one is being stored ({})", who(answer));
+        return unknown(WhyKind::NotAsked, gone);
+    }
+    if !answer.status.is_success() {
+        return unknown(WhyKind::NotAsked, unreached(&who(answer)));
+    }
+    match charts::read(&answer.body) {
+        Ok(versions) => Observed::Known(versions),
+        Err(text) => unknown(WhyKind::Unreadable, format!("{text}: {}", answer.stranger())),
+    }
+}
+
+/// Who answered: the API server says why it cannot pass a request on, in a Status.
+fn who(answer: &Answer) -> String {
+    match answer.api_status() {
+        Some(_) => format!("{} {}", answer.status.as_u16(), answer.said()),
+        None => answer.stranger(),
+    }
+}
+
+/// Many networks keep the API server away from pods, and Flux's own NetworkPolicy does: nothing is wrong then.
+fn unreached(said: &str) -> String {
+    format!("the API server's service proxy does not reach source-controller: {said}")
 }
 
 fn proxy(flux_namespace: &str) -> String {

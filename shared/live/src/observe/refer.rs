@@ -13,7 +13,7 @@ use http::StatusCode;
 
 use super::secrets::{Door, read_secret};
 use super::{Observer, keep, permission};
-use crate::access::segment;
+use crate::access::{Answer, segment};
 
 /// Lines of each pod's log. agentk in trouble writes one line every few minutes, a healthy one next to nothing.
 const LINES: usize = 500;
@@ -76,12 +76,20 @@ impl Observer<'_> {
         let needed = permission(Need::PodLogs.row(), Some(&namespace));
         let (lines, allowed) = match self.client.get(&path, "*/*", &asked).await {
             Ok(answer) if answer.status == StatusCode::NOT_FOUND => {
-                let gone = Why::new(WhyKind::Unreadable, asked, "the pod is gone");
+                let gone = Why::new(WhyKind::TooEarly, asked, "the pod has just gone, and another takes its place");
                 (Observed::Unknown(gone), Some(true))
+            }
+            Ok(answer) if !is_log(&answer) => {
+                (Observed::Unknown(answer.unlike(&asked, "log", "it is no plain text")), Some(true))
             }
             Ok(answer) => {
                 let text = String::from_utf8_lossy(&answer.body);
                 (Observed::Known(text.lines().map(mask::free_text).collect()), Some(true))
+            }
+            // kubelet's words, which the API server passes on.
+            Err(why) if STARTING.iter().any(|words| why.message.contains(words)) => {
+                let starting = Why::new(WhyKind::TooEarly, asked, why.message);
+                (Observed::Unknown(starting), Some(true))
             }
             Err(mut why) => {
                 let denied = why.kind == WhyKind::Forbidden;
@@ -94,6 +102,15 @@ impl Observer<'_> {
         (PodLog { namespace, pod, lines }, allowed.map(|allowed| Trial { permission: needed, allowed }))
     }
 }
+
+/// A log is plain text, and no web page that came in its place.
+fn is_log(answer: &Answer) -> bool {
+    answer.is_plain_text() && !answer.body.trim_ascii_start().to_ascii_lowercase().starts_with(b"<!doctype")
+}
+
+/// What is said of a container that has no log yet
+/// (<https://github.com/kubernetes/kubernetes/blob/v1.36.0/pkg/kubelet/kubelet_pods.go>: `validateContainerLogStatus`).
+const STARTING: &[&str] = &["is waiting to start: ContainerCreating", "is waiting to start: PodInitializing"];
 
 /// Namespaces of pods, namespaces of Leases, and Secrets by namespace and name.
 fn wanted(snapshot: &Snapshot) -> (Vec<String>, Vec<String>, Vec<(String, String)>) {

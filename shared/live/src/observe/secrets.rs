@@ -16,7 +16,7 @@ use serde::Deserialize;
 
 use super::list::JSON;
 use super::permission;
-use crate::access::{ReadClient, segment};
+use crate::access::{Answer, ReadClient, segment};
 use crate::ssh::public_half;
 
 /// Shorter values are too common to be masked in free text; no GitLab token is that short.
@@ -156,13 +156,13 @@ pub(super) async fn read_secret(
     let path = format!("/api/v1/namespaces/{}/secrets/{}", segment(&namespace), segment(&name));
     let (shape, allowed) = match client.get(&path, JSON, &asked).await {
         Ok(answer) if answer.status == StatusCode::NOT_FOUND => (Observed::Known(None), Some(true)),
-        Ok(answer) => match SecretShape::read(&answer.body, salt) {
+        Ok(answer) => match shape(&answer, &asked, &namespace, &name, salt) {
             Ok((shape, values)) => {
                 door.note(&ObjectRef::new("Secret", &namespace, &name), &shape, &values);
                 door.remember(values);
                 (Observed::Known(Some(shape)), Some(true))
             }
-            Err(at) => (Observed::Unknown(Why::new(WhyKind::Unreadable, asked, at)), Some(true)),
+            Err(why) => (Observed::Unknown(why), Some(true)),
         },
         Err(mut why) => {
             let denied = why.kind == WhyKind::Forbidden;
@@ -174,6 +174,17 @@ pub(super) async fn read_secret(
     };
     let trial = allowed.map(|allowed| Trial { permission: needed, allowed });
     (SecretEntry { namespace, name, shape }, trial)
+}
+
+fn shape(
+    answer: &Answer,
+    asked: &str,
+    namespace: &str,
+    name: &str,
+    salt: &[u8],
+) -> Result<(SecretShape, Vec<Vec<u8>>), Why> {
+    answer.expect_object(asked, ("v1", "Secret"), (namespace, name))?;
+    SecretShape::read(&answer.body, salt).map_err(|at| Why::new(WhyKind::Unreadable, asked, at))
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use gitlab_agent_core::text::{quote, visible};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::{UsageError, note, out, token_list};
+use super::{UsageError, namespace, note, out, token_list};
 use crate::access::WriteClient;
 use crate::gitlab::GitLabWriter;
 use crate::observe::{Scope, WithoutGitLab, observe};
@@ -178,6 +178,8 @@ impl Args {
             let text = format!("{}: {}", why.asked, why.message);
             return Ok(Err(self.refuse(Exit::Unreachable, "unreachable", &[text])));
         }
+        let named: Vec<&str> = self.namespace.as_deref().into_iter().collect();
+        namespace::check(&client.read, &snapshot, &named).await?;
         let facts = Facts::derive(&snapshot);
         let target = match self.target(&facts)? {
             Ok(target) => target,
