@@ -33,7 +33,11 @@ impl Said {
     /// A web page of something that stands in between.
     pub fn page(status: u16, server: &str, title: &str) -> Self {
         let headers = vec![("content-type", "text/html".to_owned()), ("server", server.to_owned())];
-        Self::Answer(status, headers, format!("<html><title>{title}</title>\n<h1>{title}</h1></html>").into_bytes())
+        Self::Answer(
+            status,
+            headers,
+            format!("<html><title>{title}</title>\n<h1>{title}</h1></html>").into_bytes(),
+        )
     }
 
     /// A Status of the API server.
@@ -145,14 +149,17 @@ fn serve(state: &State, stream: TcpStream) -> Result<()> {
         return Ok(());
     }
     let mut words = line.split(' ');
-    let (method, path) = (words.next().unwrap_or_default().to_owned(), words.next().unwrap_or_default().to_owned());
+    let (method, path) =
+        (words.next().unwrap_or_default().to_owned(), words.next().unwrap_or_default().to_owned());
     let mut length = 0;
     loop {
         let mut header = String::new();
         if reader.read_line(&mut header)? == 0 || header.trim().is_empty() {
             break;
         }
-        if let Some((_, value)) = header.split_once(':').filter(|(name, _)| name.eq_ignore_ascii_case("content-length")) {
+        if let Some((_, value)) =
+            header.split_once(':').filter(|(name, _)| name.eq_ignore_ascii_case("content-length"))
+        {
             length = value.trim().parse()?;
         }
     }
@@ -163,7 +170,8 @@ fn serve(state: &State, stream: TcpStream) -> Result<()> {
     let mut stream = stream;
     match said {
         Said::Answer(status, headers, body) => {
-            let mut head = format!("HTTP/1.1 {status} x\r\nconnection: close\r\ncontent-length: {}\r\n", body.len());
+            let mut head =
+                format!("HTTP/1.1 {status} x\r\nconnection: close\r\ncontent-length: {}\r\n", body.len());
             headers.iter().for_each(|(name, value)| head.push_str(&format!("{name}: {value}\r\n")));
             stream.write_all(format!("{head}\r\n").as_bytes())?;
             stream.write_all(&body)?;
@@ -190,14 +198,19 @@ pub fn need_of(path: &str) -> Option<Need> {
     let listed = TABLE.iter().filter(|row| row.verb == "list");
     listed.filter(|row| path.ends_with(&format!("/{}", row.resource))).map(|row| row.need).find(|need| {
         let group = need.row().group;
-        if group.is_empty() { path.starts_with("/api/v1/") } else { path.starts_with(&format!("/apis/{group}/")) }
+        if group.is_empty() {
+            path.starts_with("/api/v1/")
+        } else {
+            path.starts_with(&format!("/apis/{group}/"))
+        }
     })
 }
 
 fn empty_cluster(method: &str, path: &str) -> Said {
     if method == "POST" {
         let kind = if path.contains("/self") { "SelfSubjectAccessReview" } else { "SubjectAccessReview" };
-        let review = json!({"kind": kind, "apiVersion": "authorization.k8s.io/v1", "status": {"allowed": true}});
+        let review =
+            json!({"kind": kind, "apiVersion": "authorization.k8s.io/v1", "status": {"allowed": true}});
         return Said::json(201, &review);
     }
     match path {
@@ -205,7 +218,8 @@ fn empty_cluster(method: &str, path: &str) -> Said {
         "/apis" => Said::json(200, &json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": []})),
         path => match need_of(path) {
             Some(Need::Namespaces) => {
-                let named = ["default", "flux-system", "gitlab"].map(|name| json!({"metadata": {"name": name}}));
+                let named =
+                    ["default", "flux-system", "gitlab"].map(|name| json!({"metadata": {"name": name}}));
                 Said::json(200, &list_of(Need::Namespaces, &json!(named)))
             }
             Some(need) => Said::json(200, &list_of(need, &json!([]))),

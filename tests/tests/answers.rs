@@ -50,20 +50,46 @@ fn a_silent_server_is_one_that_cannot_be_reached() -> Result<()> {
         if tls {
             api.with_tls()?;
         }
-        for limits in [["--request-timeout", "1s", "--timeout", "20s"], ["--request-timeout", "0", "--timeout", "2s"]] {
+        for limits in
+            [["--request-timeout", "1s", "--timeout", "20s"], ["--request-timeout", "0", "--timeout", "2s"]]
+        {
             let verify = ask(&api, "verify", &[&["-o", "json"][..], &limits].concat());
             ensure!(verify.code == 4, "{what} {limits:?}: {} {}{}", verify.code, verify.out, verify.err);
             ensure!(verify.first_problem().as_deref() == Some("GA101"), "{what}: {}", verify.out);
             ensure!(verify.json()["verdict"] == "unreachable", "{what}: {}", verify.out);
             let status = ask(&api, "status", &limits);
-            ensure!(status.code == 4 && status.out.contains("cannot be reached"), "{what}: {}{}", status.out, status.err);
+            ensure!(
+                status.code == 4 && status.out.contains("cannot be reached"),
+                "{what}: {}{}",
+                status.out,
+                status.err
+            );
             let snapshot = ask(&api, "snapshot", &limits);
-            ensure!(snapshot.code == 4 && snapshot.err.contains("nothing recorded"), "{what}: {}", snapshot.err);
+            ensure!(
+                snapshot.code == 4 && snapshot.err.contains("nothing recorded"),
+                "{what}: {}",
+                snapshot.err
+            );
             let version = ask(&api, "version", &limits);
-            ensure!(version.code == 4 && version.out.contains("not known"), "{what}: {}{}", version.out, version.err);
+            ensure!(
+                version.code == 4 && version.out.contains("not known"),
+                "{what}: {}{}",
+                version.out,
+                version.err
+            );
         }
-        let waits = ask(&api, "verify", &["--wait", "--request-timeout", "1s", "--timeout", "3s", "--interval", "1s"]);
-        ensure!(waits.code == 4 && waits.out.contains("GA101"), "{what}: {} {}{}", waits.code, waits.out, waits.err);
+        let waits = ask(
+            &api,
+            "verify",
+            &["--wait", "--request-timeout", "1s", "--timeout", "3s", "--interval", "1s"],
+        );
+        ensure!(
+            waits.code == 4 && waits.out.contains("GA101"),
+            "{what}: {} {}{}",
+            waits.code,
+            waits.out,
+            waits.err
+        );
     }
     Ok(())
 }
@@ -105,24 +131,74 @@ fn no_lists() -> Vec<(&'static str, Said, &'static str, &'static str)> {
     vec![
         ("an empty object", text("{}"), "intercepted", "does not say its kind"),
         ("nothing", text(""), "intercepted", "no content type"),
-        ("a Status", Said::json(200, &json!({"kind": "Status", "apiVersion": "v1", "message": "soon"})), "unreadable", "a Status: soon"),
+        (
+            "a Status",
+            Said::json(200, &json!({"kind": "Status", "apiVersion": "v1", "message": "soon"})),
+            "unreadable",
+            "a Status: soon",
+        ),
         ("a Table", with(&|l| l["kind"] = json!("Table")), "unreadable", "Table"),
-        ("another kind's list", Said::json(200, &list_of(Need::Alerts, &json!([]))), "unreadable", "AlertList"),
-        ("another version's", with(&|l| l["apiVersion"] = json!("notification.toolkit.fluxcd.io/v1beta2")), "unreadable", "v1beta2"),
-        ("an item of another kind", with(&|l| l["items"] = json!([{"kind": "Alert", "metadata": {"name": "a", "namespace": "n"}}])), "unreadable", "n/a is a Alert"),
+        (
+            "another kind's list",
+            Said::json(200, &list_of(Need::Alerts, &json!([]))),
+            "unreadable",
+            "AlertList",
+        ),
+        (
+            "another version's",
+            with(&|l| l["apiVersion"] = json!("notification.toolkit.fluxcd.io/v1beta2")),
+            "unreadable",
+            "v1beta2",
+        ),
+        (
+            "an item of another kind",
+            with(&|l| l["items"] = json!([{"kind": "Alert", "metadata": {"name": "a", "namespace": "n"}}])),
+            "unreadable",
+            "n/a is a Alert",
+        ),
         ("no items", with(&|l| l["items"] = Value::Null), "unreadable", "no items"),
         ("no version", with(&|l| l["metadata"] = json!({})), "unreadable", "no resourceVersion"),
-        ("less than there is", with(&|l| l["metadata"]["remainingItemCount"] = json!(9)), "unreadable", "not whole"),
-        ("a web page", Said::page(200, "nginx/1.27", "Welcome"), "intercepted", "nginx/1.27 (text/html): Welcome"),
+        (
+            "less than there is",
+            with(&|l| l["metadata"]["remainingItemCount"] = json!(9)),
+            "unreadable",
+            "not whole",
+        ),
+        (
+            "a web page",
+            Said::page(200, "nginx/1.27", "Welcome"),
+            "intercepted",
+            "nginx/1.27 (text/html): Welcome",
+        ),
         ("half of it", Said::Bytes(bytes(&cut)), "unreadable", "broke off"),
         ("no gzip", Said::Answer(200, gzip, bytes("\u{1f}garbage")), "unreadable", "broke off"),
-        ("a portal", Said::Answer(302, vec![("location", "https://portal.example.com/login".to_owned())], Vec::new()), "intercepted", "leads to https://portal.example.com/login"),
-        ("a mesh's 403", Said::Answer(403, vec![("server", "envoy".to_owned())], bytes("RBAC: access denied")), "intercepted", "403 from envoy"),
+        (
+            "a portal",
+            Said::Answer(302, vec![("location", "https://portal.example.com/login".to_owned())], Vec::new()),
+            "intercepted",
+            "leads to https://portal.example.com/login",
+        ),
+        (
+            "a mesh's 403",
+            Said::Answer(403, vec![("server", "envoy".to_owned())], bytes("RBAC: access denied")),
+            "intercepted",
+            "403 from envoy",
+        ),
         ("a proxy's 404", Said::page(404, "nginx", "404 Not Found"), "intercepted", "404 from nginx"),
         ("a proxy's 401", Said::page(401, "Apache", "Sign in"), "intercepted", "401 from Apache"),
         ("a proxy's 502", Said::page(502, "nginx", "502 Bad Gateway"), "intercepted", "502 from nginx"),
-        ("a server's 500", Said::status(500, "InternalError", "etcd is away"), "unreadable", "500 etcd is away"),
-        ("not served", Said::status(404, "NotFound", "the server could not find it"), "notServed", "does not serve"),
+        (
+            "a server's 500",
+            Said::status(500, "InternalError", "etcd is away"),
+            "unreadable",
+            "500 etcd is away",
+        ),
+        (
+            "not served",
+            Said::status(404, "NotFound", "the server could not find it"),
+            "notServed",
+            "does not serve",
+        ),
     ]
 }
 
@@ -136,7 +212,10 @@ fn what_is_no_list_is_a_gap_that_says_what_came_and_from_whom() -> Result<()> {
         let why = &line["unknown"][0];
         ensure!(why["kind"] == kind, "{what}: {why}");
         ensure!(why["message"].as_str().is_some_and(|m| m.contains(words)), "{what}: {why}");
-        ensure!(why["asked"] == "list receivers.notification.toolkit.fluxcd.io in all namespaces", "{what}: {why}");
+        ensure!(
+            why["asked"] == "list receivers.notification.toolkit.fluxcd.io in all namespaces",
+            "{what}: {why}"
+        );
         // Whoever answered in the API server's place, no permission is missing.
         let rights = ask(&api, "verify", &["-o", "json", "--only", "GA102,GA402"]);
         ensure!(rights.first_problem().is_none(), "{what}: {}", rights.out);
@@ -146,7 +225,8 @@ fn what_is_no_list_is_a_gap_that_says_what_came_and_from_whom() -> Result<()> {
 
 /// The first, the second and the third page of a list of GitRepositories.
 fn page(path: &str) -> (usize, Value) {
-    let at = ["", "continue=p1", "continue=p2"].iter().rposition(|mark| path.contains(mark)).unwrap_or_default();
+    let at =
+        ["", "continue=p1", "continue=p2"].iter().rposition(|mark| path.contains(mark)).unwrap_or_default();
     let item = json!({"metadata": {"name": format!("repo-{at}"), "namespace": "default"},
         "spec": {"interval": "1m", "url": "https://example.com/a/b.git"}});
     let mut list = list_of(Need::GitRepositories, &json!([item]));
@@ -180,7 +260,10 @@ fn every_page_of_a_list_is_read_or_it_is_a_gap() -> Result<()> {
 
     // Tokens of pages expire after some minutes: the list is begun anew, once.
     let expired = || Some(Said::status(410, "Expired", "The provided continue parameter is too old"));
-    let (names, unknown) = sources(&pages(|_, asked, _| if asked == 2 { Some(Said::status(410, "Expired", "old")) } else { None })?);
+    let (names, unknown) =
+        sources(&pages(
+            |_, asked, _| if asked == 2 { Some(Said::status(410, "Expired", "old")) } else { None },
+        )?);
     ensure!(names == all && unknown.is_empty(), "{names:?} {unknown:?}");
     drop(expired);
 
@@ -188,16 +271,53 @@ fn every_page_of_a_list_is_read_or_it_is_a_gap() -> Result<()> {
         ("410", |at, _, _| (at == 2).then(|| Said::status(410, "Expired", "too old")), &all[..2]),
         ("500", |at, _, _| (at == 1).then(|| Said::status(500, "InternalError", "x")), &all[..1]),
         ("403", |at, _, _| (at == 1).then(|| Said::page(403, "nginx", "no")), &all[..1]),
-        ("Table", |at, _, list| { if at == 1 { list["kind"] = json!("Table") }; None }, &all[..1]),
-        ("beyond", |at, _, list| { if at == 2 { list["metadata"]["continue"] = json!("p2") }; None }, &all),
-        ("beyond", |_, asked, list| { list["metadata"]["continue"] = json!(format!("x{asked}")); None }, &[]),
-        ("not whole", |at, _, list| { if at == 2 { list["metadata"]["remainingItemCount"] = json!(1) }; None }, &all),
+        (
+            "Table",
+            |at, _, list| {
+                if at == 1 {
+                    list["kind"] = json!("Table")
+                };
+                None
+            },
+            &all[..1],
+        ),
+        (
+            "beyond",
+            |at, _, list| {
+                if at == 2 {
+                    list["metadata"]["continue"] = json!("p2")
+                };
+                None
+            },
+            &all,
+        ),
+        (
+            "beyond",
+            |_, asked, list| {
+                list["metadata"]["continue"] = json!(format!("x{asked}"));
+                None
+            },
+            &[],
+        ),
+        (
+            "not whole",
+            |at, _, list| {
+                if at == 2 {
+                    list["metadata"]["remainingItemCount"] = json!(1)
+                };
+                None
+            },
+            &all,
+        ),
     ];
     for (words, change, seen) in gaps {
         let api = pages(change)?;
         let (names, unknown) = sources(&api);
         ensure!(seen.is_empty() || names == seen, "{words}: {names:?}");
-        ensure!(unknown.iter().any(|why| why["message"].as_str().is_some_and(|m| m.contains(words))), "{words}: {unknown:?}");
+        ensure!(
+            unknown.iter().any(|why| why["message"].as_str().is_some_and(|m| m.contains(words))),
+            "{words}: {unknown:?}"
+        );
         ensure!(api.asked().len() < 400, "{words}: it ends");
     }
     Ok(())
@@ -221,9 +341,23 @@ fn who_answers_in_place_of_the_api_server_leads_the_report() -> Result<()> {
         let shown = format!("{said:?}");
         let api = LoneApi::start(move |_, _| Some(said.clone()))?;
         let ran = ask(&api, "verify", &["-o", "json", "--timeout", "30s"]);
-        ensure!(ran.code == 4 && ran.first_problem().as_deref() == Some("GA101"), "{shown}: {} {}", ran.code, ran.out);
-        ensure!(ran.json()["problems"][0]["message"].as_str().is_some_and(|m| m.contains("something on the way")), "{shown}: {}", ran.out);
-        ensure!(!ran.out.contains("services/proxy") && ran.json()["problems"].as_array().is_some_and(|p| p.len() == 1), "{shown}: {}", ran.out);
+        ensure!(
+            ran.code == 4 && ran.first_problem().as_deref() == Some("GA101"),
+            "{shown}: {} {}",
+            ran.code,
+            ran.out
+        );
+        ensure!(
+            ran.json()["problems"][0]["message"].as_str().is_some_and(|m| m.contains("something on the way")),
+            "{shown}: {}",
+            ran.out
+        );
+        ensure!(
+            !ran.out.contains("services/proxy")
+                && ran.json()["problems"].as_array().is_some_and(|p| p.len() == 1),
+            "{shown}: {}",
+            ran.out
+        );
         let status = ask(&api, "status", &["--timeout", "30s"]);
         ensure!(status.code == 4, "{shown}: {}", status.out);
     }
@@ -261,7 +395,12 @@ fn a_namespace_that_does_not_exist_is_a_slip() -> Result<()> {
         // `reconcile-now` reads no list of namespaces.
         ensure!(verb == "reconcile_now" || slip.err.contains("did you mean gitlab?"), "{verb}: {}", slip.err);
         let slip = with(&by_name, "gitlba");
-        ensure!(slip.code == 2 && slip.err.contains("does not exist"), "{verb} {args:?}: {}{}", slip.out, slip.err);
+        ensure!(
+            slip.code == 2 && slip.err.contains("does not exist"),
+            "{verb} {args:?}: {}{}",
+            slip.out,
+            slip.err
+        );
         for api in [&lists, &by_name, &blind] {
             let right = with(api, "gitlab");
             ensure!(!right.err.contains("does not exist"), "{verb} {args:?}: {}", right.err);
@@ -272,19 +411,47 @@ fn a_namespace_that_does_not_exist_is_a_slip() -> Result<()> {
     ensure!(flux.code == 2 && flux.err.contains("did you mean flux-system?"), "{} {}", flux.code, flux.err);
     let recording = gitlab_agent_tests::programs::root().join("tests/recordings/healthy.json");
     let recorded = run(command("verify").arg("--from").arg(recording).args(["-n", "gitlba"]));
-    ensure!(recorded.code == 2 && recorded.err.contains("leave -n out"), "{} {}", recorded.code, recorded.err);
+    ensure!(
+        recorded.code == 2 && recorded.err.contains("leave -n out"),
+        "{} {}",
+        recorded.code,
+        recorded.err
+    );
     Ok(())
 }
 
 #[test]
 fn nothing_checked_is_not_all_well() -> Result<()> {
     let api = LoneApi::start(|_, _| None)?;
-    for only in ["GA307", "GA308", "GA402", "GA407", "GA408", "GA105", "GA503,GA504", "GA606", "GA313", "GA505", "GA701"] {
+    for only in [
+        "GA307",
+        "GA308",
+        "GA402",
+        "GA407",
+        "GA408",
+        "GA105",
+        "GA503,GA504",
+        "GA606",
+        "GA313",
+        "GA505",
+        "GA701",
+    ] {
         let ran = ask(&api, "verify", &["--only", only]);
-        ensure!(ran.code == 3 && ran.out.contains("Nothing was checked: "), "{only}: {} {}", ran.code, ran.out);
+        ensure!(
+            ran.code == 3 && ran.out.contains("Nothing was checked: "),
+            "{only}: {} {}",
+            ran.code,
+            ran.out
+        );
         ensure!(!ran.out.contains("All is well"), "{only}: {}", ran.out);
     }
     let waits = ask(&api, "verify", &["--wait", "--only", "GA307", "--timeout", "2s", "--interval", "1s"]);
-    ensure!(waits.code == 3 && waits.err.contains("not well after"), "{} {}{}", waits.code, waits.out, waits.err);
+    ensure!(
+        waits.code == 3 && waits.err.contains("not well after"),
+        "{} {}{}",
+        waits.code,
+        waits.out,
+        waits.err
+    );
     Ok(())
 }

@@ -230,7 +230,11 @@ impl Need {
 impl Row {
     /// Group and version, as `apiVersion` writes them.
     pub fn api_version(&self) -> String {
-        if self.group.is_empty() { self.version.to_owned() } else { format!("{}/{}", self.group, self.version) }
+        if self.group.is_empty() {
+            self.version.to_owned()
+        } else {
+            format!("{}/{}", self.group, self.version)
+        }
     }
 
     /// `gitrepositories.source.toolkit.fluxcd.io`, as `kubectl` writes it.

@@ -236,7 +236,8 @@ impl Report {
 
     /// Whether all that spoils the verdict is that something has just begun.
     pub fn is_early(&self) -> bool {
-        let mut lacking = self.checks.iter().flat_map(|c| &c.unknown).filter(|why| !why.kind.is_a_choice()).peekable();
+        let mut lacking =
+            self.checks.iter().flat_map(|c| &c.unknown).filter(|why| !why.kind.is_a_choice()).peekable();
         lacking.peek().is_some() && lacking.all(|why| why.kind == WhyKind::TooEarly)
     }
 

@@ -37,8 +37,7 @@ pub(super) fn unwell(
 /// whose pods somebody else has to delete (`updateStrategy: OnDelete`), which its status does not tell.
 fn goes_on(object: &ObjectRef, workload: &Workload) -> bool {
     let status = &workload.status;
-    let paused =
-        condition(&status.conditions, "Progressing").is_some_and(|c| c.reason == "DeploymentPaused");
+    let paused = condition(&status.conditions, "Progressing").is_some_and(|c| c.reason == "DeploymentPaused");
     let seen = status.observed_generation >= workload.metadata.generation;
     !paused && (object.kind == "Deployment" || !seen)
 }

@@ -22,7 +22,8 @@ pub(super) fn headline(report: &Report) -> (Option<Severity>, String) {
         }
         Exit::Unknown if errors == 0 && report.is_early() => {
             let early = report.checks.iter().filter(|c| c.unknown.iter().any(is_early)).count();
-            let warned = if warnings > 0 { format!(", {}", count(warnings, "warning")) } else { String::new() };
+            let warned =
+                if warnings > 0 { format!(", {}", count(warnings, "warning")) } else { String::new() };
             let text = format!("? Too early to tell: {}{warned}, {passed} passed", count(early, "check"));
             (Some(Severity::Warning), text)
         }

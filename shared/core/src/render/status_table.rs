@@ -60,7 +60,8 @@ fn verdict(status: &Status, style: &Style) -> String {
             )
         }
         Exit::Unknown => {
-            let text = if report.is_early() { "? Too early to tell" } else { "? Not everything could be seen" };
+            let text =
+                if report.is_early() { "? Too early to tell" } else { "? Not everything could be seen" };
             format!("{}   see {how}", style.severity(Severity::Warning, text))
         }
         _ if warnings > 0 => {

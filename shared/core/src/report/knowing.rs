@@ -112,7 +112,7 @@ const EARLY: &[(&str, u16, Change)] = &[
         k.status.conditions = ready("Unknown", "Progressing", 30);
     }),
     ("a Kustomization waits for another one", 408, |s| {
-        s.kustomizations.items[0].status.conditions = ready("False", "DependencyNotReady", 30);
+        s.kustomizations.items[1].status.conditions = ready("False", "DependencyNotReady", 30);
     }),
     ("a Kustomization's new spec is being applied", 408, |s| {
         let k = &mut s.kustomizations.items[0];
@@ -173,7 +173,10 @@ fn what_has_just_begun_is_no_pass() {
             assert!(early && line.verdict != Verdict::Pass, "{name}: {line:?}");
             let style = Style { colour: false, width: 100, context: None };
             let screen = verify(&report, VerifyFormat::Table, &style);
-            assert!(!screen.contains("All is well") && screen.contains("too early to tell"), "{name}: {screen}");
+            assert!(
+                !screen.contains("All is well") && screen.contains("too early to tell"),
+                "{name}: {screen}"
+            );
         }
     }
 }
@@ -236,7 +239,8 @@ fn a_run_that_checked_nothing_is_not_fine() {
 #[test]
 fn one_silent_list_is_a_gap() {
     for kind in [WhyKind::TimedOut, WhyKind::Unreachable, WhyKind::Intercepted, WhyKind::SignIn] {
-        let report = report(CHECKS, |s| s.receivers = Listing::unknown(Why::new(kind, "list receivers", "no")));
+        let report =
+            report(CHECKS, |s| s.receivers = Listing::unknown(Why::new(kind, "list receivers", "no")));
         assert_eq!((report.exit, report.verdict()), (Exit::Unknown, "unknown"), "{kind:?}");
         assert!(report.verdicts(Verdict::Pass) > 30, "{kind:?}");
     }

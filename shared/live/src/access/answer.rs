@@ -94,7 +94,9 @@ impl Answer {
             Some(value).filter(|v| !v.is_empty())
         };
         let mut text = format!("{} from ", self.status.as_u16());
-        text.push_str(&told(header::SERVER).unwrap_or_else(|| "a server that does not say its name".to_owned()));
+        text.push_str(
+            &told(header::SERVER).unwrap_or_else(|| "a server that does not say its name".to_owned()),
+        );
         if let Some(via) = told(header::VIA) {
             text.push_str(&format!(" via {via}"));
         }
@@ -104,10 +106,16 @@ impl Answer {
         if let Some(to) = self.headers.get(header::LOCATION).and_then(|v| v.to_str().ok()) {
             text.push_str(&format!(", which leads to {}", visible(&mask::url(to))));
         }
-        match first_words(&self.body) {
-            words if words.is_empty() => text,
-            words => format!("{text}: {words}"),
-        }
+        // What says yes may hold what was asked for, a Secret too: of that only a web page's title is shown.
+        let words = match self.status.is_success() && !self.is_page() {
+            true => String::new(),
+            false => first_words(&self.body),
+        };
+        if words.is_empty() { text } else { format!("{text}: {words}") }
+    }
+
+    fn is_page(&self) -> bool {
+        self.body.trim_ascii_start().starts_with(b"<")
     }
 
     /// The answer where it says yes, or that something does not exist; else what its no means.
@@ -160,8 +168,10 @@ impl Answer {
         (namespace, name): (&str, &str),
     ) -> Result<(), Why> {
         self.expect_kind(asked, api_version, kind)?;
-        let typed: Typed<'_> = serde_json::from_slice(&self.body).map_err(|e| self.unlike(asked, kind, &at(&e)))?;
-        let named = typed.metadata.and_then(|m| serde_json::from_str::<Named>(m.get()).ok()).unwrap_or_default();
+        let typed: Typed<'_> =
+            serde_json::from_slice(&self.body).map_err(|e| self.unlike(asked, kind, &at(&e)))?;
+        let named =
+            typed.metadata.and_then(|m| serde_json::from_str::<Named>(m.get()).ok()).unwrap_or_default();
         if (named.namespace.as_str(), named.name.as_str()) == (namespace, name) {
             return Ok(());
         }
@@ -174,7 +184,8 @@ impl Answer {
     /// # Errors
     /// It is not.
     pub(crate) fn expect_kind(&self, asked: &str, api_version: &str, kind: &str) -> Result<(), Why> {
-        let typed: Typed<'_> = serde_json::from_slice(&self.body).map_err(|e| self.unlike(asked, kind, &at(&e)))?;
+        let typed: Typed<'_> =
+            serde_json::from_slice(&self.body).map_err(|e| self.unlike(asked, kind, &at(&e)))?;
         if typed.kind == kind && typed.api_version == api_version {
             return Ok(());
         }

@@ -291,7 +291,9 @@ impl ReadClient {
         let own = (!self.request_timeout.is_zero()).then_some(self.request_timeout);
         let left = self.deadline.map(|at| at.saturating_duration_since(Instant::now()));
         match (own, left) {
-            (own, Some(left)) if own.is_none_or(|own| left < own) => Some(Limit { time: left, flag: "--timeout" }),
+            (own, Some(left)) if own.is_none_or(|own| left < own) => {
+                Some(Limit { time: left, flag: "--timeout" })
+            }
             (own, _) => own.map(|time| Limit { time, flag: "--request-timeout" }),
         }
     }
@@ -351,7 +353,8 @@ fn allowed(body: &[u8]) -> Result<bool, String> {
         #[serde(default)]
         evaluation_error: String,
     }
-    let review: Review = serde_json::from_slice(body).map_err(|e| format!("the answer has no status ({})", at(&e)))?;
+    let review: Review =
+        serde_json::from_slice(body).map_err(|e| format!("the answer has no status ({})", at(&e)))?;
     let ReviewStatus { allowed, denied, evaluation_error } = review.status;
     let gone = |line: &str| line.contains("rbac.authorization.k8s.io") && line.contains("not found");
     if allowed || denied || evaluation_error.is_empty() || evaluation_error.split(", ").all(gone) {
@@ -392,7 +395,9 @@ async fn exchange_with_wait(
     };
     match limit {
         None => whole.await,
-        Some(limit) => tokio::time::timeout(limit.time, whole).await.unwrap_or_else(|_| Err(limit.late(asked))),
+        Some(limit) => {
+            tokio::time::timeout(limit.time, whole).await.unwrap_or_else(|_| Err(limit.late(asked)))
+        }
     }
 }
 
@@ -481,8 +486,14 @@ mod tests {
             (r#"{"allowed":true,"evaluationError":"webhook away"}"#, Some(true)),
             (r#"{"allowed":false,"evaluationError":"webhook away"}"#, None),
             (r#"{"allowed":false,"denied":true,"evaluationError":"webhook away"}"#, Some(false)),
-            (r#"{"allowed":false,"evaluationError":"clusterrole.rbac.authorization.k8s.io \"x\" not found"}"#, Some(false)),
-            (r#"{"allowed":false,"evaluationError":"role.rbac.authorization.k8s.io \"x\" not found, webhook away"}"#, None),
+            (
+                r#"{"allowed":false,"evaluationError":"clusterrole.rbac.authorization.k8s.io \"x\" not found"}"#,
+                Some(false),
+            ),
+            (
+                r#"{"allowed":false,"evaluationError":"role.rbac.authorization.k8s.io \"x\" not found, webhook away"}"#,
+                None,
+            ),
             (r#"{}"#, None),
             (r#"{"allowed":"yes"}"#, None),
             (r#"{"allowed":null}"#, None),

@@ -73,7 +73,8 @@ pub async fn run(args: Args) -> Result<Exit> {
 
 /// What was asked for in vain, and is neither missing for want of a permission nor not served.
 fn gaps(s: &Snapshot) -> Vec<Why> {
-    let told = |why: &&Why| !matches!(why.kind, WhyKind::Forbidden | WhyKind::NotServed) && !why.kind.is_a_choice();
+    let told =
+        |why: &&Why| !matches!(why.kind, WhyKind::Forbidden | WhyKind::NotServed) && !why.kind.is_a_choice();
     let mut gaps: Vec<Why> = s.gaps().into_iter().filter(told).cloned().collect();
     gaps.sort();
     gaps.dedup();

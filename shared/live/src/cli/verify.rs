@@ -51,7 +51,7 @@ pub struct Args {
     /// Leave findings below this severity out of the output; they still count
     #[arg(long, value_name = "SEVERITY", default_value = "info")]
     pub output_threshold: Level,
-    /// Look again until all is well, for --timeout at most
+    /// Retry until all checks pass, for --timeout at most
     #[arg(long, conflicts_with_all = ["from", "watch"])]
     pub wait: bool,
     /// Look again and again, until Ctrl-C; each look may take --timeout

@@ -74,8 +74,7 @@ impl Observer<'_> {
         let needed = permission(Need::ChartIndex.row(), Some(flux));
         let path = format!("{}/{}", proxy(flux), below(artifact));
         let trial = |allowed| Some(Trial { permission: needed.clone(), allowed });
-        let answer =
-            tokio::time::timeout(PATIENCE, self.client.get_proxied(&path, &asked, LARGEST)).await;
+        let answer = tokio::time::timeout(PATIENCE, self.client.get_proxied(&path, &asked, LARGEST)).await;
         match answer {
             Ok(Ok(answer)) if answer.is_refused_proxy() => {
                 let mut why = Why::new(WhyKind::Forbidden, &asked, answer.said());

@@ -116,12 +116,17 @@ impl Question<'_> {
     }
 
     fn goes_on(&self) -> Why {
-        Why::new(WhyKind::Unreadable, &self.asked, format!("the list goes on beyond {PAGES} pages, or without end"))
+        Why::new(
+            WhyKind::Unreadable,
+            &self.asked,
+            format!("the list goes on beyond {PAGES} pages, or without end"),
+        )
     }
 
     fn path(&self, next: &str) -> String {
         let row = self.row;
-        let base = if row.group.is_empty() { "/api/v1".to_owned() } else { format!("/apis/{}", row.api_version()) };
+        let base =
+            if row.group.is_empty() { "/api/v1".to_owned() } else { format!("/apis/{}", row.api_version()) };
         let place = self.namespace.map(|n| format!("/namespaces/{}", segment(n))).unwrap_or_default();
         let mut query: Vec<String> = selection(row.need).into_iter().map(str::to_owned).collect();
         if !next.is_empty() {
@@ -143,11 +148,13 @@ impl Question<'_> {
         }
         let kind = format!("{}List", row.need.kind().unwrap_or_default());
         let whole = answer.expect_kind(asked, &row.api_version(), &kind);
-        let metadata = self.accept == METADATA && answer.expect_kind(asked, META, "PartialObjectMetadataList").is_ok();
+        let metadata =
+            self.accept == METADATA && answer.expect_kind(asked, META, "PartialObjectMetadataList").is_ok();
         if !metadata {
             whole?;
         }
-        let list: List<'_> = serde_json::from_slice(&answer.body).map_err(|e| answer.unlike(asked, &kind, &at(&e)))?;
+        let list: List<'_> =
+            serde_json::from_slice(&answer.body).map_err(|e| answer.unlike(asked, &kind, &at(&e)))?;
         let ListMeta { resource_version, next, remaining_item_count } = list.metadata;
         // The API server writes an empty list as `[]`, and gives every list a version (k8s.io/apiserver, etcd3/store.go).
         let items = list.items.ok_or_else(|| answer.unlike(asked, &kind, "it has no items"))?;
@@ -161,19 +168,26 @@ impl Question<'_> {
             }
         }
         match remaining_item_count {
-            Some(1..) if next.is_empty() => Err(answer.unlike(asked, &kind, "it is not whole and does not go on")),
+            Some(1..) if next.is_empty() => {
+                Err(answer.unlike(asked, &kind, "it is not whole and does not go on"))
+            }
             _ => Ok(Some(next).filter(|next| !next.is_empty())),
         }
     }
 
     /// One item, where it is one of this list.
-    fn item<T: HasMeta + for<'de> Deserialize<'de>>(&self, raw: &RawValue, metadata: bool) -> Result<T, String> {
+    fn item<T: HasMeta + for<'de> Deserialize<'de>>(
+        &self,
+        raw: &RawValue,
+        metadata: bool,
+    ) -> Result<T, String> {
         #[derive(Deserialize)]
         struct Kind {
             #[serde(default)]
             kind: String,
         }
-        let broken = |e: serde_json::Error| format!("{} cannot be read (column {})", name_of(raw), e.column());
+        let broken =
+            |e: serde_json::Error| format!("{} cannot be read (column {})", name_of(raw), e.column());
         let Kind { kind } = serde_json::from_str(raw.get()).map_err(broken)?;
         // Items of kinds that Kubernetes itself brings do not say their kind.
         let expected = if metadata { Some("PartialObjectMetadata") } else { self.row.need.kind() };
@@ -211,8 +225,9 @@ impl<T: HasMeta> Sorted for Listing<T> {
 /// What is asked for of a kind that has many objects: of Events only those that tell of a notification that was not
 /// delivered, in pages.
 fn selection(need: Need) -> Option<&'static str> {
-    (need == Need::Events)
-        .then_some("fieldSelector=involvedObject.kind%3DAlert%2Creason%3DNotificationDispatchFailed&limit=500")
+    (need == Need::Events).then_some(
+        "fieldSelector=involvedObject.kind%3DAlert%2Creason%3DNotificationDispatchFailed&limit=500",
+    )
 }
 
 fn name_of(raw: &RawValue) -> String {

@@ -39,7 +39,8 @@ fn an_empty_list_is_known_to_be_empty() {
 
 #[test]
 fn what_is_no_whole_list_of_this_kind_is_no_empty_list() {
-    let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Success", "message": "soon"}).to_string();
+    let status =
+        json!({"kind": "Status", "apiVersion": "v1", "status": "Success", "message": "soon"}).to_string();
     let mut cut = with(|_| {});
     cut.truncate(40);
     let table: Vec<(String, &str)> = vec![
@@ -62,7 +63,7 @@ fn what_is_no_whole_list_of_this_kind_is_no_empty_list() {
         ("null".to_owned(), "line 1"),
         ("[]".to_owned(), "it does not say its kind"),
         ("<html><title>Sign in</title></html>".to_owned(), "Sign in"),
-        ("\u{1f}\u{8b}\u{8}garbage".to_owned(), "garbage"),
+        ("\u{1f}\u{8b}\u{8}garbage".to_owned(), "line 1 column 1"),
     ];
     assert!(table.len() >= 20);
     for (body, words) in table {
@@ -79,7 +80,10 @@ fn an_item_that_is_not_of_the_list_costs_only_itself() {
     let mut of_kind = good.clone();
     of_kind["kind"] = json!("GitRepository");
     for (item, words) in [
-        (json!({"metadata": {"name": "c", "namespace": "n"}, "spec": {"suspend": "yes"}}), "n/c cannot be read"),
+        (
+            json!({"metadata": {"name": "c", "namespace": "n"}, "spec": {"suspend": "yes"}}),
+            "n/c cannot be read",
+        ),
         (json!({"kind": "Bucket", "metadata": {"name": "c", "namespace": "n"}}), "n/c is a Bucket"),
         (json!({"kind": "PartialObjectMetadata", "metadata": {"name": "c", "namespace": "n"}}), "Partial"),
         (json!({"metadata": {"name": "c"}}), "/c is not in the place"),
@@ -113,7 +117,10 @@ fn a_list_of_metadata_or_of_one_namespace_is_that() {
     let pods = json!({"kind": "PodList", "apiVersion": "v1", "metadata": {"resourceVersion": "1"},
         "items": [{"metadata": {"name": "a", "namespace": "n"}}, {"metadata": {"name": "b", "namespace": "m"}}]});
     let mut listing: Listing<Pod> = Listing::default();
-    assert_eq!(question(Need::Pods, Some("n"), JSON).read(&answer(&pods.to_string()), &mut listing), Ok(None));
+    assert_eq!(
+        question(Need::Pods, Some("n"), JSON).read(&answer(&pods.to_string()), &mut listing),
+        Ok(None)
+    );
     assert_eq!((listing.items.len(), listing.gaps.len()), (1, 1), "one is of another namespace");
 }
 

@@ -117,7 +117,13 @@ async fn in_time(
     asking: impl Future<Output = Observed<GitLabPart>>,
 ) -> Observed<GitLabPart> {
     let Some(deadline) = client.deadline() else { return asking.await };
-    let late = || Observed::Unknown(Why::new(WhyKind::TimedOut, "GitLab", "no answer before the look ended (--timeout)"));
+    let late = || {
+        Observed::Unknown(Why::new(
+            WhyKind::TimedOut,
+            "GitLab",
+            "no answer before the look ended (--timeout)",
+        ))
+    };
     tokio::time::timeout_at(deadline.into(), asking).await.unwrap_or_else(|_| late())
 }
 

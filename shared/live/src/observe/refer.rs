@@ -76,7 +76,8 @@ impl Observer<'_> {
         let needed = permission(Need::PodLogs.row(), Some(&namespace));
         let (lines, allowed) = match self.client.get(&path, "*/*", &asked).await {
             Ok(answer) if answer.status == StatusCode::NOT_FOUND => {
-                let gone = Why::new(WhyKind::TooEarly, asked, "the pod has just gone, and another takes its place");
+                let gone =
+                    Why::new(WhyKind::TooEarly, asked, "the pod has just gone, and another takes its place");
                 (Observed::Unknown(gone), Some(true))
             }
             Ok(answer) if !is_log(&answer) => {
