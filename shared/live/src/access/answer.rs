@@ -1,6 +1,7 @@
 //! An answer, who gave it, and what it means. Between this program and the API server stand proxies, gateways, meshes and
 //! portals, and each of them answers 401, 403, 404, 429 and 5xx of its own: those say nothing of the cluster.
 
+use gitlab_agent_core::object::ObjectRef;
 use gitlab_agent_core::snapshot::{Why, WhyKind, mask};
 use gitlab_agent_core::text::visible;
 use http::{HeaderMap, StatusCode, header};
@@ -161,22 +162,29 @@ impl Answer {
     ///
     /// # Errors
     /// Another one, or something else altogether.
-    pub(crate) fn expect_object(
-        &self,
-        asked: &str,
-        (api_version, kind): (&str, &str),
-        (namespace, name): (&str, &str),
-    ) -> Result<(), Why> {
-        self.expect_kind(asked, api_version, kind)?;
+    pub(crate) fn expect_object(&self, asked: &str, object: &ObjectRef) -> Result<(), Why> {
+        let kind = object.kind.as_str();
         let typed: Typed<'_> =
             serde_json::from_slice(&self.body).map_err(|e| self.unlike(asked, kind, &at(&e)))?;
+        if typed.kind != kind {
+            return Err(self.unlike(asked, kind, &self.what(&typed)));
+        }
         let named =
             typed.metadata.and_then(|m| serde_json::from_str::<Named>(m.get()).ok()).unwrap_or_default();
-        if (named.namespace.as_str(), named.name.as_str()) == (namespace, name) {
+        if (&named.namespace, &named.name) == (&object.namespace, &object.name) {
             return Ok(());
         }
         let other = format!("it is {kind} {}/{}", visible(&named.namespace), visible(&named.name));
         Err(self.unlike(asked, kind, &other))
+    }
+
+    /// What it says that it is.
+    fn what(&self, typed: &Typed<'_>) -> String {
+        match (typed.kind.as_str(), self.api_status()) {
+            ("", _) => "it does not say its kind".to_owned(),
+            (_, Some(status)) => format!("it is a Status: {}", mask::free_text(&visible(&status.message))),
+            (other, None) => format!("it is {} {}", visible(&typed.api_version), visible(other)),
+        }
     }
 
     /// Whether it is of this kind.
@@ -189,12 +197,7 @@ impl Answer {
         if typed.kind == kind && typed.api_version == api_version {
             return Ok(());
         }
-        let found = match (typed.kind.as_str(), self.api_status()) {
-            ("", _) => "it does not say its kind".to_owned(),
-            (_, Some(status)) => format!("it is a Status: {}", mask::free_text(&visible(&status.message))),
-            (other, None) => format!("it is {} {}", visible(&typed.api_version), visible(other)),
-        };
-        Err(self.unlike(asked, kind, &found))
+        Err(self.unlike(asked, kind, &self.what(&typed)))
     }
 
     /// Why an answer that says yes cannot be used.

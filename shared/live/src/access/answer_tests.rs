@@ -189,7 +189,7 @@ fn an_object_is_the_one_that_was_asked_for() {
         (secret("Secret", "v1", "n", "t"), Some("it is Secret n/t")),
         (secret("Secret", "v1", "m", "s"), Some("it is Secret m/s")),
         (secret("ConfigMap", "v1", "n", "s"), Some("it is v1 ConfigMap")),
-        (secret("Secret", "v2", "n", "s"), Some("it is v2 Secret")),
+        (secret("Secrets", "v2", "n", "s"), Some("it is v2 Secrets")),
         (secret("SecretList", "v1", "n", "s"), Some("it is v1 SecretList")),
         (r#"{"kind":"Secret","apiVersion":"v1"}"#.to_owned(), Some("it is Secret /")),
         (r#"{"kind":"Secret","apiVersion":"v1","metadata":7}"#.to_owned(), Some("it is Secret /")),
@@ -203,7 +203,7 @@ fn an_object_is_the_one_that_was_asked_for() {
         (status(200, "", "\u{1f}\u{8b}"), Some("it is a Status")),
     ];
     for (body, wrong) in table {
-        let judged = answer(200, &[], &body).expect_object("get secret", ("v1", "Secret"), ("n", "s"));
+        let judged = answer(200, &[], &body).expect_object("get secret", &ObjectRef::new("Secret", "n", "s"));
         match (judged, wrong) {
             (Ok(()), None) => {}
             (Err(why), Some(words)) => assert!(why.message.contains(words), "{body}: {why:?}"),
@@ -232,7 +232,7 @@ fn what_says_yes_is_not_quoted() {
         "czNjcjN0: x",
     ] {
         let why = answer(200, &[JSON], body)
-            .expect_object("get secret", ("v1", "Secret"), ("n", "s"))
+            .expect_object("get secret", &ObjectRef::new("Secret", "n", "s"))
             .expect_err(body);
         assert!(!why.message.contains("czNjcjN0"), "{why:?}");
     }

@@ -77,6 +77,7 @@ impl<'a> Run<'a> {
         if answer.status == StatusCode::NOT_FOUND {
             return Ok(None);
         }
+        answer.expect_object(&asked, object)?;
         let read = serde_json::from_slice(&answer.body);
         read.map(Some).map_err(|e| Why::new(WhyKind::Unreadable, asked, e.to_string()))
     }
@@ -90,6 +91,7 @@ impl<'a> Run<'a> {
         if answer.status == StatusCode::NOT_FOUND {
             return Ok(None);
         }
+        answer.expect_object(&asked, controller)?;
         let workload: Workload = serde_json::from_slice(&answer.body)
             .map_err(|e| Why::new(WhyKind::Unreadable, asked, e.to_string()))?;
         Ok(Some(workload.readiness("Deployment")))

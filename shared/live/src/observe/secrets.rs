@@ -183,7 +183,7 @@ fn shape(
     name: &str,
     salt: &[u8],
 ) -> Result<(SecretShape, Vec<Vec<u8>>), Why> {
-    answer.expect_object(asked, ("v1", "Secret"), (namespace, name))?;
+    answer.expect_object(asked, &ObjectRef::new("Secret", namespace, name))?;
     SecretShape::read(&answer.body, salt).map_err(|at| Why::new(WhyKind::Unreadable, asked, at))
 }
 
