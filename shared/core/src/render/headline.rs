@@ -111,3 +111,32 @@ pub(super) fn unknown_because(kind: WhyKind) -> &'static str {
         WhyKind::NotAsked => "it was not seen",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::assess::{Check, assess};
+    use crate::facts::Facts;
+    use crate::fixture;
+    use crate::report::Thresholds;
+    use crate::snapshot::Snapshot;
+
+    fn of(code: &str, change: impl FnOnce(&mut Snapshot)) -> String {
+        let mut snapshot = fixture::healthy();
+        change(&mut snapshot);
+        let facts = Facts::derive(&snapshot);
+        let report = Report::build(&facts, assess(&facts, Check::named(code)), &Thresholds::default());
+        headline(&report).1
+    }
+
+    #[test]
+    fn not_knowing_is_not_called_well() {
+        assert_eq!(of("307", |_| {}), "✓ All is well: 1 check passed");
+        let none = of("307", |s| s.deployments.items.clear());
+        assert_eq!(none, "? Nothing was checked: no agentk is installed");
+        let rolled = |s: &mut Snapshot| fixture::deployment_mut(s, "nginx").status.updated_replicas = 0;
+        assert_eq!(of("701", rolled), "? Too early to tell: 1 check, 1 warning, 0 passed");
+        let early = of("308", |s| s.leases.items[0].spec.holder_identity = "gitlab-agent-v2-0".to_owned());
+        assert!(early.starts_with("? Nothing was checked: it is too early to tell"), "{early}");
+    }
+}

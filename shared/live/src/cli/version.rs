@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use gitlab_agent_core::API_VERSION;
 use gitlab_agent_core::facts::Facts;
 use gitlab_agent_core::report::Exit;
-use gitlab_agent_core::snapshot::{Snapshot, Why, WhyKind};
+use gitlab_agent_core::snapshot::{Snapshot, Why};
 use gitlab_agent_core::text::visible;
 use serde_json::{Value, json};
 
@@ -204,7 +204,7 @@ fn document(cluster: Option<&Found>, exit: Exit) -> String {
 #[cfg(test)]
 mod tests {
     use gitlab_agent_core::fixture;
-    use gitlab_agent_core::snapshot::Observed;
+    use gitlab_agent_core::snapshot::{Observed, WhyKind};
 
     use super::*;
 
