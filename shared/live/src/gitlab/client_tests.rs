@@ -153,7 +153,7 @@ async fn graphql_gives_data_and_errors_and_refuses_mutations() {
 async fn a_page_of_a_proxy_says_so() {
     let played = played(&[&answer("200 OK", "content-type: text/html\r\n", "<html>sign in</html>")]).await;
     let fault = played.gitlab.get::<Value>("/metadata", "metadata").await.expect_err("no JSON");
-    assert_eq!(fault.kind, FaultKind::Unreadable);
+    assert_eq!(fault.kind, FaultKind::NotGitLab);
     assert!(fault.message.contains("a web page came"), "{}", fault.message);
 }
 
