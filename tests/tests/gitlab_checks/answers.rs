@@ -171,6 +171,9 @@ fn the_role_in_a_remedy_follows_the_branch() -> Result<()> {
         gitlab.protect(AGENT_PROJECT, "main", &[40], &[30])?;
         gitlab.change_access_token(status.id, |t| t.expires = expires)?;
         done?;
+        // Flux may have been refused a status meanwhile.
+        let failed = ["delete", "events", "-A", "--field-selector", "reason=NotificationDispatchFailed"];
+        world.kubectl(&failed)?;
         person.well()
     })
 }

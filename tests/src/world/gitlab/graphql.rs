@@ -116,22 +116,20 @@ const SCOPES: &[&str] = &["api", "read_api"];
 
 /// Answers one request: 200 also where the query is wrong, as GraphQL does.
 pub(super) fn answer(gitlab: &GitLab, request: &WholeRequest) -> WholeResponse {
-    let mut denied = None;
-    let user = match auth::presented(request.headers()) {
+    let caller = match auth::presented(request.headers()) {
         None => None,
-        Some(value) => match auth::api_caller(&mut gitlab.state(), &value, SCOPES) {
-            Ok(caller) => {
-                let state = gitlab.state();
-                let token = state.access_tokens.iter().find(|token| token.id == caller.token);
-                denied = token.and_then(|token| permissions::check_graphql(&state.settings, token).err());
-                Some(caller.user)
+        Some(value) => {
+            let called = auth::api_caller(&mut gitlab.state(), &value, SCOPES);
+            match called {
+                Ok(caller) => Some(caller),
+                Err(_) => {
+                    let body = json!({ "errors": [{ "message": "Invalid token" }] });
+                    return with_status(StatusCode::UNAUTHORIZED, &body);
+                }
             }
-            Err(_) => {
-                let body = json!({ "errors": [{ "message": "Invalid token" }] });
-                return with_status(StatusCode::UNAUTHORIZED, &body);
-            }
-        },
+        }
     };
+    let user = caller.as_ref().map(|caller| caller.user);
     let body: Value = serde_json::from_slice(request.body()).unwrap_or_default();
     let text = body["query"].as_str().unwrap_or_default();
     let operation = match parse(text, &body["variables"]) {
@@ -151,7 +149,7 @@ pub(super) fn answer(gitlab: &GitLab, request: &WholeRequest) -> WholeResponse {
         return ok(&json!({ "errors": errors }));
     }
     // What a fine-grained token may not see is null, with the reason.
-    if let Some(message) = denied {
+    if let Some(message) = caller.and_then(|caller| denied(gitlab, caller.token)) {
         let nothing: Map<String, Value> =
             operation.fields.iter().map(|field| (field.alias.clone(), Value::Null)).collect();
         return ok(&json!({ "data": nothing, "errors": [{ "message": message }] }));
@@ -162,6 +160,13 @@ pub(super) fn answer(gitlab: &GitLab, request: &WholeRequest) -> WholeResponse {
         true => ok(&json!({ "data": data })),
         false => ok(&json!({ "data": data, "errors": run.errors })),
     }
+}
+
+/// What a fine-grained token lacks, or a legacy one where they are enforced.
+fn denied(gitlab: &GitLab, token: u64) -> Option<String> {
+    let state = gitlab.state();
+    let token = state.access_tokens.iter().find(|known| known.id == token)?;
+    permissions::check_graphql(&state.settings, token).err()
 }
 
 fn fields_of(kind: &str) -> &'static [Known] {

@@ -46,8 +46,8 @@ impl Role {
 
     pub(super) fn of_level(level: u64) -> Option<Self> {
         let low = [Self::Guest, Self::Planner, Self::Reporter, Self::SecurityManager];
-        let all = low.into_iter().chain([Self::Developer, Self::Maintainer, Self::Owner]);
-        { all }.find(|role| role.level() == level)
+        let high = [Self::Developer, Self::Maintainer, Self::Owner];
+        low.into_iter().chain(high).find(|role| role.level() == level)
     }
 }
 
