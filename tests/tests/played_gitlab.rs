@@ -365,3 +365,48 @@ fn a_use_is_noted_at_once_and_then_every_ten_minutes() -> Result<()> {
     ensure!(used() > Some(first), "after ten minutes");
     Ok(())
 }
+
+/// Roles, and the status of what each asks for; of connections how many are shown.
+#[test]
+fn each_role_sees_what_gitlab_shows_it() -> Result<()> {
+    let played = Played::new()?;
+    played.write_repository("platform/fleet")?;
+    let gitlab = &played.gitlab;
+    gitlab.connect(7, "gitlab", "pod-1", "v19.2.1");
+    let root = "/api/v4/projects/platform%2Ffleet";
+    let columns = [
+        "",
+        "/repository/files/.gitlab%2Fagents%2Fworld%2Fconfig.yaml/raw",
+        "/cluster_agents",
+        "/cluster_agents/7/tokens",
+        "/deploy_tokens",
+        "/deploy_keys",
+        "/access_tokens",
+        "/protected_branches",
+    ];
+    let query = r#"{ project(fullPath: "platform/fleet") { clusterAgent(name: "world") { connections { nodes { connectedAt } } } } }"#;
+    let query = json!({ "query": query }).to_string();
+    for (role, statuses, connections) in [
+        (None, [404, 404, 404, 404, 404, 404, 404, 404], 0),
+        (Some(Role::Guest), [200, 403, 404, 404, 403, 403, 401, 403], 0),
+        (Some(Role::Planner), [200, 403, 404, 404, 403, 403, 401, 403], 0),
+        (Some(Role::Reporter), [200, 200, 404, 404, 403, 403, 401, 403], 0),
+        (Some(Role::SecurityManager), [200, 200, 404, 404, 403, 403, 401, 403], 0),
+        (Some(Role::Developer), [200, 200, 200, 200, 403, 403, 401, 403], 0),
+        (Some(Role::Maintainer), [200, 200, 200, 200, 200, 200, 200, 200], 1),
+        (Some(Role::Owner), [200, 200, 200, 200, 200, 200, 200, 200], 1),
+    ] {
+        let user = gitlab.new_user(&format!("{role:?}"));
+        gitlab.set_role(user, "platform/fleet", role)?;
+        let token = gitlab.new_personal_token(user, "t", &["read_api"], in_days(9))?.value;
+        for (column, status) in columns.iter().zip(statuses) {
+            let answer = played.get(&format!("{root}{column}"), &token)?;
+            ensure!(answer.status == status, "{role:?} {column}: {answer:?}");
+        }
+        let shown = played.ask("POST", "/api/graphql", &token, &query)?.json()?;
+        let nodes = &shown["data"]["project"]["clusterAgent"]["connections"]["nodes"];
+        ensure!(nodes.as_array().map_or(0, Vec::len) == connections, "{role:?}: {shown}");
+        ensure!(shown.get("errors").is_none(), "and no error: {shown}");
+    }
+    Ok(())
+}

@@ -649,6 +649,40 @@ mod tests {
     }
 
     #[test]
+    fn the_role_of_a_token_for_job_statuses_is_enough_for_the_branch_and_no_less_than_before() {
+        let least = |role| StatusRole::Least(role);
+        for (statuses, before, chosen, role) in [
+            (least(30), None, None, Some(30)),
+            (least(40), None, None, Some(40)),
+            (least(30), Some(40), None, Some(40)),
+            (least(40), Some(30), None, Some(40)),
+            (least(30), Some(40), Some(30), Some(30)),
+            (least(40), Some(40), Some(30), None),
+            (least(40), None, Some(20), None),
+            (least(50), Some(40), None, Some(50)),
+            (StatusRole::Unknown, Some(20), None, Some(30)),
+            (StatusRole::Unknown, None, Some(20), Some(20)),
+            (StatusRole::Nobody("main".to_owned()), Some(40), None, None),
+            (StatusRole::Nobody("main".to_owned()), None, Some(40), None),
+        ] {
+            let choice = Choice { role: chosen, ..Choice::default() };
+            let old = Item { access_level: before, ..item(None, Some("2027-01-01")) };
+            let grant = enough(&statuses, &choice)
+                .map(|least| same_grant(Kind::AccessToken, &old, &choice, Some(least.unwrap_or(DEVELOPER))));
+            let made = grant.ok().and_then(|grant| grant.access_level);
+            assert_eq!(made, role, "{statuses:?} {before:?} {chosen:?}");
+        }
+    }
+
+    #[test]
+    fn a_bots_place_is_in_its_name() {
+        assert_eq!(of_bot("group_12_bot_0af"), "the group with number 12");
+        assert_eq!(of_bot("project_7_bot"), "the project with number 7");
+        assert_eq!(of_bot("ghost"), "bot ghost");
+        assert_eq!(of_bot("group_x_bot"), "bot group_x_bot");
+    }
+
+    #[test]
     fn the_new_one_lives_as_long_as_the_old_one_was_made_for() {
         let none = Choice::default();
         let days = |days: i64| Some(SignedDuration::from_hours(24 * days));
