@@ -206,12 +206,20 @@ pub fn need_of(path: &str) -> Option<Need> {
     })
 }
 
+/// The namespaces of the empty cluster.
+const NAMESPACES: [&str; 3] = ["default", "flux-system", "gitlab"];
+
 fn empty_cluster(method: &str, path: &str) -> Said {
     if method == "POST" {
         let kind = if path.contains("/self") { "SelfSubjectAccessReview" } else { "SubjectAccessReview" };
         let review =
             json!({"kind": kind, "apiVersion": "authorization.k8s.io/v1", "status": {"allowed": true}});
         return Said::json(201, &review);
+    }
+    let named = path.strip_prefix("/api/v1/namespaces/").filter(|name| NAMESPACES.contains(name));
+    if let Some(name) = named {
+        let found = json!({"kind": "Namespace", "apiVersion": "v1", "metadata": {"name": name}});
+        return Said::json(200, &found);
     }
     match path {
         "/version" => Said::json(200, &json!({"gitVersion": "v1.36.3"})),
