@@ -22,6 +22,7 @@ pub mod token_use;
 pub mod workload;
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -44,6 +45,8 @@ pub struct Facts<'s> {
     pub graph: Graph,
     /// What expires within this time is found (`--expiry-window`).
     pub expiry_window: SignedDuration,
+    /// The branches on which each Provider sets statuses, once somebody asks.
+    status_branches: OnceLock<protection::Branches>,
 }
 
 /// How long before its end a token is worth a warning, unless the person says otherwise.
@@ -54,7 +57,8 @@ impl<'s> Facts<'s> {
     pub fn derive(snapshot: &'s Snapshot) -> Self {
         let agents = agent::find(snapshot);
         let graph = Graph::build(snapshot, &agents);
-        Self { snapshot, now: snapshot.taken_at, agents, graph, expiry_window: EXPIRY_WINDOW }
+        let (now, status_branches) = (snapshot.taken_at, OnceLock::new());
+        Self { snapshot, now, agents, graph, expiry_window: EXPIRY_WINDOW, status_branches }
     }
 
     /// A Secret; `Ok(None)` means that it does not exist.

@@ -539,17 +539,20 @@ async fn by_itself(gitlab: &GitLabWriter, token: SecretString, places: &[Places]
         }
         Err(fault) => return Err(fault.into()),
     };
+    let mut hidden = false;
     for owner in owners(places) {
         match resource::access_token(gitlab, owner, item.id).await {
             Ok(Some(item)) => return Ok(Old::Listed(owner.clone(), Kind::AccessToken, Box::new(item))),
             Ok(None) => {}
             // To whoever may not read a project's or group's tokens GitLab says 401 of each.
-            Err(fault) if hides(fault.kind) || fault.kind == FaultKind::SignIn => {}
+            Err(fault) if hides(fault.kind) || fault.kind == FaultKind::SignIn => hidden = true,
             Err(fault) => return Err(fault.into()),
         }
     }
     match acts_for(gitlab, &own, &item).await {
         Some(user) if user.is_bot() => Ok(Old::Hidden(Box::new(item), user.username)),
+        // It may be of a place whose tokens are not shown.
+        None if hidden => Ok(Old::Unknown),
         _ => Ok(Old::Personal(Box::new(item))),
     }
 }
