@@ -1,6 +1,7 @@
 //! From kubeconfig and flags to a client: which cluster, as whom, and how long to wait.
 
 mod client;
+mod credential;
 mod exec;
 mod kubeconfig;
 mod read_only;
