@@ -231,7 +231,7 @@ pub(super) fn each(bytes: &[u8], found: &mut dyn FnMut(Range<usize>)) -> u64 {
         let Ok(at) = signs.binary_search_by(|(sign, _)| sign.as_bytes().cmp(&word)) else { return };
         let rule = signs[at].1;
         // What stands inside a credential is looked at once. A URL keeps its own ends.
-        if sign.start < done && !matches!(rule, Rule::Url | Rule::Login) {
+        if sign.start < done && !matches!(rule, Rule::Url | Rule::Login | Rule::Chat) {
             return;
         }
         let mut give = |part: Range<usize>| {

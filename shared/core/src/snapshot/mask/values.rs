@@ -211,7 +211,7 @@ impl Values {
     }
 
     fn line(&mut self, key: &str, line: &str, depth: usize, whole: bool) {
-        let line = line.trim().trim_end_matches([',', ':']);
+        let line = if whole { line.trim() } else { line.trim().trim_end_matches([',', ':']) };
         let bare = line.trim_matches(['"', '\'']);
         if let Some(inner) = setting(line) {
             let (name, value) = inner;
