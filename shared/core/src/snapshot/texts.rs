@@ -161,13 +161,14 @@ texts! {
     HeldToken { fingerprint, token }
     TokenRecord { id, name, scopes, user, created_at, expires_at }
     Metadata { version, kas_enabled, kas_url, kas_version }
-    OwnToken { scopes, expires_at }
+    OwnToken { scopes, expires_at, refused_as_legacy }
     AgentEntry { deployment, agent }
     AgentRecord { id, name, project, config, tokens, connections }
     AgentConfig { exists, error, keys }
     AgentToken { id, name, created_at, last_used_at }
     AgentConnection { connected_at, version, pod_namespace, pod_name, warnings }
-    ProjectEntry { path, project, credentials }
+    ProjectEntry { path, project, credentials, protected_branches }
+    ProtectedBranch { name, roles }
     ProjectRecord { id, visibility }
     Credential { kind, id, name, user, scopes, created_at, expires_at, last_used_at, dead, held_by }
     Snapshot {
