@@ -72,7 +72,10 @@ pub(super) fn scheme(text: &mut Text<'_>, sign: &Range<usize>) -> Option<Range<u
     let end = text.end(from, Until::Word);
     let end = trimmed(text.bytes, from, end);
     let found = text.beginning(from..end);
-    (is_opaque(found) || end - from >= 20).then_some(from..end)
+    // A server that asks to sign in names its realm, not a credential.
+    let challenge =
+        ["realm=", "error=", "scope=", "service=", "charset="].iter().any(|name| found.starts_with(name));
+    ((is_opaque(found) || end - from >= 20) && !challenge).then_some(from..end)
 }
 
 /// `-pSECRET`, as clients of databases take it.

@@ -192,6 +192,8 @@ fn ordinary_texts_stay_as_they_are() {
     for text in [
         "basic understanding of things",
         "a glance",
+        "it asks to sign in: Basic realm=\"corp\"",
+        "Bearer realm=\"https://gitlab.example.com/jwt/auth\",service=\"container_registry\"",
         "ssh://git@h:22/x",
         "https://***@h/x",
         "clone 'https://h/x.git?***': no",
