@@ -8,6 +8,7 @@ pub mod gitlab;
 pub mod kinds;
 pub mod mask;
 pub mod secret;
+mod texts;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -456,50 +457,6 @@ impl Snapshot {
         found.extend(self.reviews.iter().filter_map(|r| r.allowed.why()));
         found.extend(self.chart_indexes.iter().filter_map(|i| i.versions.why()));
         found
-    }
-
-    /// Passes every text that a controller or a program wrote freely (condition messages, logs, pod messages)
-    /// through `edit`. The observer masks with it what it knows to be secret.
-    pub fn edit_free_text(&mut self, edit: &dyn Fn(&mut String)) {
-        fn conditions(conditions: &mut [Condition], edit: &dyn Fn(&mut String)) {
-            conditions.iter_mut().for_each(|c| edit(&mut c.message));
-        }
-        let sources = [
-            &mut self.git_repositories,
-            &mut self.oci_repositories,
-            &mut self.buckets,
-            &mut self.helm_repositories,
-            &mut self.helm_charts,
-        ];
-        for source in sources.into_iter().flat_map(|l| &mut l.items) {
-            conditions(&mut source.status.conditions, edit);
-            edit(&mut source.spec.url);
-        }
-        self.kustomizations.items.iter_mut().for_each(|k| conditions(&mut k.status.conditions, edit));
-        self.helm_releases.items.iter_mut().for_each(|r| conditions(&mut r.status.conditions, edit));
-        self.receivers.items.iter_mut().for_each(|r| conditions(&mut r.status.conditions, edit));
-        self.providers.items.iter_mut().for_each(|p| edit(&mut p.spec.address));
-        self.dispatch_failures.items.iter_mut().for_each(|e| edit(&mut e.message));
-        for listing in [&mut self.deployments, &mut self.stateful_sets, &mut self.daemon_sets] {
-            for workload in &mut listing.items {
-                conditions(&mut workload.status.conditions, edit);
-                for container in &mut workload.spec.template.spec.containers {
-                    container.args.iter_mut().for_each(edit);
-                }
-            }
-        }
-        for pod in &mut self.pods.items {
-            conditions(&mut pod.status.conditions, edit);
-            pod.free_text().for_each(edit);
-        }
-        for log in &mut self.logs {
-            if let Observed::Known(lines) = &mut log.lines {
-                lines.iter_mut().for_each(edit);
-            }
-        }
-        if let Observed::Known(part) = &mut self.gitlab {
-            part.free_text().for_each(edit);
-        }
     }
 }
 

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use base64::Engine as _;
-use gitlab_agent_core::snapshot::{Origin, Permission, Why, WhyKind, mask};
+use gitlab_agent_core::snapshot::mask::{self, Values};
+use gitlab_agent_core::snapshot::{Origin, Permission, Why, WhyKind};
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use jiff::Timestamp;
@@ -57,6 +58,8 @@ pub struct ReadClient {
     line: Arc<Line>,
     verbose: u8,
     sign_in_hint: Option<String>,
+    /// The credential that it signs in with, to be masked wherever a server repeats it.
+    pub(crate) own: Values,
     /// What the run cost so far.
     pub cost: Arc<Cost>,
     /// Where it connects to.
@@ -97,6 +100,7 @@ impl ReadClient {
         };
         let sign_in_hint =
             config.auth_info.token.as_ref().and_then(|t| expiry(secrecy::ExposeSecret::expose_secret(t)));
+        let own = own_values(&config.auth_info);
         let builder = ClientBuilder::try_from(config).map_err(|e| anyhow::anyhow!("{}", describe(&e).1));
         let builder = builder.with_context(|| format!("cannot build a client for {}", origin.server))?;
         let client = if locked { builder.with_layer(&ReadOnly).build() } else { builder.build() };
@@ -108,6 +112,7 @@ impl ReadClient {
             line: Arc::default(),
             verbose: access.verbose,
             sign_in_hint,
+            own,
             cost: Arc::default(),
             origin,
             namespace,
@@ -361,6 +366,17 @@ fn allowed(body: &[u8]) -> Result<bool, String> {
         return Ok(allowed);
     }
     Err(format!("the API server could not find out: {}", mask::free_text(&evaluation_error)))
+}
+
+fn own_values(user: &kube::config::AuthInfo) -> Values {
+    let mut own = Values::default();
+    for (key, value) in [("token", &user.token), ("password", &user.password), ("key", &user.client_key_data)]
+    {
+        if let Some(value) = value {
+            own.add(key, secrecy::ExposeSecret::expose_secret(value).as_bytes());
+        }
+    }
+    own
 }
 
 /// One request and its whole answer.

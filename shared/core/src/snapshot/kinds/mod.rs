@@ -36,6 +36,8 @@ macro_rules! shape {
                 pub $field: $type,
             )*
         }
+
+        crate::snapshot::texts::texts!($name { $($field),* });
     )*};
 }
 

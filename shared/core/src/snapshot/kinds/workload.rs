@@ -219,17 +219,3 @@ shape! {
         finished_at: Option<Timestamp>,
     }
 }
-
-impl Pod {
-    /// Every text of its status that a program wrote freely.
-    pub fn free_text(&mut self) -> impl Iterator<Item = &mut String> {
-        let status = &mut self.status;
-        let containers = status.container_statuses.iter_mut().chain(&mut status.init_container_statuses);
-        let states = containers.flat_map(|c| [&mut c.state, &mut c.last_state]);
-        let texts = states.flat_map(|s| {
-            let waiting = s.waiting.as_mut().map(|w| &mut w.message);
-            waiting.into_iter().chain(s.terminated.as_mut().map(|t| &mut t.message))
-        });
-        std::iter::once(&mut status.message).chain(texts)
-    }
-}
