@@ -137,7 +137,7 @@ mod tests {
         });
         assert_eq!(found.severity, Some(Severity::Info));
         assert!(found.message.contains("(nor do 1 other project)"), "{}", found.message);
-        let [write, apply] = &found.remedy.commands[..] else { panic!("{:?}", found.remedy) };
+        let [write, apply] = &found.remedy.lines()[..] else { panic!("{:?}", found.remedy) };
         assert!(write.contains("secret generic gitlab-status-flux-system"), "{write}");
         for line in [
             "  address: \"https://gitlab.example.com/platform/flux-system\"",
@@ -158,7 +158,7 @@ mod tests {
             *s.git_repositories.items[0].spec.url = url.to_owned();
             let remedy =
                 Remedy::register_statuses(&s.git_repositories.items[0], &[&s.kustomizations.items[0]]);
-            assert!(remedy.commands[1].contains(address), "{:?}", remedy.commands[1]);
+            assert!(remedy.lines()[1].contains(address), "{:?}", remedy.lines()[1]);
         }
     }
 

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use super::style::Style;
 use crate::assess::Severity;
+use crate::command::Program;
 use crate::report::{Exit, Problem};
 use crate::snapshot::WhyKind;
 use crate::status::{AgentRow, ApplierRow, SourceRow, Status};
@@ -48,7 +49,7 @@ fn verdict(status: &Status, style: &Style) -> String {
     let report = &status.report;
     let errors = report.problems.iter().filter(|p| p.severity == Severity::Error).count();
     let warnings = report.count(Severity::Warning);
-    let how = style.faint(&style.complete("kubectl gitlab-agent verify"));
+    let how = style.faint(&style.complete(&Program::new("kubectl gitlab-agent verify").into()));
     match report.exit {
         Exit::Unreachable => {
             style.severity(Severity::Error, "✗ The cluster cannot be reached, or refused the credential")

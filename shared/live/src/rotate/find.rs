@@ -157,9 +157,8 @@ pub(super) async fn find(
         }
         Old::Personal(item) => Err(elsewhere(&format!(
             "it holds {}, which others may use too. A credential of the project can take its place, or its owner has it \
-             renewed by GitLab with --in-place {}; for the first",
+             renewed by GitLab with --in-place and its name; for the first",
             item.title(Kind::PersonalToken),
-            quote(&visible(&item.name)),
         ))),
         Old::Unknown if named => fresh(
             None,

@@ -104,11 +104,11 @@ pub async fn run(mut args: Args) -> Result<Exit> {
     };
     let ended = rotate::run(&client, &checked, &target, &options, &tell).await;
     if args.hold && ended.outcome == Some(Outcome::Rotated) {
+        let release = kubectl(&target.secret.namespace, "annotate").object(&target.secret);
+        let release = release.words("kustomize.toolkit.fluxcd.io/reconcile-");
         note(&format!(
-            "the Secret is held off from its Kustomization, and Git holds the old value: write the new one there, then\n  \
-             kubectl -n {} annotate secret {} kustomize.toolkit.fluxcd.io/reconcile-",
-            quote(&visible(&target.secret.namespace)),
-            quote(&visible(&target.secret.name)),
+            "the Secret is held off from its Kustomization, and Git holds the old value: write the new one there, then\n  {}",
+            style.complete(&release.into())
         ));
     }
     let silent = |kind| matches!(kind, WhyKind::Unreachable | WhyKind::SignIn | WhyKind::TimedOut);
