@@ -6,6 +6,8 @@
 
 mod given;
 mod hint;
+#[cfg(any(test, feature = "fixture"))]
+pub mod intent;
 pub mod shell;
 
 pub use given::Given;

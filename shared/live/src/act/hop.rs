@@ -1,6 +1,7 @@
 //! One hop: ask, follow, judge.
 
 use gitlab_agent_core::assess::{Check, assess};
+use gitlab_agent_core::command::{Hint, Program};
 use gitlab_agent_core::facts::Facts;
 use gitlab_agent_core::object::ObjectRef;
 use gitlab_agent_core::plan::answer::{

@@ -1,5 +1,6 @@
 //! Which link of a push event's way is broken, read out of what came back instead of 200.
 
+use gitlab_agent_core::command::Hint;
 use gitlab_agent_core::object::ObjectRef;
 use gitlab_agent_core::plan::ingress::{Policies, Port, no_way_in};
 use gitlab_agent_core::plan::journal::{End, State};

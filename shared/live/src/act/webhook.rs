@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use gitlab_agent_core::command::{Hint, kubectl};
 use gitlab_agent_core::facts::graph::expected_receiver;
 use gitlab_agent_core::facts::readiness::{Readiness, readiness};
 use gitlab_agent_core::object::ObjectRef;
@@ -250,7 +251,7 @@ impl Run<'_> {
 }
 
 fn check(receiver: &Receiver, name: &ObjectRef) -> Result<(), End> {
-    let hint = || Hint::verify("says why");
+    let hint = Hint::verify("says why");
     if receiver.spec.suspend {
         let patch = kubectl(&name.namespace, "patch").object(name);
         let resume = patch.words("--type=merge -p").word(r#"{"spec":{"suspend":false}}"#);

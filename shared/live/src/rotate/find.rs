@@ -6,7 +6,6 @@
 use gitlab_agent_core::facts::gitlab::project_of;
 use gitlab_agent_core::facts::{KeyShape, ValueKind};
 use gitlab_agent_core::rotate::Kind;
-use gitlab_agent_core::text::{quote, visible};
 use jiff::{SignedDuration, Timestamp};
 use secrecy::{ExposeSecret as _, SecretString};
 
