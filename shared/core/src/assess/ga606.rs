@@ -1,6 +1,6 @@
 //! GA606: the last upgrade of agentk's release did not fail.
 
-use super::{Check, Finding, Judgement, Remedy, Severity};
+use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
 use crate::command::kubectl;
 use crate::facts::chart::deployed;
 use crate::facts::{Facts, HelmRelease, Why, condition};
@@ -12,6 +12,7 @@ pub(super) static CHECK: Check = Check {
     slug: "upgrade-failed",
     title: "the last upgrade of agentk's release neither failed nor was rolled back",
     severity: Severity::Error,
+    impact: Impact::Delivery,
     needs: &[Need::HelmReleases],
     page: include_str!("../../../../docs/checks/GA606.md"),
     judge,
