@@ -1,6 +1,7 @@
 //! GA205: notification-controller runs, and its Service `webhook-receiver` leads to it.
 
 use super::{Check, Finding, Impact, Judgement, Remedy, Severity, controller};
+use crate::command::kubectl;
 use crate::facts::workload::selects;
 use crate::facts::{EndpointSlice, Facts, Service, Why, Workload};
 use crate::need::Need;
@@ -56,7 +57,7 @@ fn without_endpoint(facts: &Facts<'_>, object: &ObjectRef, service: &Service, to
         "look at its endpoints; restart notification-controller, whose new pod enters itself anew; if none appears, \
          the cluster's own endpoint controller (kube-controller-manager) is at fault",
     )
-    .kubectl(&object.namespace, format!("get endpointslices -l kubernetes.io/service-name={SERVICE}"))
+    .run(kubectl(&object.namespace, "get endpointslices -l").word(format!("kubernetes.io/service-name={SERVICE}")))
     .restart(&to.metadata.object("Deployment"));
     let message = "has no ready endpoint: agentk cannot hand push events to Flux";
     Finding::new(object.clone(), message, remedy)

@@ -84,7 +84,7 @@ fn mend(facts: &Facts<'_>, agent: &Agent<'_>, secret: &ObjectRef, shape: Option<
         "write the agent's token into the Secret (it is asked for, and not shown), then restart agentk, which reads \
          it only at its start; a new token comes from GitLab: Operate > Kubernetes clusters > the agent > Access tokens",
     )
-    .write_secret(&secret.namespace, &secret.name, "token", &[])
+    .write_secret(&secret.namespace, &secret.name, "token")
     .restart(&agent.object())
 }
 
@@ -119,7 +119,7 @@ mod tests {
             secret.metadata = serde_json::from_str(r#"{"ownerReferences":[{"kind":"ExternalSecret","name":"x"}]}"#).expect("metadata");
         });
         assert!(found.remedy.text.starts_with("ExternalSecret gitlab/x copies it"), "{}", found.remedy.text);
-        assert_eq!(found.remedy.commands, ["kubectl -n gitlab rollout restart deployment/gitlab-agent-v2"]);
+        assert_eq!(found.remedy.lines(), ["kubectl -n gitlab rollout restart deployment/gitlab-agent-v2"]);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! GA306: `kasAddress` is one that agentk can use.
 
+use super::remedy::field;
 use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
 use crate::facts::agent::Agent;
 use crate::facts::host::{host, host_and_port};
@@ -121,7 +122,7 @@ fn mend(facts: &Facts<'_>, agent: &Agent<'_>) -> Remedy {
         Some(release) => {
             let release = release.metadata.object("HelmRelease");
             Remedy::in_git(facts, &release, text)
-                .kubectl(&release.namespace, format!("get {} -o jsonpath='{{.spec.values.config.kasAddress}}{{\"\\n\"}}'", release.kubectl()))
+                .run(field(&release, ".spec.values.config.kasAddress"))
         }
         None => Remedy::say(text),
     }

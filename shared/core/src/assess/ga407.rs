@@ -117,7 +117,7 @@ mod tests {
             found.evidence,
             ["unable to clone 'https://h/x': authentication required", "it still holds main@11111111 of 1d2h ago"]
         );
-        assert!(found.remedy.commands.last().expect("one").contains("requestedAt"));
+        assert!(found.remedy.lines().last().expect("one").contains("requestedAt"));
         assert!(finding(&CHECK, failing("couldn't find remote ref")).message.contains("branch, tag or commit"));
     }
 

@@ -3,6 +3,7 @@
 use jiff::SignedDuration;
 
 use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
+use crate::command::{Command, Program};
 use crate::facts::readiness::{Readiness, lasts, readiness, since};
 use crate::facts::{Condition, CrossRef, Facts, HelmRelease, Kustomization, Listing, Meta, Source, Why, condition};
 use crate::need::Need;
@@ -238,7 +239,10 @@ fn revert(facts: &Facts<'_>, k: &Kustomization, source: &ObjectRef) -> Remedy {
             "mend in Git what the message names, or go back to the last revision that applied: in an up-to-date checkout{of} \
              run the first command"
         ))
-        .run(format!("git revert --no-edit {good}..{bad} && git push")),
+        .run(
+            Command::from(Program::new("git revert --no-edit").operand(&format!("{good}..{bad}")))
+                .then(Program::new("git push")),
+        ),
         None => Remedy::say(format!("mend in Git{of} what the message names")),
     }
 }
@@ -301,10 +305,10 @@ mod tests {
         assert_eq!(found.message, "is not applied: BuildFailed");
         assert_eq!(found.evidence, ["kustomize build failed: x"]);
         assert_eq!(
-            found.remedy.commands[0],
+            found.remedy.lines()[0],
             format!("git revert --no-edit {}..{} && git push", "1".repeat(40), "2".repeat(40))
         );
-        assert!(found.remedy.commands[1].contains("gitrepository.") && found.remedy.commands[2].contains("kustomization."));
+        assert!(found.remedy.lines()[1].contains("gitrepository.") && found.remedy.lines()[2].contains("kustomization."));
         let unknown = finding(&CHECK, kustomization("ReconciliationFailed", "dry-run failed"));
         assert_eq!(unknown.remedy.commands.len(), 2, "no commit to go back to");
     }
@@ -356,7 +360,7 @@ mod tests {
     fn ready_on_an_old_artifact_is_found() {
         let found = finding(&CHECK, |s| fetched(s, "2026-11-02T09:50:00Z"));
         assert_eq!(found.message, "is Ready, but at main@11111111 while its source is at main@22222222");
-        assert!(found.remedy.commands[0].contains("kustomization."));
+        assert!(found.remedy.lines()[0].contains("kustomization."));
         too_early(&CHECK, |s| fetched(s, "2026-11-02T09:59:00Z"));
         too_early(&CHECK, |s| {
             fetched(s, "2026-11-02T09:50:00Z");
@@ -396,7 +400,7 @@ mod tests {
         });
         assert_eq!(found.evidence, ["Failed to upgrade after 1 attempt(s)", "timed out waiting for Deployment"]);
         assert_eq!(
-            found.remedy.commands,
+            found.remedy.lines(),
             [r#"NOW="$(date +%s)" && kubectl -n gitlab annotate --overwrite helmrelease.helm.toolkit.fluxcd.io/gitlab-agent reconcile.fluxcd.io/requestedAt="$NOW" reconcile.fluxcd.io/resetAt="$NOW""#]
         );
     }

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
+use crate::command::kubectl;
 use crate::facts::dispatch::Dispatch;
 use crate::facts::gitlab::Held;
 use crate::facts::{Facts, Why};
@@ -117,7 +118,7 @@ fn renew(secret: &ObjectRef, afterwards: &str) -> Remedy {
         "make a new credential of the same kind in GitLab (Settings > Repository for deploy tokens and keys, Settings > Access \
          tokens), write it into the Secret where that is kept, {afterwards}"
     ))
-    .kubectl(&secret.namespace, format!("get {} -o jsonpath='{{.metadata.labels}}'", secret.kubectl()))
+    .run(kubectl(&secret.namespace, "get").object(secret).words("-o jsonpath={.metadata.labels}"))
 }
 
 #[cfg(test)]
@@ -226,7 +227,7 @@ mod tests {
             assert_eq!(found.subject.to_string(), "Secret flux-system/gitlab-status-flux-system");
             assert!(found.message.contains(phrase), "{}", found.message);
             assert_eq!(found.severity, None);
-            assert!(found.evidence[0].contains(said) && found.remedy.commands[0].contains("--from-file=token"));
+            assert!(found.evidence[0].contains(said) && found.remedy.lines()[0].contains("--from-file=token"));
         }
     }
 

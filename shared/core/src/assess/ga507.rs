@@ -1,6 +1,7 @@
 //! GA507: notifications are delivered.
 
 use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
+use crate::command::kubectl;
 use crate::facts::dispatch::Dispatch;
 use crate::facts::{Alert, Event, Facts, Provider, Why};
 use crate::need::Need;
@@ -38,7 +39,7 @@ fn without_provider(alert: &Alert) -> Finding {
     let name = &alert.spec.provider_ref.name;
     let message = format!("names Provider {name}, which does not exist: nothing is delivered");
     let remedy = Remedy::say("commit the Provider again, or correct spec.providerRef of the Alert in Git")
-        .kubectl(&alert.metadata.namespace, "get providers.notification.toolkit.fluxcd.io");
+        .run(kubectl(&alert.metadata.namespace, "get providers.notification.toolkit.fluxcd.io"));
     Finding::new(alert.metadata.object("Alert"), message, remedy)
 }
 
@@ -76,7 +77,7 @@ fn mend(facts: &Facts<'_>, alert: &Alert, provider: &Provider, failure: Dispatch
             &object,
             "limit spec.eventSources of the Alert to Kustomizations: only their events name a commit",
         )
-        .kubectl(&object.namespace, format!("get {} -o yaml", object.kubectl())),
+        .run(kubectl(&object.namespace, "get").object(&object).words("-o yaml")),
         Dispatch::CrossNamespace => {
             Remedy::say("put an Alert and a Provider of its own into the namespace of the objects whose events it sends")
                 .show_dispatch(facts, &object)
@@ -157,7 +158,7 @@ mod tests {
             assert_eq!(found.subject.to_string(), "Alert flux-system/gitlab-status-flux-system");
             assert_eq!(found.severity, Some(Severity::Error));
             assert!(found.message.contains(phrase), "{message}: {}", found.message);
-            assert!(found.remedy.commands[0].contains(command), "{message}: {:?}", found.remedy);
+            assert!(found.remedy.lines()[0].contains(command), "{message}: {:?}", found.remedy);
             assert_eq!(found.evidence, [format!("10m ago: {message}")]);
         }
     }
@@ -170,7 +171,7 @@ mod tests {
             s.providers.items[0].spec.kind = "slack".to_owned();
         });
         assert_eq!(found.severity, Some(Severity::Warning));
-        assert!(found.remedy.commands[0].contains("get events"), "no GitLab token: {:?}", found.remedy);
+        assert!(found.remedy.lines()[0].contains("get events"), "no GitLab token: {:?}", found.remedy);
     }
 
     #[test]

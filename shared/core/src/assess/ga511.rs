@@ -92,7 +92,7 @@ fn inline(release: &HelmRelease, by: &Kustomization) -> Finding {
          config.secretName to gitlab-agent-token in {from} in place of config.token, push, and revoke the old token: it \
          stays in the history"
     ))
-    .write_secret(namespace, "gitlab-agent-token", "token", &[]);
+    .write_secret(namespace, "gitlab-agent-token", "token");
     Finding::new(release.metadata.object("HelmRelease"), message, remedy)
 }
 
@@ -122,7 +122,7 @@ mod tests {
         assert_eq!(found.severity, Some(Severity::Error));
         assert_eq!(found.evidence, ["its keys: token"]);
         assert_eq!(
-            found.remedy.commands,
+            found.remedy.lines(),
             [
                 "kubectl -n gitlab annotate --overwrite --field-manager=gitlab-agent-cli secret/gitlab-agent-token \
               kustomize.toolkit.fluxcd.io/prune=disabled"
@@ -146,7 +146,7 @@ mod tests {
         let inline = |s: &mut Snapshot| s.helm_releases.items[0].spec.values.inline_token = true;
         let found = finding(&CHECK, inline);
         assert_eq!(found.subject.to_string(), "HelmRelease gitlab/gitlab-agent");
-        assert!(found.remedy.commands[0].contains("gitlab-agent-token"));
+        assert!(found.remedy.lines()[0].contains("gitlab-agent-token"));
         passes(&CHECK, |s| {
             inline(s);
             s.kustomizations.items[0].status.inventory.entries.clear();

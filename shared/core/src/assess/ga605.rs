@@ -98,7 +98,7 @@ mod tests {
             "{}",
             found.message
         );
-        assert!(found.remedy.commands[0].ends_with(r#"-p '{"spec":{"values":{"image":{"tag":null}}}}'"#));
+        assert!(found.remedy.lines()[0].ends_with(r#"-p '{"spec":{"values":{"image":{"tag":null}}}}'"#));
         assert!(found.remedy.text.contains("in Git too"), "{:?}", found.remedy);
     }
 
@@ -110,7 +110,7 @@ mod tests {
             "{}",
             found.message
         );
-        assert!(found.remedy.commands[0].contains("forceAt"));
+        assert!(found.remedy.lines()[0].contains("forceAt"));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! GA606: the last upgrade of agentk's release did not fail.
 
 use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
+use crate::command::kubectl;
 use crate::facts::chart::deployed;
 use crate::facts::{Facts, HelmRelease, Why, condition};
 use crate::need::Need;
@@ -26,7 +27,7 @@ fn judge(facts: &Facts<'_>, judgement: &mut Judgement) -> Result<(), Why> {
         let object = release.metadata.object("HelmRelease");
         let text = format!("{}; then have the release forget its failures and try again", mend(&evidence));
         let remedy = Remedy::say(text)
-            .kubectl(&object.namespace, format!("describe {}", object.kubectl()))
+            .run(kubectl(&object.namespace, "describe").object(&object))
             .reset(&object);
         judgement.find(Finding::new(object, what, remedy).because(evidence));
     }
@@ -118,7 +119,7 @@ mod tests {
             "failed in its last upgrade (chart 2.30.0, 3 times): UpgradeFailed; chart 2.29.1 runs on"
         );
         assert_eq!(found.evidence, ["Helm upgrade failed: spec.replicas is negative"]);
-        assert!(found.remedy.commands[1].contains("reconcile.fluxcd.io/resetAt"), "{:?}", found.remedy);
+        assert!(found.remedy.lines()[1].contains("reconcile.fluxcd.io/resetAt"), "{:?}", found.remedy);
     }
 
     #[test]

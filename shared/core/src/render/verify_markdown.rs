@@ -5,6 +5,7 @@ use super::Style;
 use super::gfm::{block, cell, code, prose};
 use super::headline::{headline, hidden, unknown_because};
 use super::mermaid;
+use super::style::verify;
 use crate::assess::Verdict;
 use crate::report::{CheckLine, Problem, Report};
 use crate::text::{count, shorten, visible};
@@ -98,7 +99,7 @@ fn section(problem: &Problem, style: &Style) -> String {
         let commands: Vec<String> = finding.remedy.commands.iter().map(|c| style.complete(c)).collect();
         out.push_str(&format!("\n{}", block("sh", &commands.join("\n"))));
     }
-    let explain = style.complete(&format!("kubectl gitlab-agent verify --explain {}", problem.check.id()));
+    let explain = style.complete(&verify("--explain", problem.check));
     out.push_str(&format!("\nMore on it: {}\n", code(&explain)));
     out.push_str(&consequences(&problem.consequences));
     out

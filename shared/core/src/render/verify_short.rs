@@ -2,6 +2,7 @@
 
 use super::Style;
 use super::headline::{headline, place, versions};
+use super::style::verify;
 use crate::assess::Verdict;
 use crate::report::{Problem, Report};
 use crate::text::{count, shorten, visible};
@@ -42,7 +43,7 @@ fn problem(problem: &Problem, style: &Style) -> Vec<String> {
     if let Some(command) = finding.remedy.commands.first() {
         let complete = style.complete(command);
         let fits = !complete.contains('\n') && complete.chars().count() <= LONG;
-        let whole = style.complete(&format!("kubectl gitlab-agent verify --only {}", problem.check.id()));
+        let whole = style.complete(&verify("--only", problem.check));
         lines.push(format!("$ {}", if fits { complete } else { whole }));
     }
     lines

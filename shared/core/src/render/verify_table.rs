@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::headline::{headline, hidden, place, unknown_because, versions};
-use super::style::{Style, wrap};
+use super::style::{Style, verify, wrap};
 use crate::assess::{Area, Severity, Verdict};
 use crate::report::{CheckLine, Exit, Problem, Report};
 use crate::snapshot::WhyKind;
@@ -109,8 +109,7 @@ impl Page<'_> {
                 self.line(&format!("{margin}{}", style.command(line)));
             }
         }
-        let explain =
-            style.complete(&format!("kubectl gitlab-agent verify --explain {}", problem.check.id()));
+        let explain = style.complete(&verify("--explain", problem.check));
         self.line(&format!("    why {}", style.faint(&explain)));
     }
 

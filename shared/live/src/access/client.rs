@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use base64::Engine as _;
+use gitlab_agent_core::name;
 use gitlab_agent_core::snapshot::mask::{self, Values};
 use gitlab_agent_core::snapshot::{Origin, Permission, Why, WhyKind};
 use http::{Request, StatusCode};
@@ -275,6 +276,7 @@ impl ReadClient {
         request: Request<Body>,
         asked: &str,
     ) -> Result<http::Response<Body>, Why> {
+        leads_where_it_says(&request, asked)?;
         let line = format!("{} {}", request.method(), request.uri());
         if self.verbose > 0 {
             crate::cli::note(&format!("{line} opened"));
@@ -396,6 +398,7 @@ async fn exchange_with_wait(
     limit: Option<Limit>,
     most: usize,
 ) -> Result<(Answer, Option<Duration>), Why> {
+    leads_where_it_says(&request, asked)?;
     let whole = async {
         let response = client.send(request).await.map_err(|e| {
             let (kind, message) = describe(&e);
@@ -415,6 +418,14 @@ async fn exchange_with_wait(
             tokio::time::timeout(limit.time, whole).await.unwrap_or_else(|_| Err(limit.late(asked)))
         }
     }
+}
+
+/// The door that every request goes through: a name that is none would lead to another object, or to a collection.
+fn leads_where_it_says(request: &Request<Body>, asked: &str) -> Result<(), Why> {
+    if name::is_path(request.uri().path()) {
+        return Ok(());
+    }
+    Err(Why::new(WhyKind::Unreadable, asked, "a name in it is not valid in Kubernetes: nothing was sent"))
 }
 
 /// One segment of a URL path, or one value of a query: whatever has a meaning in a URL is encoded. Names of objects

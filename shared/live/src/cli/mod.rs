@@ -4,6 +4,7 @@ pub mod complete;
 pub mod completion;
 pub mod front;
 mod gitlab;
+mod given;
 mod namespace;
 pub mod reconcile_now;
 mod repeat;
@@ -192,7 +193,7 @@ impl Common {
         };
         let columns = || std::env::var("COLUMNS").ok().and_then(|c| c.parse().ok());
         let width = terminal_size::terminal_size().map(|(w, _)| usize::from(w.0)).or_else(columns);
-        Style { colour, width: width.unwrap_or(100), context: self.access.context.clone() }
+        Style { colour, width: width.unwrap_or(100), given: self.given(), shell: given::shell() }
     }
 
     /// The recording's name as the person wrote it.
