@@ -1,5 +1,7 @@
 //! Findings in the order in which to mend them: each cause with what follows from it, the verdict, the exit code.
 
+#[cfg(test)]
+mod causes;
 mod way;
 
 use std::cmp::Reverse;

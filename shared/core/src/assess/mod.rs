@@ -5,6 +5,7 @@
 
 mod controller;
 mod range;
+mod release;
 mod remedy;
 mod standing;
 mod workload;
@@ -91,6 +92,7 @@ checks! {
     ga605,
     ga606,
     ga701,
+    ga702,
 }
 
 /// How much a finding matters.

@@ -1,5 +1,6 @@
 //! What to do about a finding: a sentence, and commands that can be pasted as they are.
 
+mod kustomization;
 mod notification;
 pub(in crate::assess) mod origin;
 mod receiver;
@@ -11,7 +12,7 @@ use crate::facts::Facts;
 use crate::facts::agent::Agent;
 use crate::facts::flux::CONTROLLERS;
 use crate::facts::log::{Effect, Help, Rule};
-use crate::facts::workload::{ROLLING_OUT, Trouble};
+use crate::facts::workload::{PAUSED, ROLLING_OUT, Trouble};
 use crate::object::ObjectRef;
 use crate::text::quote;
 
@@ -160,6 +161,10 @@ impl Remedy {
                 namespace,
                 format!("rollout status {} --timeout=5m", workload.kubectl()),
             ),
+            PAUSED => Self::say(
+                "resume its rollout, and take spec.paused out in Git where it is set there; first ask who paused it, and why",
+            )
+            .kubectl(namespace, format!("rollout resume {}", workload.kubectl())),
             "ImagePullBackOff" | "ErrImagePull" | "ErrImageNeverPull" | "InvalidImageName" => describe(
                 "correct the image's name or tag in Git, or give the pod a pull secret that its registry accepts; \
                  Kubernetes then tries again by itself",

@@ -6,12 +6,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::agent::Agent;
-use super::flux::{CONTROLLERS, bootstrap, bootstrap_object, controller, controller_of};
+use super::edges::edges;
+use super::flux::{CONTROLLERS, bootstrap, bootstrap_object, controller, controller_of, in_charge};
+use super::reference::AllMissing;
 use super::token_secret::{self, NamedSecret};
 use super::{Facts, InventoryEntry};
 use crate::object::ObjectRef;
 use crate::snapshot::Snapshot;
-use crate::snapshot::kinds::{Inventory, Source};
+use crate::snapshot::kinds::{Inventory, Meta, Source};
 
 /// The objects that each object needs.
 #[derive(Debug, Default)]
@@ -21,7 +23,7 @@ pub struct Graph {
 
 impl Graph {
     /// Builds the graph of a snapshot.
-    pub(super) fn build(s: &Snapshot, agents: &[Agent<'_>]) -> Self {
+    pub(super) fn build(s: &Snapshot, agents: &[Agent<'_>], missing: &AllMissing) -> Self {
         let mut graph = Self::default();
         let misnamed: Vec<_> = token_secret::named(s).filter(|n| n.is_misnamed(s)).collect();
         graph.add_sources(s);
@@ -32,6 +34,12 @@ impl Graph {
         graph.add_bootstrap(s);
         for agent in agents {
             graph.add_agent(agent);
+        }
+        let of_misnamed = |object: &ObjectRef| {
+            misnamed.iter().any(|named| named.release.metadata.object("HelmRelease") == *object)
+        };
+        for (object, need) in edges(s, missing).into_iter().filter(|(object, _)| !of_misnamed(object)) {
+            graph.add(&object, need);
         }
         graph
     }
@@ -57,11 +65,15 @@ impl Graph {
         self.needs.entry(object.clone()).or_default().insert(need);
     }
 
-    fn add_controller(&mut self, s: &Snapshot, object: &ObjectRef) {
-        let Some(name) = controller_of(&object.kind) else { return };
-        let found = controller(&s.deployments, &s.flux_namespace, name).ok().flatten();
-        let namespace = found.map_or(s.flux_namespace.as_str(), |d| &d.metadata.namespace);
-        self.add(object, ObjectRef::new("Deployment", namespace, name));
+    /// The instance in charge; where none is, the one that should be there.
+    fn add_controller(&mut self, s: &Snapshot, kind: &str, metadata: &Meta) {
+        let Some(name) = controller_of(kind) else { return };
+        let first = || controller(&s.deployments, &s.flux_namespace, name).ok().flatten();
+        let deployment = match in_charge(s, name, metadata).or_else(first) {
+            Some(found) => found.metadata.object("Deployment"),
+            None => ObjectRef::new("Deployment", &s.flux_namespace, name),
+        };
+        self.add(&metadata.object(kind), deployment);
     }
 
     fn add_sources(&mut self, s: &Snapshot) {
@@ -75,7 +87,7 @@ impl Graph {
         for (kind, source) in kinds.into_iter().flat_map(|(kind, items)| items.iter().map(move |i| (kind, i)))
         {
             let object = source.metadata.object(kind);
-            self.add_controller(s, &object);
+            self.add_controller(s, kind, &source.metadata);
             if let Some(secret) = &source.spec.secret_ref {
                 self.add(&object, ObjectRef::new("Secret", &object.namespace, &secret.name));
             }
@@ -88,14 +100,16 @@ impl Graph {
     fn add_kustomizations(&mut self, s: &Snapshot) {
         for k in &s.kustomizations.items {
             let object = k.metadata.object("Kustomization");
-            self.add_controller(s, &object);
+            self.add_controller(s, "Kustomization", &k.metadata);
             self.add(&object, Facts::resolve(&k.spec.source_ref, &object.namespace));
             for on in &k.spec.depends_on {
                 let mut need = Facts::resolve(on, &object.namespace);
                 need.kind = "Kustomization".to_owned();
                 self.add(&object, need);
             }
-            self.add_inventory(&object, &k.status.inventory);
+            if k.spec.kube_config.is_none() {
+                self.add_inventory(&object, &k.status.inventory);
+            }
         }
     }
 
@@ -104,7 +118,7 @@ impl Graph {
     fn add_releases(&mut self, s: &Snapshot, misnamed: &[NamedSecret<'_>]) {
         for r in &s.helm_releases.items {
             let object = r.metadata.object("HelmRelease");
-            self.add_controller(s, &object);
+            self.add_controller(s, "HelmRelease", &r.metadata);
             if let Some((namespace, name)) = r.status.helm_chart.split_once('/') {
                 self.add(&object, ObjectRef::new("HelmChart", namespace, name));
             }
@@ -121,6 +135,7 @@ impl Graph {
             }
             match misnamed.iter().find(|named| std::ptr::eq(named.release, r)) {
                 Some(named) => self.add(&named.object, object),
+                None if r.spec.kube_config.is_some() => {}
                 None => self.add_inventory(&object, &r.status.inventory),
             }
         }
@@ -139,7 +154,7 @@ impl Graph {
     fn add_receivers(&mut self, s: &Snapshot, agents: &[Agent<'_>]) {
         for receiver in &s.receivers.items {
             let object = receiver.metadata.object("Receiver");
-            self.add_controller(s, &object);
+            self.add_controller(s, "Receiver", &receiver.metadata);
             self.add(&object, ObjectRef::new("Secret", &object.namespace, &receiver.spec.secret_ref.name));
             // What lies between a push event and the Receiver.
             for service in s.services.items.iter().filter(|i| i.metadata.name == "webhook-receiver") {
@@ -163,7 +178,7 @@ impl Graph {
     fn add_notifications(&mut self, s: &Snapshot) {
         for alert in &s.alerts.items {
             let object = alert.metadata.object("Alert");
-            self.add_controller(s, &object);
+            self.add_controller(s, "Alert", &alert.metadata);
             self.add(&object, ObjectRef::new("Provider", &object.namespace, &alert.spec.provider_ref.name));
         }
         for provider in &s.providers.items {

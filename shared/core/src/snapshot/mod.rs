@@ -99,6 +99,12 @@ pub struct Snapshot {
     pub tools: Option<Tools>,
     /// Every Secret that something observed refers to.
     pub secrets: Vec<SecretEntry>,
+    /// Objects of other kinds that something failing refers to, or that create what is missing, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub referenced: Vec<ReferencedEntry>,
+    /// Events of type `Warning` of the namespaces with a workload that is not well.
+    #[serde(default = "Listing::not_recorded")]
+    pub warnings: Listing<Event>,
     /// The newest lines of the logs of agentk's pods.
     pub logs: Vec<PodLog>,
     /// What was asked of the API server with which permission, and whether it was granted.
@@ -415,6 +421,12 @@ impl Snapshot {
         self.receivers.items.iter_mut().for_each(|r| conditions(&mut r.status.conditions, edit));
         self.providers.items.iter_mut().for_each(|p| edit(&mut p.spec.address));
         self.dispatch_failures.items.iter_mut().for_each(|e| edit(&mut e.message));
+        self.warnings.items.iter_mut().for_each(|e| edit(&mut e.message));
+        for entry in &mut self.referenced {
+            if let Observed::Known(Some(referenced)) = &mut entry.state {
+                conditions(&mut referenced.conditions, edit);
+            }
+        }
         for listing in [&mut self.deployments, &mut self.stateful_sets, &mut self.daemon_sets] {
             for workload in &mut listing.items {
                 conditions(&mut workload.status.conditions, edit);

@@ -1,0 +1,139 @@
+//! GA702: what failing objects refer to exists, and whatever creates it reports no error.
+
+use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
+use crate::facts::reference::Missing;
+use crate::facts::{Facts, Observed, Referenced, ReferencedEntry, Why};
+use crate::need::Need;
+use crate::object::ObjectRef;
+use crate::text::quote;
+
+pub(super) static CHECK: Check = Check {
+    code: 702,
+    slug: "reference-missing",
+    title: "everything that workloads and Flux objects reference exists",
+    severity: Severity::Error,
+    impact: Impact::Workloads,
+    needs: &[
+        Need::Kustomizations,
+        Need::HelmReleases,
+        Need::Deployments,
+        Need::StatefulSets,
+        Need::DaemonSets,
+    ],
+    page: include_str!("../../../../docs/checks/GA702.md"),
+    judge,
+};
+
+fn judge(facts: &Facts<'_>, judgement: &mut Judgement) -> Result<(), Why> {
+    judgement.skip("no workload, Kustomization or HelmRelease references anything");
+    let s = facts.snapshot;
+    let appliers = judgement.each(&s.kustomizations).len() + judgement.each(&s.helm_releases).len();
+    let workloads = [&s.deployments, &s.stateful_sets, &s.daemon_sets].map(|listing| judgement.each(listing).len());
+    judgement.examined += appliers + workloads.iter().sum::<usize>();
+    for entry in &s.referenced {
+        if let Some(finding) = failed(entry) {
+            judgement.find(finding);
+        }
+    }
+    for (object, missing) in facts.missing.iter().filter(|(object, _)| !has_its_own_check(facts, object)) {
+        judgement.find(absent(facts, object, missing));
+    }
+    Ok(())
+}
+
+/// Token Secrets of agents (GA304, GA305), credentials of sources (GA501) and of notifications (GA505, GA411).
+fn has_its_own_check(facts: &Facts<'_>, object: &ObjectRef) -> bool {
+    let s = facts.snapshot;
+    let own = |namespace: &str, name: &str| object.namespace == namespace && object.name == name;
+    let agent = || facts.agents.iter().any(|a| a.secret_object().as_ref() == Some(object));
+    let named = || crate::facts::token_secret::named(s).any(|named| named.object == *object);
+    let source = || {
+        let sources = facts.source_kinds().into_iter().flat_map(|(_, listing)| &listing.items);
+        let mut named = sources.filter_map(|i| Some((&i.metadata.namespace, i.spec.secret_ref.as_ref()?)));
+        named.any(|(namespace, secret)| own(namespace, &secret.name))
+    };
+    let receiver = || s.receivers.items.iter().any(|r| own(&r.metadata.namespace, &r.spec.secret_ref.name));
+    object.kind == "Secret" && (agent() || named() || source() || receiver())
+}
+
+fn absent(facts: &Facts<'_>, object: &ObjectRef, missing: &Missing) -> Finding {
+    let users: Vec<String> = missing.needed_by.iter().take(3).map(ToString::to_string).collect();
+    let more = missing.needed_by.len().saturating_sub(users.len());
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let users = format!("{}{more}", users.join(", "));
+    let message = match &missing.key {
+        Some(key) => format!("lacks the key {key}, which {users} needs"),
+        None => format!("does not exist, and {users} needs it"),
+    };
+    let finding = Finding::new(object.clone(), message, mend(facts, object, missing));
+    let finding = finding.because(missing.said.clone().unwrap_or_default());
+    unread(facts, object).fold(finding, |finding, entry| {
+        finding.because(format!("{}, which may create it, could not be read", entry.object()))
+    })
+}
+
+/// Objects that may create it by their name and that could not be read.
+fn unread<'s>(facts: &Facts<'s>, object: &'s ObjectRef) -> impl Iterator<Item = &'s ReferencedEntry> {
+    let same = move |e: &&ReferencedEntry| {
+        e.namespace == object.namespace && e.name == object.name && crate::facts::is_creator(&e.kind)
+    };
+    facts.snapshot.referenced.iter().filter(same).filter(|e| matches!(e.state, Observed::Unknown(_)))
+}
+
+fn mend(facts: &Facts<'_>, object: &ObjectRef, missing: &Missing) -> Remedy {
+    if let Some(creator) = unread(facts, object).next() {
+        let creator = creator.object();
+        return Remedy::say(format!("look at {creator}, which creates it; do not create it by hand"))
+            .kubectl(&creator.namespace, format!("describe {}", creator.kubectl()));
+    }
+    if let Some(owner) = facts.owners().get(object) {
+        let text = format!("have {owner} apply it again; if it was deleted on purpose, remove the reference in Git");
+        let remedy = Remedy::say(text);
+        return if owner.kind == "HelmRelease" { remedy.force_release(owner) } else { remedy.reconcile(owner) };
+    }
+    let users: Vec<String> = missing.needed_by.iter().take(3).map(ToString::to_string).collect();
+    let users = users.join(", ");
+    let text = match (&missing.key, object.kind.as_str()) {
+        (Some(key), _) => format!("add the key {key} to it in Git, or correct the key that {users} references"),
+        (None, "Secret" | "ConfigMap") => {
+            format!("add it to Git (a Secret encrypted), or correct the name that {users} references")
+        }
+        (None, _) => format!("create it, or correct the name that {users} references"),
+    };
+    let remedy = Remedy::say(text);
+    let kind = object.kind.to_lowercase();
+    match object.namespace.as_str() {
+        "" => remedy.run(format!("kubectl get {}", quote(&kind))),
+        namespace => remedy.kubectl(namespace, format!("get {}", quote(&kind))),
+    }
+}
+
+/// An object that creates others, or that something waited for, and whose controller reports an error.
+fn failed(entry: &ReferencedEntry) -> Option<Finding> {
+    let Observed::Known(Some(referenced)) = &entry.state else { return None };
+    let condition = referenced.failure()?;
+    let object = entry.object();
+    let creates = created(referenced, entry);
+    let reason = if condition.reason.is_empty() { &condition.kind } else { &condition.reason };
+    let message = format!("reports an error ({reason}){creates}");
+    let remedy = Remedy::say(
+        "fix what its condition says (its store, key, issuer or path); it then creates the object again: one that is \
+         created by hand is overwritten",
+    )
+    .kubectl(&object.namespace, format!("describe {}", described(entry)));
+    Some(Finding::new(object, message, remedy).because(&condition.message))
+}
+
+/// Its resource with its group: other groups have kinds of the same name.
+fn described(entry: &ReferencedEntry) -> String {
+    let group = if entry.group.is_empty() { String::new() } else { format!(".{}", quote(&entry.group)) };
+    format!("{}{group}/{}", quote(&entry.kind.to_lowercase()), quote(&entry.name))
+}
+
+fn created(referenced: &Referenced, entry: &ReferencedEntry) -> String {
+    match referenced.creates.as_slice() {
+        [] => String::new(),
+        [name, ..] if entry.namespace.is_empty() => format!(", so {name} is not created"),
+        [name, ..] => format!(", so Secret {}/{name} is not created", entry.namespace),
+    }
+}
