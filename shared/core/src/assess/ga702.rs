@@ -72,6 +72,15 @@ fn absent(facts: &Facts<'_>, object: &ObjectRef, missing: &Missing) -> Finding {
     })
 }
 
+fn is_suspended(facts: &Facts<'_>, owner: &ObjectRef) -> bool {
+    let s = facts.snapshot;
+    let (namespace, name) = (&owner.namespace, &owner.name);
+    match owner.kind.as_str() {
+        "Kustomization" => s.kustomizations.find(namespace, name).ok().flatten().is_some_and(|k| k.spec.suspend),
+        _ => s.helm_releases.find(namespace, name).ok().flatten().is_some_and(|r| r.spec.suspend),
+    }
+}
+
 /// Objects that may create it by their name and that could not be read.
 fn unread<'s>(facts: &Facts<'s>, object: &'s ObjectRef) -> impl Iterator<Item = &'s ReferencedEntry> {
     let same = move |e: &&ReferencedEntry| {
@@ -87,6 +96,10 @@ fn mend(facts: &Facts<'_>, object: &ObjectRef, missing: &Missing) -> Remedy {
             .kubectl(&creator.namespace, format!("describe {}", creator.kubectl()));
     }
     if let Some(owner) = facts.owners().get(object) {
+        if is_suspended(facts, owner) {
+            let text = format!("resume {owner}, which applies it and is suspended; first ask who suspended it, and why");
+            return Remedy::say(text).resume(owner);
+        }
         let text = format!("have {owner} apply it again; if it was deleted on purpose, remove the reference in Git");
         let remedy = Remedy::say(text);
         return if owner.kind == "HelmRelease" { remedy.force_release(owner) } else { remedy.reconcile(owner) };
@@ -135,5 +148,72 @@ fn created(referenced: &Referenced, entry: &ReferencedEntry) -> String {
         [] => String::new(),
         [name, ..] if entry.namespace.is_empty() => format!(", so {name} is not created"),
         [name, ..] => format!(", so Secret {}/{name} is not created", entry.namespace),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::testing::{after, finding, passes};
+    use super::*;
+    use crate::assess::Verdict;
+    use crate::fixture;
+    use crate::snapshot::{SecretEntry, Snapshot};
+
+    /// nginx is down and mounts the Secret `db`, which does not exist.
+    fn no_secret(s: &mut Snapshot) {
+        let nginx = fixture::deployment_mut(s, "nginx");
+        nginx.status.ready_replicas = 0;
+        nginx.spec.template.spec.volumes =
+            serde_json::from_value(json!([{"name": "db", "secret": {"secretName": "db"}}])).expect("volumes");
+        let (namespace, name) = ("example-nginx".to_owned(), "db".to_owned());
+        s.secrets.push(SecretEntry { namespace, name, shape: Observed::Known(None) });
+    }
+
+    fn creator(s: &mut Snapshot, state: Observed<Option<Referenced>>) {
+        let [group, kind, namespace, name] =
+            ["external-secrets.io", "ExternalSecret", "example-nginx", "db"].map(str::to_owned);
+        s.referenced.push(ReferencedEntry { group, kind, namespace, name, state });
+    }
+
+    #[test]
+    fn a_missing_secret_is_found_with_what_needs_it() {
+        let found = finding(&CHECK, no_secret);
+        assert_eq!(found.subject.to_string(), "Secret example-nginx/db");
+        assert_eq!(found.message, "does not exist, and Deployment example-nginx/nginx needs it");
+        assert!(found.remedy.text.starts_with("add it to Git"), "{}", found.remedy.text);
+    }
+
+    #[test]
+    fn a_creator_that_fails_is_found_and_one_that_was_not_read_is_named() {
+        let failing = json!({"status": {"conditions": [{"type": "Ready", "status": "False", "reason": "SecretSyncedError", "message": "denied"}]}});
+        let failed = after(&CHECK, |s| {
+            no_secret(s);
+            creator(s, Observed::Known(Some(Referenced::of("ExternalSecret", &failing))));
+        });
+        assert_eq!(failed.findings[0].subject.to_string(), "ExternalSecret example-nginx/db");
+        assert_eq!(failed.findings[0].evidence, ["denied"]);
+        let unread = finding(&CHECK, |s| {
+            no_secret(s);
+            let why = Why::new(crate::facts::WhyKind::Forbidden, "get externalsecrets example-nginx/db", "no");
+            creator(s, Observed::Unknown(why));
+        });
+        assert!(unread.remedy.text.contains("do not create it by hand"), "{}", unread.remedy.text);
+        assert_eq!(unread.evidence, ["ExternalSecret example-nginx/db, which may create it, could not be read"]);
+    }
+
+    #[test]
+    fn what_runs_needs_nothing_that_is_missing() {
+        passes(&CHECK, |s| {
+            no_secret(s);
+            fixture::deployment_mut(s, "nginx").status.ready_replicas = 2;
+        });
+        let none = after(&CHECK, |s| {
+            s.kustomizations.items.clear();
+            s.helm_releases.items.clear();
+            s.deployments.items.clear();
+        });
+        assert_eq!(none.verdict(), Verdict::Skipped);
     }
 }

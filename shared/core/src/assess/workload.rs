@@ -2,8 +2,8 @@
 //! applications.
 
 use super::{Finding, Judgement, Remedy, Severity};
-use crate::facts::workload::{PAUSED, ROLLING_OUT, Trouble};
 use crate::facts::reference::Missing;
+use crate::facts::workload::{PAUSED, ROLLING_OUT, Trouble};
 use crate::facts::{Facts, Workload};
 use crate::object::ObjectRef;
 

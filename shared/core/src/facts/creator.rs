@@ -106,16 +106,30 @@ fn appliers(s: &Snapshot) -> impl Iterator<Item = Applier<'_>> {
             object: metadata.object("Kustomization"),
             target_namespace: &k.spec.target_namespace,
             inventory: &status.inventory,
-            state: readiness(&status.conditions, metadata.generation, status.observed_generation, k.spec.suspend),
+            state: readiness(
+                &status.conditions,
+                metadata.generation,
+                status.observed_generation,
+                k.spec.suspend,
+            ),
         }
     });
     let releases = s.helm_releases.items.iter().filter(|r| r.spec.kube_config.is_none()).map(|r| {
         let (metadata, status) = (&r.metadata, &r.status);
         Applier {
             object: metadata.object("HelmRelease"),
-            target_namespace: if r.spec.target_namespace.is_empty() { &metadata.namespace } else { &r.spec.target_namespace },
+            target_namespace: if r.spec.target_namespace.is_empty() {
+                &metadata.namespace
+            } else {
+                &r.spec.target_namespace
+            },
             inventory: &status.inventory,
-            state: readiness(&status.conditions, metadata.generation, status.observed_generation, r.spec.suspend),
+            state: readiness(
+                &status.conditions,
+                metadata.generation,
+                status.observed_generation,
+                r.spec.suspend,
+            ),
         }
     });
     kustomizations.chain(releases)
@@ -167,6 +181,9 @@ pub fn is_wait(condition: &Condition) -> bool {
         "not ready. status:",
         "client rate limiter wait returned an error",
     ];
-    let gave_up = ["RetriesExceeded", "RollbackSucceeded", "UninstallSucceeded"].contains(&condition.reason.as_str());
-    condition.reason == "HealthCheckFailed" || gave_up || WAITS.iter().any(|text| condition.message.contains(text))
+    let gave_up =
+        ["RetriesExceeded", "RollbackSucceeded", "UninstallSucceeded"].contains(&condition.reason.as_str());
+    condition.reason == "HealthCheckFailed"
+        || gave_up
+        || WAITS.iter().any(|text| condition.message.contains(text))
 }

@@ -1,5 +1,7 @@
 //! Flux itself: its controllers, their release, the kinds it serves, the bootstrap objects.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::Facts;
 use crate::object::ObjectRef;
 use crate::snapshot::kinds::{Kustomization, Meta, StringMap, Workload};
@@ -117,10 +119,55 @@ fn requirements(selector: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// The instance of a controller that reconciles an object, where one does.
-pub(crate) fn in_charge<'s>(s: &'s Snapshot, name: &str, of: &Meta) -> Option<&'s Workload> {
-    let mut instances = s.deployments.items.iter().filter(|d| runs(d) == Some(name));
-    instances.find(|d| watches(d, of))
+/// The Deployments that run Flux's controllers: shards, and further installations of Flux.
+pub(crate) struct Instances<'s> {
+    found: BTreeMap<&'static str, Vec<&'s Workload>>,
+    flux_namespace: &'s str,
+}
+
+impl<'s> Instances<'s> {
+    /// Finds them. The first of each controller is the one of the Flux namespace, where there is one.
+    pub(crate) fn find(s: &'s Snapshot) -> Self {
+        let mut found: BTreeMap<&'static str, Vec<&'s Workload>> = BTreeMap::new();
+        for deployment in &s.deployments.items {
+            if let Some(name) = runs(deployment) {
+                found.entry(name).or_default().push(deployment);
+            }
+        }
+        for (name, _) in CONTROLLERS {
+            if let Some(own) = s.deployments.find(&s.flux_namespace, name).ok().flatten() {
+                let all = found.entry(name).or_default();
+                all.retain(|d| !std::ptr::eq(*d, own));
+                all.insert(0, own);
+            }
+        }
+        Self { found, flux_namespace: &s.flux_namespace }
+    }
+
+    /// Those of one controller.
+    pub(crate) fn of(&self, name: &str) -> &[&'s Workload] {
+        self.found.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    /// The instance of a controller that reconciles an object, where one does.
+    pub(crate) fn in_charge(&self, name: &str, of: &Meta) -> Option<&'s Workload> {
+        self.of(name).iter().copied().find(|d| watches(d, of))
+    }
+
+    /// The Deployment that reconciles an object, or should: that of a controller that is not installed has its own
+    /// name and the Flux namespace.
+    pub(crate) fn expected(&self, name: &str, of: &Meta) -> ObjectRef {
+        let found = self.in_charge(name, of).or(self.of(name).first().copied());
+        found.map_or_else(
+            || ObjectRef::new("Deployment", self.flux_namespace, name),
+            |d| d.metadata.object("Deployment"),
+        )
+    }
+
+    /// The namespaces in which controllers run.
+    pub(crate) fn namespaces(&self) -> BTreeSet<&'s str> {
+        self.found.values().flatten().map(|d| d.metadata.namespace.as_str()).collect()
+    }
 }
 
 /// Whether a Deployment is one of Flux's controllers.
@@ -128,7 +175,7 @@ pub fn is_controller(deployment: &Workload) -> bool {
     runs(deployment).is_some()
 }
 
-/// A controller's Deployment: in the Flux namespace, else wherever one with Flux's label is.
+/// A controller's Deployment: in the Flux namespace, else wherever one runs.
 pub(crate) fn controller<'s>(
     deployments: &'s Listing<Workload>,
     flux_namespace: &str,
@@ -160,10 +207,13 @@ impl<'s> Facts<'s> {
     /// # Errors
     /// None was seen, and the Deployments of the Flux namespace could not be listed.
     pub fn instances(&self, name: &str) -> Result<Vec<&'s Workload>, Why> {
-        let first = self.controller(name)?;
-        let all = self.snapshot.deployments.items.iter().filter(|d| runs(d) == Some(name));
-        let others = all.filter(|d| !first.is_some_and(|first| std::ptr::eq(first, *d)));
-        Ok(first.into_iter().chain(others).collect())
+        self.controller(name)?;
+        Ok(self.flux.of(name).to_vec())
+    }
+
+    /// The namespaces in which Flux's controllers run.
+    pub fn flux_namespaces(&self) -> BTreeSet<&'s str> {
+        self.flux.namespaces()
     }
 
     /// The Flux release: the label that `flux install` and `flux bootstrap` put on every controller.
@@ -235,15 +285,23 @@ mod tests {
         s.deployments.items.retain(|d| d.metadata.name != "source-controller");
         s.deployments.items.extend([
             instance("source-controller", "flux-system", &["--watch-label-selector=!sharding.fluxcd.io/key"]),
-            instance("source-controller-shard1", "flux-system", &["--watch-label-selector=sharding.fluxcd.io/key=shard1"]),
-            instance("source-controller", "team", &["--watch-all-namespaces=false", "--watch-label-selector=sharding.fluxcd.io/key in (a,b)"]),
+            instance(
+                "source-controller-shard1",
+                "flux-system",
+                &["--watch-label-selector=sharding.fluxcd.io/key=shard1"],
+            ),
+            instance(
+                "source-controller",
+                "team",
+                &["--watch-all-namespaces=false", "--watch-label-selector=sharding.fluxcd.io/key in (a,b)"],
+            ),
         ]);
         let of = |namespace: &str, shard: &str| {
             let mut meta = Meta { namespace: namespace.to_owned(), ..Meta::default() };
             if !shard.is_empty() {
                 meta.labels.insert("sharding.fluxcd.io/key".to_owned(), shard.to_owned());
             }
-            let found = in_charge(&s, "source-controller", &meta)?;
+            let found = Instances::find(&s).in_charge("source-controller", &meta)?;
             Some(format!("{}/{}", found.metadata.namespace, found.metadata.name))
         };
         for (namespace, shard, expected) in [

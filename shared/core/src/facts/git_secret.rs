@@ -75,7 +75,8 @@ mod tests {
         s.kustomizations.items[0].spec.kube_config = Some(RemoteCluster::default());
         assert!(names(&s).is_empty(), "another cluster");
         s.kustomizations.items[0].spec.kube_config = None;
-        s.kustomizations.items[0].spec.decryption = Some(Decryption { provider: "sops".to_owned(), ..Decryption::default() });
+        s.kustomizations.items[0].spec.decryption =
+            Some(Decryption { provider: "sops".to_owned(), ..Decryption::default() });
         assert!(names(&s).is_empty());
     }
 

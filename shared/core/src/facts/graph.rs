@@ -3,77 +3,83 @@
 //! An edge means "does not work unless that works". Deliberately no edge: from an object to the Kustomization or
 //! HelmRelease that applied it, because a failing one leaves what runs running.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod edges;
+
+use std::collections::{HashMap, HashSet};
 
 use super::agent::Agent;
-use super::edges::edges;
-use super::flux::{CONTROLLERS, bootstrap, bootstrap_object, controller, controller_of, in_charge};
+use super::flux::{Instances, bootstrap, bootstrap_object, controller_of};
 use super::reference::AllMissing;
-use super::token_secret::{self, NamedSecret};
 use super::{Facts, InventoryEntry};
+use super::{token_secret, waits};
 use crate::object::ObjectRef;
 use crate::snapshot::Snapshot;
 use crate::snapshot::kinds::{Inventory, Meta, Source};
+use edges::Edges;
+pub use edges::Nearest;
 
 /// The objects that each object needs.
 #[derive(Debug, Default)]
 pub struct Graph {
-    needs: BTreeMap<ObjectRef, BTreeSet<ObjectRef>>,
+    edges: Edges,
+}
+
+/// The graph while it is built.
+struct Builder<'s> {
+    edges: Edges,
+    /// The Deployments of each controller.
+    instances: &'s Instances<'s>,
 }
 
 impl Graph {
     /// Builds the graph of a snapshot.
-    pub(super) fn build(s: &Snapshot, agents: &[Agent<'_>], missing: &AllMissing) -> Self {
-        let mut graph = Self::default();
-        let misnamed: Vec<_> = token_secret::named(s).filter(|n| n.is_misnamed(s)).collect();
+    pub(super) fn build(
+        s: &Snapshot,
+        agents: &[Agent<'_>],
+        missing: &AllMissing,
+        instances: &Instances<'_>,
+    ) -> Self {
+        let mut graph = Builder { edges: Edges::default(), instances };
         graph.add_sources(s);
         graph.add_kustomizations(s);
-        graph.add_releases(s, &misnamed);
+        graph.add_releases(s);
         graph.add_receivers(s, agents);
         graph.add_notifications(s);
         graph.add_bootstrap(s);
         for agent in agents {
             graph.add_agent(agent);
         }
-        let of_misnamed = |object: &ObjectRef| {
-            misnamed.iter().any(|named| named.release.metadata.object("HelmRelease") == *object)
-        };
-        for (object, need) in edges(s, missing).into_iter().filter(|(object, _)| !of_misnamed(object)) {
-            graph.add(&object, need);
-        }
-        graph
+        graph.add_waits(s, missing);
+        graph.edges.sort();
+        Self { edges: graph.edges }
     }
 
-    /// Everything that `object` needs, directly or not, nearest first.
+    /// Everything that `object` needs, directly or not, nearest first. For many objects see [`Graph::nearest`].
     pub fn needs(&self, object: &ObjectRef) -> Vec<ObjectRef> {
-        let mut found = Vec::new();
-        let mut queue = vec![object];
-        let mut at = 0;
-        while let Some(next) = queue.get(at).copied() {
-            at += 1;
-            for need in self.needs.get(next).into_iter().flatten() {
-                if need != object && !found.contains(need) {
-                    found.push(need.clone());
-                    queue.push(need);
-                }
-            }
-        }
-        found
+        self.edges.needs(object)
     }
 
+    /// Everything that one of `objects` or another needs, directly or not.
+    pub fn needs_of<'o>(&self, objects: impl IntoIterator<Item = &'o ObjectRef>) -> HashSet<&ObjectRef> {
+        self.edges.reach(objects).map(|number| self.edges.object(number)).collect()
+    }
+
+    /// Of the objects that fit, the nearest that each object needs: one walk for all objects.
+    pub fn nearest(&self, fits: impl Fn(&ObjectRef) -> bool) -> Nearest<'_> {
+        self.edges.nearest(fits)
+    }
+}
+
+impl Builder<'_> {
     fn add(&mut self, object: &ObjectRef, need: ObjectRef) {
-        self.needs.entry(object.clone()).or_default().insert(need);
+        self.edges.add(object, &need);
     }
 
-    /// The instance in charge; where none is, the one that should be there.
-    fn add_controller(&mut self, s: &Snapshot, kind: &str, metadata: &Meta) {
-        let Some(name) = controller_of(kind) else { return };
-        let first = || controller(&s.deployments, &s.flux_namespace, name).ok().flatten();
-        let deployment = match in_charge(s, name, metadata).or_else(first) {
-            Some(found) => found.metadata.object("Deployment"),
-            None => ObjectRef::new("Deployment", &s.flux_namespace, name),
-        };
-        self.add(&metadata.object(kind), deployment);
+    /// The instance in charge of an object; where none is, the one that should be there.
+    fn add_controller(&mut self, kind: &str, metadata: &Meta) {
+        if let Some(name) = controller_of(kind) {
+            self.edges.add(&metadata.object(kind), &self.instances.expected(name, metadata));
+        }
     }
 
     fn add_sources(&mut self, s: &Snapshot) {
@@ -87,7 +93,7 @@ impl Graph {
         for (kind, source) in kinds.into_iter().flat_map(|(kind, items)| items.iter().map(move |i| (kind, i)))
         {
             let object = source.metadata.object(kind);
-            self.add_controller(s, kind, &source.metadata);
+            self.add_controller(kind, &source.metadata);
             if let Some(secret) = &source.spec.secret_ref {
                 self.add(&object, ObjectRef::new("Secret", &object.namespace, &secret.name));
             }
@@ -100,7 +106,7 @@ impl Graph {
     fn add_kustomizations(&mut self, s: &Snapshot) {
         for k in &s.kustomizations.items {
             let object = k.metadata.object("Kustomization");
-            self.add_controller(s, "Kustomization", &k.metadata);
+            self.add_controller("Kustomization", &k.metadata);
             self.add(&object, Facts::resolve(&k.spec.source_ref, &object.namespace));
             for on in &k.spec.depends_on {
                 let mut need = Facts::resolve(on, &object.namespace);
@@ -115,10 +121,13 @@ impl Graph {
 
     /// A release that names a Secret that does not exist, while another is meant, is the cause: the Secret, agentk's
     /// Deployment and all behind it hang on the release. So its own wait for that Deployment is left out.
-    fn add_releases(&mut self, s: &Snapshot, misnamed: &[NamedSecret<'_>]) {
+    fn add_releases(&mut self, s: &Snapshot) {
+        let misnamed = token_secret::named(s).filter(|n| n.is_misnamed(s));
+        let misnamed: HashMap<ObjectRef, ObjectRef> =
+            misnamed.map(|n| (n.release.metadata.object("HelmRelease"), n.object)).collect();
         for r in &s.helm_releases.items {
             let object = r.metadata.object("HelmRelease");
-            self.add_controller(s, "HelmRelease", &r.metadata);
+            self.add_controller("HelmRelease", &r.metadata);
             if let Some((namespace, name)) = r.status.helm_chart.split_once('/') {
                 self.add(&object, ObjectRef::new("HelmChart", namespace, name));
             }
@@ -133,8 +142,8 @@ impl Graph {
                 need.kind = "HelmRelease".to_owned();
                 self.add(&object, need);
             }
-            match misnamed.iter().find(|named| std::ptr::eq(named.release, r)) {
-                Some(named) => self.add(&named.object, object),
+            match misnamed.get(&object) {
+                Some(secret) => self.add(secret, object),
                 None if r.spec.kube_config.is_some() => {}
                 None => self.add_inventory(&object, &r.status.inventory),
             }
@@ -151,34 +160,45 @@ impl Graph {
         }
     }
 
-    fn add_receivers(&mut self, s: &Snapshot, agents: &[Agent<'_>]) {
-        for receiver in &s.receivers.items {
-            let object = receiver.metadata.object("Receiver");
-            self.add_controller(s, "Receiver", &receiver.metadata);
-            self.add(&object, ObjectRef::new("Secret", &object.namespace, &receiver.spec.secret_ref.name));
-            // What lies between a push event and the Receiver.
-            for service in s.services.items.iter().filter(|i| i.metadata.name == "webhook-receiver") {
-                self.add(&object, service.metadata.object("Service"));
-            }
-            for policy in &s.network_policies.items {
-                self.add(&object, policy.metadata.object("NetworkPolicy"));
+    /// What failed objects waited for and what is missing. A release that names the wrong Secret waits for nothing, see
+    /// [`Self::add_releases`].
+    fn add_waits(&mut self, s: &Snapshot, missing: &AllMissing) {
+        let misnamed = token_secret::named(s).filter(|n| n.is_misnamed(s));
+        let misnamed: HashSet<ObjectRef> =
+            misnamed.map(|n| n.release.metadata.object("HelmRelease")).collect();
+        for (object, need) in waits::edges(s, missing, self.instances) {
+            if !misnamed.contains(&object) {
+                self.add(&object, need);
             }
         }
+    }
+
+    fn add_receivers(&mut self, s: &Snapshot, agents: &[Agent<'_>]) {
+        // What lies between a push event and the Receiver.
+        let services = s.services.items.iter().filter(|i| i.metadata.name == "webhook-receiver");
+        let services = self.edges.add_group("Service", services.map(|i| i.metadata.object("Service")));
+        let policies = s.network_policies.items.iter().map(|p| p.metadata.object("NetworkPolicy"));
+        let policies = self.edges.add_group("NetworkPolicy", policies);
+        for receiver in &s.receivers.items {
+            let object = receiver.metadata.object("Receiver");
+            self.add_controller("Receiver", &receiver.metadata);
+            self.add(&object, ObjectRef::new("Secret", &object.namespace, &receiver.spec.secret_ref.name));
+            self.edges.add_all(&object, services);
+            self.edges.add_all(&object, policies);
+        }
+        let notifications = self.instances.expected("notification-controller", &Meta::default());
+        let senders = agents.iter().map(Agent::object).chain([notifications]);
+        let senders = self.edges.add_group("Deployment", senders);
         for repository in &s.git_repositories.items {
             let object = expected_receiver(&repository.metadata.namespace, &repository.metadata.name);
-            for agent in agents {
-                self.add(&object, agent.object());
-            }
-            for (name, _) in CONTROLLERS.iter().filter(|(name, _)| *name == "notification-controller") {
-                self.add(&object, ObjectRef::new("Deployment", &s.flux_namespace, name));
-            }
+            self.edges.add_all(&object, senders);
         }
     }
 
     fn add_notifications(&mut self, s: &Snapshot) {
         for alert in &s.alerts.items {
             let object = alert.metadata.object("Alert");
-            self.add_controller(s, "Alert", &alert.metadata);
+            self.add_controller("Alert", &alert.metadata);
             self.add(&object, ObjectRef::new("Provider", &object.namespace, &alert.spec.provider_ref.name));
         }
         for provider in &s.providers.items {
@@ -223,16 +243,6 @@ mod tests {
     use super::*;
     use crate::fixture;
     use crate::snapshot::{Observed, SecretEntry};
-
-    #[test]
-    fn needs_are_found_through_others_and_cycles_end() {
-        let [a, b, c] = ["a", "b", "c"].map(|n| ObjectRef::new("Kustomization", "x", n));
-        let mut graph = Graph::default();
-        graph.add(&a, b.clone());
-        graph.add(&b, c.clone());
-        graph.add(&c, a.clone());
-        assert_eq!(graph.needs(&a), [b, c]);
-    }
 
     #[test]
     fn the_bootstrap_needs_its_kustomization_and_source() {

@@ -4,7 +4,6 @@ pub mod agent;
 pub mod chart;
 pub mod creator;
 pub mod dispatch;
-mod edges;
 pub mod duration;
 pub mod duty;
 pub mod failure;
@@ -22,6 +21,7 @@ pub mod request;
 pub mod said;
 pub mod token_secret;
 pub mod token_use;
+mod waits;
 pub mod workload;
 
 use std::collections::BTreeMap;
@@ -33,6 +33,7 @@ pub use crate::snapshot::kinds::*;
 pub use crate::snapshot::secret::{Fault, KeyShape, ValueKind};
 pub use crate::snapshot::{Listing, Observed, Permission, PodLog, SecretShape, Snapshot, Why, WhyKind};
 use agent::Agent;
+use flux::Instances;
 use graph::Graph;
 use reference::AllMissing;
 
@@ -44,6 +45,8 @@ pub struct Facts<'s> {
     pub now: Timestamp,
     /// The agentk installations that were seen.
     pub agents: Vec<Agent<'s>>,
+    /// The Deployments of Flux's controllers.
+    pub(crate) flux: Instances<'s>,
     /// What does not exist and keeps others from working.
     pub missing: AllMissing,
     /// What depends on what.
@@ -60,8 +63,9 @@ impl<'s> Facts<'s> {
     pub fn derive(snapshot: &'s Snapshot) -> Self {
         let agents = agent::find(snapshot);
         let missing = reference::missing(snapshot);
-        let graph = Graph::build(snapshot, &agents, &missing);
-        Self { snapshot, now: snapshot.taken_at, agents, missing, graph, expiry_window: EXPIRY_WINDOW }
+        let flux = Instances::find(snapshot);
+        let graph = Graph::build(snapshot, &agents, &missing, &flux);
+        Self { snapshot, now: snapshot.taken_at, agents, flux, missing, graph, expiry_window: EXPIRY_WINDOW }
     }
 
     /// A Secret; `Ok(None)` means that it does not exist.
@@ -117,12 +121,16 @@ impl<'s> Facts<'s> {
 
 /// Each applier with its inventory, and whether that is of another cluster.
 pub(crate) fn inventories(s: &Snapshot) -> impl Iterator<Item = (ObjectRef, &Inventory, bool)> {
-    let kustomizations = s.kustomizations.items.iter().map(|k| {
-        (k.metadata.object("Kustomization"), &k.status.inventory, k.spec.kube_config.is_some())
-    });
-    let releases = s.helm_releases.items.iter().map(|r| {
-        (r.metadata.object("HelmRelease"), &r.status.inventory, r.spec.kube_config.is_some())
-    });
+    let kustomizations = s
+        .kustomizations
+        .items
+        .iter()
+        .map(|k| (k.metadata.object("Kustomization"), &k.status.inventory, k.spec.kube_config.is_some()));
+    let releases = s
+        .helm_releases
+        .items
+        .iter()
+        .map(|r| (r.metadata.object("HelmRelease"), &r.status.inventory, r.spec.kube_config.is_some()));
     kustomizations.chain(releases)
 }
 

@@ -13,8 +13,8 @@ use super::readiness::{Readiness, readiness};
 use super::said;
 use crate::object::ObjectRef;
 use crate::snapshot::kinds::{
-    Condition, Container, Event, HelmRelease, InventoryEntry, Kustomization, Pod, PodSpec, Source, Volume, Workload,
-    condition,
+    Condition, Container, Event, HelmRelease, InventoryEntry, Kustomization, Pod, PodSpec, Provider, Source,
+    Volume, Workload, condition,
 };
 use crate::snapshot::{Observed, Snapshot};
 
@@ -29,12 +29,27 @@ pub struct Missing {
     pub said: Option<String>,
 }
 
-/// Everything that does not exist and was asked for: what keeps others from working, and Secrets that checks of their
-/// own look at.
+/// Everything that does not exist and that something references: what keeps others from working, and Secrets that
+/// checks of their own look at.
 pub fn absent(s: &Snapshot, missing: &AllMissing) -> BTreeSet<ObjectRef> {
+    let referenced = credentials(s);
     let secrets = s.secrets.iter().filter(|e| matches!(e.shape, Observed::Known(None)));
     let secrets = secrets.map(|e| ObjectRef::new("Secret", &e.namespace, &e.name));
-    secrets.chain(missing.keys().cloned()).collect()
+    secrets.filter(|object| referenced.contains(object)).chain(missing.keys().cloned()).collect()
+}
+
+/// The Secrets that sources, Receivers, Providers and agentk reference.
+fn credentials(s: &Snapshot) -> BTreeSet<ObjectRef> {
+    let own = |namespace: &str, name: &str| ObjectRef::new("Secret", namespace, name);
+    let sources = [&s.git_repositories, &s.oci_repositories, &s.buckets, &s.helm_repositories];
+    let sources = sources.into_iter().flat_map(|l| &l.items);
+    let sources = sources.filter_map(|i| Some(own(&i.metadata.namespace, &i.spec.secret_ref.as_ref()?.name)));
+    let receivers = s.receivers.items.iter().map(|r| own(&r.metadata.namespace, &r.spec.secret_ref.name));
+    let providers = s.providers.items.iter().filter_map(Provider::secret);
+    let named = super::token_secret::named(s).map(|named| named.object);
+    let agents = s.deployments.items.iter().filter(|d| agent::is_agent(d));
+    let mounted = agents.flat_map(|d| of_pods(&d.spec.template.spec, &d.metadata.namespace));
+    sources.chain(receivers).chain(providers).chain(named).chain(mounted).collect()
 }
 
 /// Everything that is known to be missing.
@@ -62,7 +77,9 @@ fn of_volume(volume: &Volume) -> Vec<(&str, &str)> {
     found.extend(volume.config_map.iter().filter_map(|c| needed(c.optional, "ConfigMap", c.name.as_str())));
     for source in volume.projected.iter().flat_map(|projected| &projected.sources) {
         found.extend(source.secret.iter().filter_map(|s| needed(s.optional, "Secret", s.name.as_str())));
-        found.extend(source.config_map.iter().filter_map(|c| needed(c.optional, "ConfigMap", c.name.as_str())));
+        found.extend(
+            source.config_map.iter().filter_map(|c| needed(c.optional, "ConfigMap", c.name.as_str())),
+        );
     }
     let claim = volume.persistent_volume_claim.iter();
     found.extend(claim.map(|claim| ("PersistentVolumeClaim", claim.claim_name.as_str())));
@@ -79,7 +96,9 @@ fn of_container(container: &Container) -> Vec<(&str, &str)> {
     let mut found = Vec::new();
     for from in &container.env_from {
         found.extend(from.secret_ref.iter().filter(|r| !r.optional).map(|r| ("Secret", r.name.as_str())));
-        found.extend(from.config_map_ref.iter().filter(|r| !r.optional).map(|r| ("ConfigMap", r.name.as_str())));
+        found.extend(
+            from.config_map_ref.iter().filter(|r| !r.optional).map(|r| ("ConfigMap", r.name.as_str())),
+        );
     }
     for from in container.env.iter().filter_map(|variable| variable.value_from.as_ref()) {
         found.extend(from.secret_key_ref.iter().filter(|r| !r.optional).map(|r| ("Secret", r.name.as_str())));
@@ -101,7 +120,10 @@ pub fn of_kustomization(k: &Kustomization) -> Vec<ObjectRef> {
     let key = k.spec.decryption.iter().filter_map(|d| d.secret_ref.as_ref());
     let cluster = k.spec.kube_config.iter().filter_map(|c| c.secret_ref.as_ref());
     let values = k.spec.post_build.iter().flat_map(|p| &p.substitute_from).filter(|from| !from.optional);
-    key.chain(cluster).map(|secret| own("Secret", &secret.name)).chain(values.map(|from| own(&from.kind, &from.name))).collect()
+    key.chain(cluster)
+        .map(|secret| own("Secret", &secret.name))
+        .chain(values.map(|from| own(&from.kind, &from.name)))
+        .collect()
 }
 
 /// What a HelmRelease refers to beside its chart.
@@ -109,7 +131,10 @@ pub fn of_release(r: &HelmRelease) -> Vec<ObjectRef> {
     let own = |kind: &str, name: &str| ObjectRef::new(kind, &r.metadata.namespace, name);
     let cluster = r.spec.kube_config.iter().filter_map(|c| c.secret_ref.as_ref());
     let values = r.spec.values_from.iter().filter(|from| !from.optional);
-    cluster.map(|secret| own("Secret", &secret.name)).chain(values.map(|from| own(&from.kind, &from.name))).collect()
+    cluster
+        .map(|secret| own("Secret", &secret.name))
+        .chain(values.map(|from| own(&from.kind, &from.name)))
+        .collect()
 }
 
 /// What a source refers to beside its credential.
@@ -125,15 +150,20 @@ const MOST: usize = 200;
 /// What failing objects refer to, to be looked at by name.
 pub fn wanted(s: &Snapshot) -> Vec<ObjectRef> {
     let ours = ours(s);
-    let failing = workloads(s).filter(|(kind, w)| !w.is_well(kind) && ours.contains(&w.metadata.object(kind)));
+    let failing =
+        workloads(s).filter(|(kind, w)| !w.is_well(kind) && ours.contains(&w.metadata.object(kind)));
     let mut found: BTreeSet<ObjectRef> = BTreeSet::new();
     for (_, workload) in failing {
         let (spec, namespace) = (&workload.spec.template.spec, &workload.metadata.namespace);
         found.extend(of_pods(spec, namespace));
         found.extend(pull_secrets(spec, namespace));
     }
-    found.extend(s.kustomizations.items.iter().filter(|k| !is_ready(&k.status.conditions)).flat_map(of_kustomization));
-    found.extend(s.helm_releases.items.iter().filter(|r| !is_ready(&r.status.conditions)).flat_map(of_release));
+    found.extend(
+        s.kustomizations.items.iter().filter(|k| !is_ready(&k.status.conditions)).flat_map(of_kustomization),
+    );
+    found.extend(
+        s.helm_releases.items.iter().filter(|r| !is_ready(&r.status.conditions)).flat_map(of_release),
+    );
     let sources = [&s.git_repositories, &s.oci_repositories, &s.buckets, &s.helm_repositories];
     let failing = sources.into_iter().flat_map(|l| &l.items).filter(|i| !is_ready(&i.status.conditions));
     found.extend(failing.flat_map(of_source));
@@ -157,14 +187,16 @@ pub fn missing(s: &Snapshot) -> AllMissing {
     }
     for k in &s.kustomizations.items {
         let status = &k.status;
-        let state = readiness(&status.conditions, k.metadata.generation, status.observed_generation, k.spec.suspend);
+        let state =
+            readiness(&status.conditions, k.metadata.generation, status.observed_generation, k.spec.suspend);
         if let Readiness::Failed(condition) = state {
             found.of_applier(&k.metadata.object("Kustomization"), &of_kustomization(k), &condition.message);
         }
     }
     for r in &s.helm_releases.items {
         let status = &r.status;
-        let state = readiness(&status.conditions, r.metadata.generation, status.observed_generation, r.spec.suspend);
+        let state =
+            readiness(&status.conditions, r.metadata.generation, status.observed_generation, r.spec.suspend);
         if matches!(state, Readiness::Failed(_)) {
             let failed = status.conditions.iter().filter(|c| c.status == "False" || c.kind == "Stalled");
             let said: Vec<&str> = failed.map(|c| c.message.as_str()).collect();
@@ -185,12 +217,16 @@ fn workloads(s: &Snapshot) -> impl Iterator<Item = (&'static str, &Workload)> {
 /// Workloads that Flux deployed here, Flux itself and agentk.
 fn ours(s: &Snapshot) -> BTreeSet<ObjectRef> {
     let here = super::inventories(s).filter(|(_, _, elsewhere)| !elsewhere);
-    let applied = here.flat_map(|(_, inventory, _)| inventory.entries.iter().filter_map(InventoryEntry::workload));
+    let applied =
+        here.flat_map(|(_, inventory, _)| inventory.entries.iter().filter_map(InventoryEntry::workload));
     let labeled = workloads(s).filter(|(_, w)| {
         let label = |key| w.metadata.label(key).is_some();
-        label("helm.toolkit.fluxcd.io/name") || label("kustomize.toolkit.fluxcd.io/name") || flux::is_controller(w)
+        label("helm.toolkit.fluxcd.io/name")
+            || label("kustomize.toolkit.fluxcd.io/name")
+            || flux::is_controller(w)
     });
-    let agents = s.deployments.items.iter().filter(|d| agent::is_agent(d)).map(|d| d.metadata.object("Deployment"));
+    let agents =
+        s.deployments.items.iter().filter(|d| agent::is_agent(d)).map(|d| d.metadata.object("Deployment"));
     applied.chain(labeled.map(|(kind, w)| w.metadata.object(kind))).chain(agents).collect()
 }
 
@@ -309,7 +345,9 @@ impl Finder {
         let from = ObjectRef::new("ReplicaSet", &by.namespace, &prefix);
         let sets: Vec<&Vec<&str>> = events
             .range(from..)
-            .take_while(|(o, _)| o.kind == "ReplicaSet" && o.namespace == by.namespace && o.name.starts_with(&prefix))
+            .take_while(|(o, _)| {
+                o.kind == "ReplicaSet" && o.namespace == by.namespace && o.name.starts_with(&prefix)
+            })
             .filter(|(o, _)| !o.name[prefix.len()..].contains('-'))
             .map(|(_, texts)| texts)
             .collect();

@@ -49,9 +49,12 @@ fn not_found(text: &str, namespace: &str) -> Vec<Said> {
     while let Some((before, after)) = rest.split_once("\" not found") {
         rest = after;
         let Some((head, name)) = before.rsplit_once('"') else { continue };
-        let word = head.trim_end().rsplit(|c: char| !(c.is_ascii_alphanumeric() || c == '.' || c == '-')).next();
+        let word =
+            head.trim_end().rsplit(|c: char| !(c.is_ascii_alphanumeric() || c == '.' || c == '-')).next();
         let word = word.unwrap_or_default().to_lowercase();
-        let Some((_, kind, has_namespace)) = KINDS.iter().find(|(known, ..)| *known == word) else { continue };
+        let Some((_, kind, has_namespace)) = KINDS.iter().find(|(known, ..)| *known == word) else {
+            continue;
+        };
         if !is_name(name) {
             continue;
         }
@@ -67,7 +70,8 @@ fn not_found(text: &str, namespace: &str) -> Vec<Said> {
 fn quoted_namespace<'t>(before: &'t str, name: &str) -> Option<&'t str> {
     let end = before.rfind(&format!("/{name}"))?;
     let after = &before[end + 1 + name.len()..];
-    let start = before[..end].rfind(|c: char| !(c.is_ascii_alphanumeric() || c == '-')).map_or(0, |at| at + 1);
+    let start =
+        before[..end].rfind(|c: char| !(c.is_ascii_alphanumeric() || c == '-')).map_or(0, |at| at + 1);
     let namespace = &before[start..end];
     (is_name(namespace) && after.starts_with(['\'', ':', '"', ' '])).then_some(namespace)
 }
@@ -75,7 +79,8 @@ fn quoted_namespace<'t>(before: &'t str, name: &str) -> Option<&'t str> {
 /// `Unable to retrieve some image pull secrets (a, b)`: the kubelet's event FailedToRetrieveImagePullSecret.
 fn pull_secrets(text: &str, namespace: &str) -> Vec<Said> {
     let Some((_, rest)) = text.split_once("some image pull secrets (") else { return Vec::new() };
-    let names = rest.split(')').next().unwrap_or_default().split(',').map(str::trim).filter(|name| is_name(name));
+    let names =
+        rest.split(')').next().unwrap_or_default().split(',').map(str::trim).filter(|name| is_name(name));
     names.map(|name| Said { object: ObjectRef::new("Secret", namespace, name), key: None }).collect()
 }
 
@@ -148,11 +153,20 @@ mod tests {
     #[test]
     fn what_is_said_not_to_exist_is_read() {
         for (text, object) in [
-            (r#"MountVolume.SetUp failed for volume "config" : configmap "web" not found"#, "ConfigMap shop/web"),
-            (r#"MountVolume.SetUp failed for volume "all" : [secret "a" not found, configmap "b" not found]"#, "Secret shop/a"),
+            (
+                r#"MountVolume.SetUp failed for volume "config" : configmap "web" not found"#,
+                "ConfigMap shop/web",
+            ),
+            (
+                r#"MountVolume.SetUp failed for volume "all" : [secret "a" not found, configmap "b" not found]"#,
+                "Secret shop/a",
+            ),
             (r#"Error: secret "db" not found"#, "Secret shop/db"),
             (r#"secret "db" not found"#, "Secret shop/db"),
-            (r#"0/3 nodes are available: persistentvolumeclaim "data" not found. not found"#, "PersistentVolumeClaim shop/data"),
+            (
+                r#"0/3 nodes are available: persistentvolumeclaim "data" not found. not found"#,
+                "PersistentVolumeClaim shop/data",
+            ),
             (
                 r#"pods "web-5d-" is forbidden: error looking up service account shop/web: serviceaccount "web" not found"#,
                 "ServiceAccount shop/web",
@@ -165,7 +179,10 @@ mod tests {
                 r#"could not resolve Secret chart values reference 'shop/web-values' with key 'values.yaml': secrets "web-values" not found"#,
                 "Secret shop/web-values",
             ),
-            (r#"substitute from 'ConfigMap/cluster' error: configmaps "cluster" not found"#, "ConfigMap shop/cluster"),
+            (
+                r#"substitute from 'ConfigMap/cluster' error: configmaps "cluster" not found"#,
+                "ConfigMap shop/cluster",
+            ),
             (r#"Deployment/x/web namespace not specified: namespaces "x" not found"#, "Namespace x"),
             ("couldn't find key PASSWORD in Secret shop/db", "Secret shop/db lacks PASSWORD"),
             ("Error: couldn't find key mode in ConfigMap shop/web", "ConfigMap shop/web lacks mode"),
@@ -202,15 +219,21 @@ mod tests {
     fn what_a_health_check_waited_for_is_read() {
         let named = |text: &str| waited_for(text).iter().map(ToString::to_string).collect::<Vec<_>>();
         assert_eq!(
-            named("health check failed after 5m: timeout waiting for: [Deployment/shop/web status: 'InProgress', Job/shop/db status: 'InProgress']"),
+            named(
+                "health check failed after 5m: timeout waiting for: [Deployment/shop/web status: 'InProgress', Job/shop/db status: 'InProgress']"
+            ),
             ["Deployment shop/web", "Job shop/db"]
         );
         assert_eq!(
-            named("health check failed after 1s: failed early due to stalled resources: [HelmRelease/shop/web status: 'Failed']"),
+            named(
+                "health check failed after 1s: failed early due to stalled resources: [HelmRelease/shop/web status: 'Failed']"
+            ),
             ["HelmRelease shop/web"]
         );
         assert_eq!(
-            named("Helm install failed for release shop/web with chart web@1.0.0: resource Deployment/shop/web not ready. status: InProgress, message: Available: 0/1"),
+            named(
+                "Helm install failed for release shop/web with chart web@1.0.0: resource Deployment/shop/web not ready. status: InProgress, message: Available: 0/1"
+            ),
             ["Deployment shop/web"]
         );
         for text in ["https://Host/a/b", "main@sha1:1234", "TLS/1/2", "a/b/c", "see docs/A/b/c/d"] {

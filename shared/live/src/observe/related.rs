@@ -38,7 +38,10 @@ impl Observer<'_> {
         let one = |namespace: &String| {
             let namespace = namespace.clone();
             async move {
-                let path = format!("/api/v1/namespaces/{}/events?fieldSelector=type%3DWarning&limit=500", segment(&namespace));
+                let path = format!(
+                    "/api/v1/namespaces/{}/events?fieldSelector=type%3DWarning&limit=500",
+                    segment(&namespace)
+                );
                 let asked = format!("list events in namespace {namespace}");
                 (self.items::<Event>(&path, &asked).await, namespace)
             }
@@ -81,7 +84,8 @@ impl Observer<'_> {
                 self.object(&base, &resource, candidate.group, candidate.object, JSON).await
             }
         };
-        let (mut found, listed) = tokio::join!(join_all(named.iter().map(one)), self.listed(snapshot, &missing));
+        let (mut found, listed) =
+            tokio::join!(join_all(named.iter().map(one)), self.listed(snapshot, &missing));
         let seen: BTreeSet<ObjectRef> = found.iter().map(ReferencedEntry::object).collect();
         found.extend(listed.into_iter().filter(|entry| !seen.contains(&entry.object())));
         let read = self.read_from(snapshot, &found).await;
@@ -97,10 +101,17 @@ impl Observer<'_> {
         let served = CREATORS.iter().filter_map(|(kind, group, resource)| {
             Some((*kind, *group, *resource, version(snapshot, group)?))
         });
-        let pairs = served.flat_map(|of| namespaces.iter().map(move |namespace| (of, (*namespace).to_owned())));
-        let one = |((kind, group, resource, version), namespace): ((&'static str, &'static str, &'static str, String), String)| async move {
-            let path = format!("/apis/{group}/{}/namespaces/{}/{resource}", segment(&version), segment(&namespace));
-            let items = self.items::<Value>(&path, &format!("list {resource}.{group} in namespace {namespace}")).await;
+        let pairs =
+            served.flat_map(|of| namespaces.iter().map(move |namespace| (of, (*namespace).to_owned())));
+        let one = |((kind, group, resource, version), namespace): (
+            (&'static str, &'static str, &'static str, String),
+            String,
+        )| async move {
+            let path =
+                format!("/apis/{group}/{}/namespaces/{}/{resource}", segment(&version), segment(&namespace));
+            let items = self
+                .items::<Value>(&path, &format!("list {resource}.{group} in namespace {namespace}"))
+                .await;
             items.unwrap_or_default().into_iter().map(|item| (kind, group, item)).collect::<Vec<_>>()
         };
         let items = join_all(pairs.map(one)).await.into_iter().flatten();
@@ -143,20 +154,33 @@ impl Observer<'_> {
         join_all(wanted.into_iter().take(MOST).map(one)).await.into_iter().flatten().collect()
     }
 
-    async fn object(&self, base: &str, resource: &str, group: String, object: ObjectRef, accept: &str) -> ReferencedEntry {
+    async fn object(
+        &self,
+        base: &str,
+        resource: &str,
+        group: String,
+        object: ObjectRef,
+        accept: &str,
+    ) -> ReferencedEntry {
         let ObjectRef { kind, namespace, name } = object;
-        let place = if namespace.is_empty() { String::new() } else { format!("/namespaces/{}", segment(&namespace)) };
+        let place =
+            if namespace.is_empty() { String::new() } else { format!("/namespaces/{}", segment(&namespace)) };
         let path = format!("{base}{place}/{}/{}", segment(resource), segment(&name));
         let asked = format!("get {resource} {namespace}/{name}");
         let state = match self.client.get(&path, accept, &asked).await {
             Ok(answer) if answer.status == StatusCode::NOT_FOUND => match names(&answer.body, &name) {
                 true => Observed::Known(None),
-                false => Observed::Unknown(Why::new(WhyKind::NotServed, asked, "this cluster does not serve its kind")),
+                false => Observed::Unknown(Why::new(
+                    WhyKind::NotServed,
+                    asked,
+                    "this cluster does not serve its kind",
+                )),
             },
             Ok(answer) => match serde_json::from_slice::<Value>(&answer.body) {
                 Ok(value) => Observed::Known(Some(Referenced::of(&kind, &value))),
                 Err(e) => {
-                    let text = format!("the answer is not an object (line {} column {})", e.line(), e.column());
+                    let text =
+                        format!("the answer is not an object (line {} column {})", e.line(), e.column());
                     Observed::Unknown(Why::new(WhyKind::Unreadable, asked, text))
                 }
             },
@@ -224,21 +248,29 @@ mod tests {
     #[test]
     fn the_resource_of_a_kind_is_the_one_that_is_defined() {
         let mut s = fixture::healthy();
-        for name in ["policies.example.com", "databases.example.com", "buses.example.com", "data.example.com"] {
+        for name in ["policies.example.com", "databases.example.com", "buses.example.com", "data.example.com"]
+        {
             let mut crd = Crd::default();
             name.clone_into(&mut crd.metadata.name);
             s.crds.items.push(crd);
         }
-        for (kind, resource_name) in
-            [("Policy", "policies"), ("Database", "databases"), ("Bus", "buses"), ("Data", "data"), ("Other", "others")]
-        {
+        for (kind, resource_name) in [
+            ("Policy", "policies"),
+            ("Database", "databases"),
+            ("Bus", "buses"),
+            ("Data", "data"),
+            ("Other", "others"),
+        ] {
             assert_eq!(resource(&s, "example.com", kind), resource_name);
         }
     }
 
     #[test]
     fn a_404_of_the_kind_is_not_one_of_the_object() {
-        assert!(names(br#"{"kind":"Status","reason":"NotFound","details":{"name":"db","kind":"configmaps"}}"#, "db"));
+        assert!(names(
+            br#"{"kind":"Status","reason":"NotFound","details":{"name":"db","kind":"configmaps"}}"#,
+            "db"
+        ));
         assert!(!names(br#"{"kind":"Status","reason":"NotFound","details":{}}"#, "db"));
         assert!(!names(b"404 page not found", "db"));
     }

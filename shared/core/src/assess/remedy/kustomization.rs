@@ -139,29 +139,61 @@ mod tests {
 
     fn told(message: &str) -> Option<(String, Remedy)> {
         let mut s = fixture::healthy();
-        s.kustomizations.items[1].spec.decryption = serde_json::from_value(json!({"provider": "sops", "secretRef": {"name": "sops-age"}})).expect("a decryption");
+        s.kustomizations.items[1].spec.decryption =
+            serde_json::from_value(json!({"provider": "sops", "secretRef": {"name": "sops-age"}}))
+                .expect("a decryption");
         Remedy::of_kustomization(&Facts::derive(&s), &s.kustomizations.items[1], message)
     }
 
     #[test]
     fn the_obstacle_decides_what_to_do_and_not_the_symptom() {
         for (message, what) in [
-            ("decryption failed for 'db': failed to decrypt and format 'shop/db' Secret data: cannot get sops data key: no identity matched any of the recipients", "it cannot decrypt db"),
+            (
+                "decryption failed for 'db': failed to decrypt and format 'shop/db' Secret data: cannot get sops data key: no identity matched any of the recipients",
+                "it cannot decrypt db",
+            ),
             ("error decrypting env sources: failed to decrypt file 'x'", "it cannot decrypt its files"),
-            (r#"cannot get decryption Secret 'flux-system/sops-age': secrets "sops-age" not found"#, "Secret flux-system/sops-age does not exist"),
-            ("Secret/shop/db is SOPS encrypted, configuring decryption is required for this secret to be reconciled", "its files are encrypted, and it has no spec.decryption"),
-            (r#"ExternalSecret/shop/db dry-run failed: no matches for kind "ExternalSecret" in version "external-secrets.io/v1""#, "the cluster does not serve a kind that it holds"),
-            (r#"Deployment/shop/web dry-run failed (Forbidden): deployments.apps "web" is forbidden: User "system:serviceaccount:shop:flux" cannot patch"#, "its service account lacks a permission"),
-            ("Job/shop/db dry-run failed (Invalid): spec.template: Invalid value: field is immutable", "it changes a field that cannot change"),
-            (r#"Certificate/shop/web dry-run failed (InternalError): failed calling webhook "webhook.cert-manager.io": no endpoints"#, "an admission webhook does not answer"),
-            (r#"substitute from 'ConfigMap/cluster' error: configmaps "cluster" not found"#, "ConfigMap flux-system/cluster does not exist"),
-            (r#"Service/shop/web namespace not specified: namespaces "shop" not found"#, "Namespace shop does not exist"),
+            (
+                r#"cannot get decryption Secret 'flux-system/sops-age': secrets "sops-age" not found"#,
+                "Secret flux-system/sops-age does not exist",
+            ),
+            (
+                "Secret/shop/db is SOPS encrypted, configuring decryption is required for this secret to be reconciled",
+                "its files are encrypted, and it has no spec.decryption",
+            ),
+            (
+                r#"ExternalSecret/shop/db dry-run failed: no matches for kind "ExternalSecret" in version "external-secrets.io/v1""#,
+                "the cluster does not serve a kind that it holds",
+            ),
+            (
+                r#"Deployment/shop/web dry-run failed (Forbidden): deployments.apps "web" is forbidden: User "system:serviceaccount:shop:flux" cannot patch"#,
+                "its service account lacks a permission",
+            ),
+            (
+                "Job/shop/db dry-run failed (Invalid): spec.template: Invalid value: field is immutable",
+                "it changes a field that cannot change",
+            ),
+            (
+                r#"Certificate/shop/web dry-run failed (InternalError): failed calling webhook "webhook.cert-manager.io": no endpoints"#,
+                "an admission webhook does not answer",
+            ),
+            (
+                r#"substitute from 'ConfigMap/cluster' error: configmaps "cluster" not found"#,
+                "ConfigMap flux-system/cluster does not exist",
+            ),
+            (
+                r#"Service/shop/web namespace not specified: namespaces "shop" not found"#,
+                "Namespace shop does not exist",
+            ),
         ] {
             let (found, remedy) = told(message).expect(message);
             assert_eq!(found, what);
             assert!(!remedy.commands.iter().any(|c| c.contains("git revert")), "{message}: {remedy:?}");
         }
-        for message in ["kustomize build failed: accumulating resources", "Deployment/shop/web dry-run failed: spec.replicas: Invalid value"] {
+        for message in [
+            "kustomize build failed: accumulating resources",
+            "Deployment/shop/web dry-run failed: spec.replicas: Invalid value",
+        ] {
             assert_eq!(told(message).map(|(what, _)| what), None, "{message}");
         }
     }

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::{Remedy, yaml_word};
 use crate::facts::notification::{is_number, project};
-use crate::facts::{Facts, Kustomization, Provider, Source};
+use crate::facts::{Facts, Kustomization, Meta, Provider, Source};
 use crate::object::ObjectRef;
 use crate::text::quote;
 
@@ -107,6 +107,6 @@ spec:
         let name = quote(&format!("involvedObject.kind=Alert,involvedObject.name={}", alert.name));
         let logs = "logs deployment/notification-controller --tail=50";
         self.kubectl(&alert.namespace, format!("get events --field-selector {name}"))
-            .kubectl(&facts.snapshot.flux_namespace, logs)
+            .kubectl(&facts.flux.expected("notification-controller", &Meta::default()).namespace, logs)
     }
 }

@@ -338,15 +338,16 @@ fn network(at: &At<'_, '_>, failure: Failure) -> Remedy {
     };
     let words = format!("run gitlab-agent-check --rm -i --restart=Never --image=busybox -- {test}");
     Remedy::say(format!("{text}; the first command asks from inside the cluster"))
-        .kubectl(&at.facts.snapshot.flux_namespace, words)
+        .kubectl(&at.facts.flux.expected("source-controller", &at.source.metadata).namespace, words)
         .reconcile(&at.object)
 }
 
 fn other(at: &At<'_, '_>) -> Remedy {
+    let controller = at.facts.flux.expected("source-controller", &at.source.metadata);
     Remedy::in_git(at.facts, &at.object, "mend what the condition names; source-controller's log says more")
         .kubectl(
-            &at.facts.snapshot.flux_namespace,
-            format!("logs deployment/source-controller --since=15m | grep -F {}", quote(&at.object.name)),
+            &controller.namespace,
+            format!("logs {} --since=15m | grep -F {}", controller.kubectl(), quote(&at.object.name)),
         )
         .reconcile(&at.object)
 }

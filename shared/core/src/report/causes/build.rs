@@ -25,8 +25,10 @@ pub(super) fn nginx_down(s: &mut Snapshot, spec: &Value, status: &Value) {
         whole[key] = value.clone();
     }
     nginx.spec.template.spec = part(whole.clone());
-    s.pods.items.push(part(json!({"metadata": {"name": "nginx-5d-x", "namespace": SHOP, "labels": {"app": "nginx"}},
-        "spec": whole, "status": status})));
+    s.pods.items.push(part(
+        json!({"metadata": {"name": "nginx-5d-x", "namespace": SHOP, "labels": {"app": "nginx"}},
+        "spec": whole, "status": status}),
+    ));
 }
 
 /// The status of a pod whose containers are being created.
@@ -41,8 +43,10 @@ pub(super) fn waits(reason: &str, message: &str) -> Value {
 
 /// A warning about an object.
 pub(super) fn warning(s: &mut Snapshot, kind: &str, name: &str, reason: &str, message: &str) {
-    s.warnings.items.push(part(json!({"metadata": {"name": "e", "namespace": SHOP}, "reason": reason, "message": message,
-        "involvedObject": {"kind": kind, "namespace": SHOP, "name": name}})));
+    s.warnings.items.push(part(
+        json!({"metadata": {"name": "e", "namespace": SHOP}, "reason": reason, "message": message,
+        "involvedObject": {"kind": kind, "namespace": SHOP, "name": name}}),
+    ));
 }
 
 /// A Secret that was asked for and does not exist.
@@ -53,7 +57,14 @@ pub(super) fn no_secret(s: &mut Snapshot, namespace: &str, name: &str) {
 }
 
 /// An object of another kind that was read by name: as the API gives it, or absent.
-pub(super) fn other(s: &mut Snapshot, group: &str, kind: &str, namespace: &str, name: &str, object: Option<Value>) {
+pub(super) fn other(
+    s: &mut Snapshot,
+    group: &str,
+    kind: &str,
+    namespace: &str,
+    name: &str,
+    object: Option<Value>,
+) {
     let state = Observed::Known(object.map(|mut object| {
         object["metadata"] = json!({"namespace": namespace, "name": name});
         Referenced::of(kind, &object)
@@ -67,7 +78,14 @@ pub(super) fn unread(s: &mut Snapshot, group: &str, kind: &str, namespace: &str,
     entry(s, group, kind, namespace, name, Observed::Unknown(why));
 }
 
-fn entry(s: &mut Snapshot, group: &str, kind: &str, namespace: &str, name: &str, state: Observed<Option<Referenced>>) {
+fn entry(
+    s: &mut Snapshot,
+    group: &str,
+    kind: &str,
+    namespace: &str,
+    name: &str,
+    state: Observed<Option<Referenced>>,
+) {
     let [group, kind, namespace, name] = [group, kind, namespace, name].map(str::to_owned);
     s.referenced.push(ReferencedEntry { group, kind, namespace, name, state });
 }
@@ -136,7 +154,9 @@ pub(super) fn web_down(s: &mut Snapshot, spec: &Value, status: &Value) {
         whole[key] = value.clone();
     }
     web.spec.template.spec = part(whole.clone());
-    s.pods.items.push(part(json!({"metadata": {"name": "web-1", "namespace": "shop", "labels": {"app": "web"}},
+    s.pods
+        .items
+        .push(part(json!({"metadata": {"name": "web-1", "namespace": "shop", "labels": {"app": "web"}},
         "spec": whole, "status": status})));
 }
 

@@ -7,7 +7,8 @@ use super::{Case, case, hold};
 use crate::facts::Condition;
 use crate::fixture;
 
-const SLOW: &str = "Helm install failed for release shop/web with chart web@2.29.1: context deadline exceeded";
+const SLOW: &str =
+    "Helm install failed for release shop/web with chart web@2.29.1: context deadline exceeded";
 const HEALTH: &str = "health check failed after 5m0s: timeout waiting for: [Deployment/example-nginx/nginx status: 'InProgress']";
 
 const CASES: &[Case] = &[

@@ -53,22 +53,28 @@ const CASES: &[Case] = &[
         moved(s);
         down(s, "kustomize-controller");
     }),
-    case("the webhook Service of Flux elsewhere has no endpoint", (205, "Service gitops/webhook-receiver"), |s| {
-        moved(s);
-        s.endpoint_slices.items.clear();
-    }),
+    case(
+        "the webhook Service of Flux elsewhere has no endpoint",
+        (205, "Service gitops/webhook-receiver"),
+        |s| {
+            moved(s);
+            s.endpoint_slices.items.clear();
+        },
+    ),
     case("a shard is down", (202, "Deployment flux-system/source-controller-one"), |s| {
         sharded(s);
         down(s, "source-controller-one");
-        fixture::git_mut(s, "example-nginx-app").status.conditions = fixture::fetch_failed("GitOperationFailed", "x");
+        fixture::git_mut(s, "example-nginx-app").status.conditions =
+            fixture::fetch_failed("GitOperationFailed", "x");
     })
     .under(&[(407, "GitRepository flux-system/example-nginx-app")]),
-    case("the other shard is down", (407, "GitRepository flux-system/example-nginx-app"), |s| {
+    case("the other shard is down", (202, "Deployment flux-system/source-controller"), |s| {
         sharded(s);
-        fixture::git_mut(s, "example-nginx-app").status.conditions = fixture::fetch_failed("GitOperationFailed", "repository not found");
+        fixture::git_mut(s, "example-nginx-app").status.conditions =
+            fixture::fetch_failed("GitOperationFailed", "repository not found");
         down(s, "source-controller");
     })
-    .also(&[(202, "Deployment flux-system/source-controller")]),
+    .also(&[(407, "GitRepository flux-system/example-nginx-app")]),
     case("a second Flux with its own webhook Service", (205, "Service team/webhook-receiver"), |s| {
         let mut second = fixture::deployment_mut(s, "notification-controller").clone();
         "team".clone_into(&mut second.metadata.namespace);

@@ -58,13 +58,17 @@ impl Case {
         let is = |p: &Problem, (code, object): (u16, &str)| {
             p.check.code == code && p.finding.subject.to_string() == object
         };
-        let errors: Vec<&Problem> = report.problems.iter().filter(|p| p.severity == Severity::Error).collect();
+        let errors: Vec<&Problem> =
+            report.problems.iter().filter(|p| p.severity == Severity::Error).collect();
         let first = report.problems.first();
         let leads = first.is_some_and(|p| is(p, self.cause) && p.finding.message.contains(self.says));
         let safe = first.is_some_and(|p| !format!("{:?}", p.finding.remedy).contains(self.never));
         let also = self.also.iter().all(|also| errors.iter().any(|p| is(p, *also)));
         let expected = |p: &&&Problem| is(p, self.cause) || self.also.iter().any(|also| is(p, *also));
-        let under = self.under.iter().all(|under| first.is_some_and(|p| p.consequences.iter().any(|c| is(c, *under))));
+        let under = self
+            .under
+            .iter()
+            .all(|under| first.is_some_and(|p| p.consequences.iter().any(|c| is(c, *under))));
         let alone = errors.iter().all(|p| expected(&p));
         let well = leads && safe && also && under && alone;
         (!well).then(|| format!("{}: {}", self.name, tree(&report)))
@@ -79,7 +83,9 @@ fn report(change: impl FnOnce(&mut Snapshot)) -> Report {
 }
 
 fn tree(report: &Report) -> String {
-    let line = |p: &Problem| format!("GA{} {:?} {}: {}", p.check.code, p.severity, p.finding.subject, p.finding.message);
+    let line = |p: &Problem| {
+        format!("GA{} {:?} {}: {}", p.check.code, p.severity, p.finding.subject, p.finding.message)
+    };
     let lines = report.problems.iter().flat_map(|p| {
         let below = p.consequences.iter().map(|c| format!("        {}", line(c)));
         std::iter::once(format!("    {}", line(p))).chain(below).collect::<Vec<_>>()

@@ -18,11 +18,15 @@ const CASES: &[Case] = &[
         fixture::deployment_mut(s, "gitlab-agent-v2").spec.replicas = Some(0);
     })
     .also(&[(301, "Deployment gitlab/gitlab-agent-v2")]),
-    case("a source that fails and an agent that is down", (407, "GitRepository flux-system/example-nginx-app"), |s| {
-        let git = fixture::git_mut(s, "example-nginx-app");
-        git.status.conditions = fixture::fetch_failed("GitOperationFailed", "couldn't find remote ref");
-        fixture::deployment_mut(s, "gitlab-agent-v2").spec.replicas = Some(0);
-    })
+    case(
+        "a source that fails and an agent that is down",
+        (407, "GitRepository flux-system/example-nginx-app"),
+        |s| {
+            let git = fixture::git_mut(s, "example-nginx-app");
+            git.status.conditions = fixture::fetch_failed("GitOperationFailed", "couldn't find remote ref");
+            fixture::deployment_mut(s, "gitlab-agent-v2").spec.replicas = Some(0);
+        },
+    )
     .also(&[(301, "Deployment gitlab/gitlab-agent-v2")]),
     case("two crashes of two causes", (701, "Deployment example-nginx/nginx"), |s| {
         nginx_down(s, &json!({}), &waits("CrashLoopBackOff", "back-off"));
@@ -37,10 +41,14 @@ const CASES: &[Case] = &[
         fixture::take_away(s, Need::Leases);
     })
     .also(&[(102, "Cluster")]),
-    case("a failed job status and a permission that is missing", (505, "Secret flux-system/gitlab-status-flux-system"), |s| {
-        fixture::secret(s, "flux-system", "gitlab-status-flux-system").keys.clear();
-        fixture::take_away(s, Need::Receivers);
-    })
+    case(
+        "a failed job status and a permission that is missing",
+        (505, "Secret flux-system/gitlab-status-flux-system"),
+        |s| {
+            fixture::secret(s, "flux-system", "gitlab-status-flux-system").keys.clear();
+            fixture::take_away(s, Need::Receivers);
+        },
+    )
     .also(&[(102, "Cluster")]),
     case("a crash seen without pods", (701, "Deployment example-nginx/nginx"), |s| {
         fixture::deployment_mut(s, "nginx").status.ready_replicas = 0;
@@ -48,7 +56,8 @@ const CASES: &[Case] = &[
     })
     .also(&[(102, "Cluster")]),
     case("a failed release seen without Deployments", (408, "HelmRelease gitlab/gitlab-agent"), |s| {
-        s.helm_releases.items[0].status.conditions = fixture::not_ready("UpgradeFailed", "template: bad value");
+        s.helm_releases.items[0].status.conditions =
+            fixture::not_ready("UpgradeFailed", "template: bad value");
         fixture::take_away(s, Need::Deployments);
     })
     .also(&[(102, "Cluster")]),

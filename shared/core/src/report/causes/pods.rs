@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::build::{SHOP, creating, no_secret, nginx_down, other, waits, warning};
+use super::build::{SHOP, creating, nginx_down, no_secret, other, waits, warning};
 use super::{Case, case, hold};
 use crate::facts::Condition;
 use crate::fixture;

@@ -124,11 +124,17 @@ impl Referenced {
 
     /// What its controller says is wrong: the condition `Ready` or, by another name, the one that is not `True`.
     pub fn failure(&self) -> Option<&Condition> {
-        const GOOD: &[&str] = &["Ready", "Synced", "Available", "SecretSynced", "Healthy", "SecretsReady", "Established"];
+        const GOOD: &[&str] =
+            &["Ready", "Synced", "Available", "SecretSynced", "Healthy", "SecretsReady", "Established"];
         let bad = |c: &&Condition| c.status == "False" && GOOD.contains(&c.kind.as_str());
-        let stalled = |c: &&Condition| c.status == "True" && ["Stalled", "Failed", "Error"].contains(&c.kind.as_str());
+        let stalled =
+            |c: &&Condition| c.status == "True" && ["Stalled", "Failed", "Error"].contains(&c.kind.as_str());
         let vendor = |c: &&Condition| c.status == "False" && c.kind.contains('/') && c.kind.contains("Ready");
-        self.conditions.iter().find(stalled).or_else(|| self.conditions.iter().find(bad)).or_else(|| self.conditions.iter().find(vendor))
+        self.conditions
+            .iter()
+            .find(stalled)
+            .or_else(|| self.conditions.iter().find(bad))
+            .or_else(|| self.conditions.iter().find(vendor))
     }
 }
 
@@ -141,7 +147,8 @@ mod tests {
     #[test]
     fn what_an_object_creates_is_read_at_known_places_alone() {
         let of = |kind: &str, spec: Value| {
-            Referenced::of(kind, &json!({"metadata": {"name": "own", "namespace": "n"}, "spec": spec})).creates
+            Referenced::of(kind, &json!({"metadata": {"name": "own", "namespace": "n"}, "spec": spec}))
+                .creates
         };
         for (kind, spec, creates) in [
             ("ExternalSecret", json!({"target": {"name": "db"}}), "db"),
@@ -164,13 +171,23 @@ mod tests {
     #[test]
     fn what_a_controller_says_is_wrong_is_found_in_its_conditions() {
         let failure = |kind: &str, status: &str| {
-            let condition = json!([{"type": kind, "status": status, "reason": "SecretSyncedError", "message": "no"}]);
-            Referenced::of("ExternalSecret", &json!({"status": {"conditions": condition}})).failure().is_some()
+            let condition =
+                json!([{"type": kind, "status": status, "reason": "SecretSyncedError", "message": "no"}]);
+            Referenced::of("ExternalSecret", &json!({"status": {"conditions": condition}}))
+                .failure()
+                .is_some()
         };
-        for (kind, status) in [("Ready", "False"), ("Synced", "False"), ("Stalled", "True"), ("secrets.example.com/SecretReady", "False")] {
+        for (kind, status) in [
+            ("Ready", "False"),
+            ("Synced", "False"),
+            ("Stalled", "True"),
+            ("secrets.example.com/SecretReady", "False"),
+        ] {
             assert!(failure(kind, status), "{kind}={status}");
         }
-        for (kind, status) in [("Ready", "True"), ("Ready", "Unknown"), ("Stalled", "False"), ("Deleted", "False")] {
+        for (kind, status) in
+            [("Ready", "True"), ("Ready", "Unknown"), ("Stalled", "False"), ("Deleted", "False")]
+        {
             assert!(!failure(kind, status), "{kind}={status}");
         }
     }

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::creator::{creators, is_wait};
+use super::flux::Instances;
 use super::reference::{AllMissing, absent};
 use super::{Facts, InventoryEntry, Observed, Snapshot, said};
 use crate::object::ObjectRef;
@@ -13,20 +14,35 @@ use crate::snapshot::kinds::{Condition, HelmRelease, Kustomization};
 pub(super) type Edge = (ObjectRef, ObjectRef);
 
 /// Kinds that a wait for everything that was applied hangs on, beside workloads: they have a readiness of their own.
-const WAITED_FOR: &[&str] =
-    &["Kustomization", "HelmRelease", "GitRepository", "OCIRepository", "Bucket", "HelmRepository", "HelmChart"];
+const WAITED_FOR: &[&str] = &[
+    "Kustomization",
+    "HelmRelease",
+    "GitRepository",
+    "OCIRepository",
+    "Bucket",
+    "HelmRepository",
+    "HelmChart",
+];
 
 /// All of them.
-pub(super) fn edges(s: &Snapshot, missing: &AllMissing) -> Vec<Edge> {
+pub(super) fn edges(s: &Snapshot, missing: &AllMissing, instances: &Instances<'_>) -> Vec<Edge> {
     let mut edges = Vec::new();
     for (object, of) in missing {
         edges.extend(of.needed_by.iter().map(|by| (by.clone(), object.clone())));
     }
     edges.extend(of_creators(s, missing));
-    s.kustomizations.items.iter().filter(|k| k.spec.kube_config.is_none()).for_each(|k| of_kustomization(k, &mut edges));
-    s.helm_releases.items.iter().filter(|r| r.spec.kube_config.is_none()).for_each(|r| of_release(r, &mut edges));
+    s.kustomizations
+        .items
+        .iter()
+        .filter(|k| k.spec.kube_config.is_none())
+        .for_each(|k| of_kustomization(k, &mut edges));
+    s.helm_releases
+        .items
+        .iter()
+        .filter(|r| r.spec.kube_config.is_none())
+        .for_each(|r| of_release(r, &mut edges));
     edges.extend(of_labels(s));
-    edges.extend(of_charts(s));
+    edges.extend(of_charts(s, instances));
     edges
 }
 
@@ -87,7 +103,8 @@ fn failures(conditions: &[Condition]) -> impl Iterator<Item = &Condition> {
 fn of_labels(s: &Snapshot) -> impl Iterator<Item = Edge> {
     let kinds =
         [("Deployment", &s.deployments), ("StatefulSet", &s.stateful_sets), ("DaemonSet", &s.daemon_sets)];
-    let workloads = kinds.into_iter().flat_map(|(kind, listing)| listing.items.iter().map(move |w| (kind, w)));
+    let workloads =
+        kinds.into_iter().flat_map(|(kind, listing)| listing.items.iter().map(move |w| (kind, w)));
     workloads.filter_map(|(kind, w)| {
         let label = |key| w.metadata.label(key);
         let release = ObjectRef::new(
@@ -100,13 +117,16 @@ fn of_labels(s: &Snapshot) -> impl Iterator<Item = Edge> {
 }
 
 /// A HelmChart that does not exist is one that helm-controller has not made of its HelmRelease.
-fn of_charts(s: &Snapshot) -> Vec<Edge> {
-    let known: BTreeSet<(&str, &str)> =
-        s.helm_charts.items.iter().map(|c| (c.metadata.namespace.as_str(), c.metadata.name.as_str())).collect();
+fn of_charts(s: &Snapshot, instances: &Instances<'_>) -> Vec<Edge> {
+    let known: BTreeSet<(&str, &str)> = s
+        .helm_charts
+        .items
+        .iter()
+        .map(|c| (c.metadata.namespace.as_str(), c.metadata.name.as_str()))
+        .collect();
     let lost = s.helm_releases.items.iter().filter_map(|r| {
         let at = r.status.helm_chart.split_once('/').filter(|at| !known.contains(at))?;
-        let controller = super::flux::in_charge(s, "helm-controller", &r.metadata)?;
-        Some((ObjectRef::new("HelmChart", at.0, at.1), controller.metadata.object("Deployment")))
+        Some((ObjectRef::new("HelmChart", at.0, at.1), instances.expected("helm-controller", &r.metadata)))
     });
     lost.collect()
 }
