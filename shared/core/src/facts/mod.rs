@@ -15,6 +15,7 @@ pub mod host;
 pub mod log;
 pub mod network;
 pub mod notification;
+pub mod protection;
 pub mod readiness;
 pub mod reference;
 pub mod request;
