@@ -1,5 +1,7 @@
 //! GA702: what failing objects refer to exists, and whatever creates it reports no error.
 
+use std::collections::BTreeSet;
+
 use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
 use crate::facts::reference::Missing;
 use crate::facts::{Facts, Observed, Referenced, ReferencedEntry, Why};
@@ -35,28 +37,29 @@ fn judge(facts: &Facts<'_>, judgement: &mut Judgement) -> Result<(), Why> {
             judgement.find(finding);
         }
     }
-    for (object, missing) in facts.missing.iter().filter(|(object, _)| !has_its_own_check(facts, object)) {
-        judgement.find(absent(facts, object, missing));
+    if facts.missing.found.is_empty() {
+        return Ok(());
+    }
+    let (others, owners) = (of_other_checks(facts), facts.owners());
+    for (object, missing) in facts.missing.found.iter().filter(|(object, _)| !others.contains(object)) {
+        judgement.find(absent(facts, object, missing, owners.get(object)));
     }
     Ok(())
 }
 
 /// Token Secrets of agents (GA304, GA305), credentials of sources (GA501) and of notifications (GA505, GA411).
-fn has_its_own_check(facts: &Facts<'_>, object: &ObjectRef) -> bool {
+fn of_other_checks(facts: &Facts<'_>) -> BTreeSet<ObjectRef> {
     let s = facts.snapshot;
-    let own = |namespace: &str, name: &str| object.namespace == namespace && object.name == name;
-    let agent = || facts.agents.iter().any(|a| a.secret_object().as_ref() == Some(object));
-    let named = || crate::facts::token_secret::named(s).any(|named| named.object == *object);
-    let source = || {
-        let sources = facts.source_kinds().into_iter().flat_map(|(_, listing)| &listing.items);
-        let mut named = sources.filter_map(|i| Some((&i.metadata.namespace, i.spec.secret_ref.as_ref()?)));
-        named.any(|(namespace, secret)| own(namespace, &secret.name))
-    };
-    let receiver = || s.receivers.items.iter().any(|r| own(&r.metadata.namespace, &r.spec.secret_ref.name));
-    object.kind == "Secret" && (agent() || named() || source() || receiver())
+    let own = |namespace: &str, name: &str| ObjectRef::new("Secret", namespace, name);
+    let agents = facts.agents.iter().filter_map(|a| a.secret_object());
+    let named = crate::facts::token_secret::named(s).map(|named| named.object);
+    let sources = facts.source_kinds().into_iter().flat_map(|(_, listing)| &listing.items);
+    let sources = sources.filter_map(|i| Some(own(&i.metadata.namespace, &i.spec.secret_ref.as_ref()?.name)));
+    let receivers = s.receivers.items.iter().map(|r| own(&r.metadata.namespace, &r.spec.secret_ref.name));
+    agents.chain(named).chain(sources).chain(receivers).collect()
 }
 
-fn absent(facts: &Facts<'_>, object: &ObjectRef, missing: &Missing) -> Finding {
+fn absent(facts: &Facts<'_>, object: &ObjectRef, missing: &Missing, owner: Option<&ObjectRef>) -> Finding {
     let users: Vec<String> = missing.needed_by.iter().take(3).map(ToString::to_string).collect();
     let more = missing.needed_by.len().saturating_sub(users.len());
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
@@ -65,7 +68,7 @@ fn absent(facts: &Facts<'_>, object: &ObjectRef, missing: &Missing) -> Finding {
         Some(key) => format!("lacks the key {key}, which {users} needs"),
         None => format!("does not exist, and {users} needs it"),
     };
-    let finding = Finding::new(object.clone(), message, mend(facts, object, missing));
+    let finding = Finding::new(object.clone(), message, mend(facts, object, missing, owner));
     let finding = finding.because(missing.said.clone().unwrap_or_default());
     unread(facts, object).fold(finding, |finding, entry| {
         finding.because(format!("{}, which may create it, could not be read", entry.object()))
@@ -89,17 +92,20 @@ fn unread<'s>(facts: &Facts<'s>, object: &'s ObjectRef) -> impl Iterator<Item = 
     facts.snapshot.referenced.iter().filter(same).filter(|e| matches!(e.state, Observed::Unknown(_)))
 }
 
-fn mend(facts: &Facts<'_>, object: &ObjectRef, missing: &Missing) -> Remedy {
+fn mend(facts: &Facts<'_>, object: &ObjectRef, missing: &Missing, owner: Option<&ObjectRef>) -> Remedy {
     if let Some(creator) = unread(facts, object).next() {
         let creator = creator.object();
         return Remedy::say(format!("look at {creator}, which creates it; do not create it by hand"))
             .kubectl(&creator.namespace, format!("describe {}", creator.kubectl()));
     }
-    if let Some(owner) = facts.owners().get(object) {
-        if is_suspended(facts, owner) {
-            let text = format!("resume {owner}, which applies it and is suspended; first ask who suspended it, and why");
-            return Remedy::say(text).resume(owner);
-        }
+    if let Some(owner) = owner.filter(|owner| is_suspended(facts, owner)) {
+        let text = format!("resume {owner}, which applies it and is suspended; first ask who suspended it, and why");
+        return Remedy::say(text).resume(owner);
+    }
+    if let Some(remedy) = Remedy::of_creator(facts, object) {
+        return remedy;
+    }
+    if let Some(owner) = owner {
         let text = format!("have {owner} apply it again; if it was deleted on purpose, remove the reference in Git");
         let remedy = Remedy::say(text);
         return if owner.kind == "HelmRelease" { remedy.force_release(owner) } else { remedy.reconcile(owner) };

@@ -100,6 +100,16 @@ impl Remedy {
         ))
     }
 
+    /// What to do about an object that does not exist and that something creates; none where nothing is known to.
+    /// An object that is created by hand in its place is overwritten, or keeps it from being created.
+    pub(super) fn of_creator(facts: &Facts<'_>, object: &ObjectRef) -> Option<Self> {
+        let creator = facts.creators.get(object)?.first()?;
+        let text = format!(
+            "let {creator} create it: its condition says what keeps it from doing so; do not create it by hand"
+        );
+        Some(Self::say(text).kubectl(&creator.namespace, format!("describe {}", creator.kubectl())))
+    }
+
     /// A sentence with what to know of a live change: whoever applied the object from Git reverts it.
     pub(super) fn in_git(facts: &Facts<'_>, object: &ObjectRef, text: &str) -> Self {
         Self::say(match facts.owners().get(object) {

@@ -40,7 +40,7 @@ const ENDED: &[&str] = &["OOMKilled", "CrashLoopBackOff", "Error"];
 
 /// What the workload's pods refer to and is missing.
 fn waits_for<'f>(facts: &'f Facts<'_>, object: &ObjectRef) -> Vec<(&'f ObjectRef, &'f Missing)> {
-    facts.missing.iter().filter(|(_, missing)| missing.needed_by.contains(object)).collect()
+    facts.missing.of(object).collect()
 }
 
 fn waiting(object: &ObjectRef, missing: &[(&ObjectRef, &Missing)]) -> Finding {

@@ -66,7 +66,7 @@ fn is_foreign(group: &str) -> bool {
 }
 
 /// The creators of each object that is missing.
-pub(super) type Creators = BTreeMap<ObjectRef, BTreeSet<ObjectRef>>;
+pub(crate) type Creators = BTreeMap<ObjectRef, BTreeSet<ObjectRef>>;
 
 /// A Kustomization or HelmRelease, as far as it matters here.
 struct Applier<'s> {
@@ -82,8 +82,12 @@ pub(super) fn creators<'m>(s: &Snapshot, missing: impl IntoIterator<Item = &'m O
     if found.is_empty() {
         return found;
     }
+    let mut names: BTreeMap<String, Vec<ObjectRef>> = BTreeMap::new();
+    for object in found.keys().filter(|object| object.kind == "Secret") {
+        names.entry(object.name.clone()).or_default().push(object.clone());
+    }
     for applier in appliers(s) {
-        of_applier(&mut found, &applier);
+        of_applier(&mut found, &names, &applier);
     }
     for entry in &s.referenced {
         let Observed::Known(Some(referenced)) = &entry.state else { continue };
@@ -135,7 +139,7 @@ fn appliers(s: &Snapshot) -> impl Iterator<Item = Applier<'_>> {
     kustomizations.chain(releases)
 }
 
-fn of_applier(found: &mut Creators, applier: &Applier<'_>) {
+fn of_applier(found: &mut Creators, names: &BTreeMap<String, Vec<ObjectRef>>, applier: &Applier<'_>) {
     if applies_nothing(applier.state) {
         for object in applier.inventory.entries.iter().filter_map(InventoryEntry::object) {
             if let Some(by) = found.get_mut(&object) {
@@ -152,11 +156,11 @@ fn of_applier(found: &mut Creators, applier: &Applier<'_>) {
     if let Some((namespace, name)) = said::undecrypted(&condition.message) {
         let target = Some(applier.target_namespace).filter(|n| !n.is_empty());
         let place = namespace.or(target);
-        let named = found.iter_mut().filter(|(object, _)| {
-            object.kind == "Secret" && object.name == name && place.is_none_or(|n| n == object.namespace)
-        });
-        for (_, by) in named {
-            by.insert(applier.object.clone());
+        let fits = |object: &&ObjectRef| place.is_none_or(|n| n == object.namespace);
+        for object in names.get(name).into_iter().flatten().filter(fits) {
+            if let Some(by) = found.get_mut(object) {
+                by.insert(applier.object.clone());
+            }
         }
     }
 }

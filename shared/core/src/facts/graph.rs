@@ -8,6 +8,7 @@ mod edges;
 use std::collections::{HashMap, HashSet};
 
 use super::agent::Agent;
+use super::creator::Creators;
 use super::flux::{Instances, bootstrap, bootstrap_object, controller_of};
 use super::reference::AllMissing;
 use super::{Facts, InventoryEntry};
@@ -37,6 +38,7 @@ impl Graph {
         s: &Snapshot,
         agents: &[Agent<'_>],
         missing: &AllMissing,
+        creators: &Creators,
         instances: &Instances<'_>,
     ) -> Self {
         let mut graph = Builder { edges: Edges::default(), instances };
@@ -49,7 +51,7 @@ impl Graph {
         for agent in agents {
             graph.add_agent(agent);
         }
-        graph.add_waits(s, missing);
+        graph.add_waits(s, missing, creators);
         graph.edges.sort();
         Self { edges: graph.edges }
     }
@@ -162,11 +164,11 @@ impl Builder<'_> {
 
     /// What failed objects waited for and what is missing. A release that names the wrong Secret waits for nothing, see
     /// [`Self::add_releases`].
-    fn add_waits(&mut self, s: &Snapshot, missing: &AllMissing) {
+    fn add_waits(&mut self, s: &Snapshot, missing: &AllMissing, creators: &Creators) {
         let misnamed = token_secret::named(s).filter(|n| n.is_misnamed(s));
         let misnamed: HashSet<ObjectRef> =
             misnamed.map(|n| n.release.metadata.object("HelmRelease")).collect();
-        for (object, need) in waits::edges(s, missing, self.instances) {
+        for (object, need) in waits::edges(s, missing, creators, self.instances) {
             if !misnamed.contains(&object) {
                 self.add(&object, need);
             }

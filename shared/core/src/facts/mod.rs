@@ -34,9 +34,10 @@ pub use crate::snapshot::kinds::*;
 pub use crate::snapshot::secret::{Fault, KeyShape, ValueKind};
 pub use crate::snapshot::{Listing, Observed, Permission, PodLog, SecretShape, Snapshot, Why, WhyKind};
 use agent::Agent;
+use creator::Creators;
 use flux::Instances;
 use graph::Graph;
-use reference::AllMissing;
+use reference::Missings;
 
 /// Everything the checks read.
 pub struct Facts<'s> {
@@ -49,7 +50,9 @@ pub struct Facts<'s> {
     /// The Deployments of Flux's controllers.
     pub(crate) flux: Instances<'s>,
     /// What does not exist and keeps others from working.
-    pub missing: AllMissing,
+    pub missing: Missings,
+    /// Who would create what does not exist.
+    pub(crate) creators: Creators,
     /// What depends on what.
     pub graph: Graph,
     /// What expires within this time is found (`--expiry-window`).
@@ -65,8 +68,18 @@ impl<'s> Facts<'s> {
         let agents = agent::find(snapshot);
         let missing = reference::missing(snapshot);
         let flux = Instances::find(snapshot);
-        let graph = Graph::build(snapshot, &agents, &missing, &flux);
-        Self { snapshot, now: snapshot.taken_at, agents, flux, missing, graph, expiry_window: EXPIRY_WINDOW }
+        let creators = creator::creators(snapshot, &reference::absent(snapshot, &missing.found));
+        let graph = Graph::build(snapshot, &agents, &missing.found, &creators, &flux);
+        Self {
+            snapshot,
+            now: snapshot.taken_at,
+            agents,
+            flux,
+            missing,
+            creators,
+            graph,
+            expiry_window: EXPIRY_WINDOW,
+        }
     }
 
     /// A Secret; `Ok(None)` means that it does not exist.

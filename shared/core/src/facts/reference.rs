@@ -55,6 +55,31 @@ fn credentials(s: &Snapshot) -> BTreeSet<ObjectRef> {
 /// Everything that is known to be missing.
 pub type AllMissing = BTreeMap<ObjectRef, Missing>;
 
+/// Everything that is known to be missing, also by what needs it.
+#[derive(Clone, Debug, Default)]
+pub struct Missings {
+    /// By object.
+    pub found: AllMissing,
+    needed_by: BTreeMap<ObjectRef, Vec<ObjectRef>>,
+}
+
+impl Missings {
+    fn new(found: AllMissing) -> Self {
+        let mut needed_by: BTreeMap<ObjectRef, Vec<ObjectRef>> = BTreeMap::new();
+        for (object, missing) in &found {
+            for by in &missing.needed_by {
+                needed_by.entry(by.clone()).or_default().push(object.clone());
+            }
+        }
+        Self { found, needed_by }
+    }
+
+    /// What an object needs and is missing.
+    pub fn of(&self, by: &ObjectRef) -> impl Iterator<Item = (&ObjectRef, &Missing)> {
+        self.needed_by.get(by).into_iter().flatten().filter_map(|object| self.found.get_key_value(object))
+    }
+}
+
 /// The objects that the pods of a template do not start without. A pull secret is not among them: without one
 /// an image may still be pulled.
 pub fn of_pods(spec: &PodSpec, namespace: &str) -> BTreeSet<ObjectRef> {
@@ -175,7 +200,7 @@ fn is_ready(conditions: &[Condition]) -> bool {
 }
 
 /// Everything that keeps a failing object of Flux, agentk or what Flux deployed from working by not being there.
-pub fn missing(s: &Snapshot) -> AllMissing {
+pub fn missing(s: &Snapshot) -> Missings {
     let mut found = Finder { present: present(s), missing: AllMissing::new() };
     let events = warnings(s);
     let ours = ours(s);
@@ -204,7 +229,7 @@ pub fn missing(s: &Snapshot) -> AllMissing {
         }
     }
     found.of_sources(s);
-    found.missing
+    Missings::new(found.missing)
 }
 
 /// Deployments, StatefulSets and DaemonSets with their kind.

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use super::creator::{creators, is_wait};
+use super::creator::{Creators, is_wait};
 use super::flux::Instances;
-use super::reference::{AllMissing, absent};
+use super::reference::AllMissing;
 use super::{Facts, InventoryEntry, Observed, Snapshot, said};
 use crate::object::ObjectRef;
 use crate::snapshot::kinds::{Condition, HelmRelease, Kustomization};
@@ -25,12 +25,17 @@ const WAITED_FOR: &[&str] = &[
 ];
 
 /// All of them.
-pub(super) fn edges(s: &Snapshot, missing: &AllMissing, instances: &Instances<'_>) -> Vec<Edge> {
+pub(super) fn edges(
+    s: &Snapshot,
+    missing: &AllMissing,
+    creators: &Creators,
+    instances: &Instances<'_>,
+) -> Vec<Edge> {
     let mut edges = Vec::new();
     for (object, of) in missing {
         edges.extend(of.needed_by.iter().map(|by| (by.clone(), object.clone())));
     }
-    edges.extend(of_creators(s, missing));
+    edges.extend(of_creators(s, creators));
     s.kustomizations
         .items
         .iter()
@@ -47,10 +52,11 @@ pub(super) fn edges(s: &Snapshot, missing: &AllMissing, instances: &Instances<'_
 }
 
 /// From what does not exist to whoever would create it, and from there to what that reads.
-fn of_creators(s: &Snapshot, missing: &AllMissing) -> Vec<Edge> {
-    let found = creators(s, &absent(s, missing)).into_iter();
-    let mut edges: Vec<Edge> =
-        found.flat_map(|(object, by)| by.into_iter().map(move |creator| (object.clone(), creator))).collect();
+fn of_creators(s: &Snapshot, creators: &Creators) -> Vec<Edge> {
+    let pair = |(object, by): (&ObjectRef, &BTreeSet<ObjectRef>)| {
+        by.iter().map(|creator| (object.clone(), creator.clone())).collect::<Vec<_>>()
+    };
+    let mut edges: Vec<Edge> = creators.iter().flat_map(pair).collect();
     for entry in &s.referenced {
         let Observed::Known(Some(referenced)) = &entry.state else { continue };
         let from = referenced.reads.iter().map(|reads| {

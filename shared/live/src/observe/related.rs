@@ -74,7 +74,7 @@ impl Observer<'_> {
 
     /// Whoever would create what does not exist, what failed waits name, and what these read from.
     pub(super) async fn creators(&self, snapshot: &Snapshot) -> Vec<ReferencedEntry> {
-        let missing = reference::absent(snapshot, &Facts::derive(snapshot).missing);
+        let missing = reference::absent(snapshot, &Facts::derive(snapshot).missing.found);
         let named = candidates(snapshot, &missing);
         let one = |candidate: &Candidate| {
             let candidate = candidate.clone();
@@ -102,7 +102,7 @@ impl Observer<'_> {
             Some((*kind, *group, *resource, version(snapshot, group)?))
         });
         let pairs =
-            served.flat_map(|of| namespaces.iter().map(move |namespace| (of, (*namespace).to_owned())));
+            served.flat_map(|of| namespaces.iter().map(move |namespace| (of.clone(), (*namespace).to_owned())));
         let one = |((kind, group, resource, version), namespace): (
             (&'static str, &'static str, &'static str, String),
             String,

@@ -30,6 +30,9 @@ impl Remedy {
             let name = format!("{}-token", object.name);
             ObjectRef::new("Secret", &object.namespace, &name)
         });
+        if let Some(remedy) = Self::of_creator(facts, &secret) {
+            return remedy;
+        }
         let of = match project(&provider.spec.address) {
             Some((_, path)) if !path.is_empty() && !is_number(path) => format!("project {path}"),
             Some((_, number)) if !number.is_empty() => format!("the project with number {number}"),

@@ -175,7 +175,8 @@ impl Remedy {
 
     /// What to do about a credential's Secret that is missing or of the wrong form.
     pub(in crate::assess) fn of_credential(facts: &Facts<'_>, object: &ObjectRef, source: &Source) -> Self {
-        At::new(facts, object, source).write_all()
+        let at = At::new(facts, object, source);
+        Self::of_creator(facts, &at.secret).unwrap_or_else(|| at.write_all())
     }
 
     /// Adds the printing of one key of a Secret that is not secret itself. Dots in the key are written `\.`.
