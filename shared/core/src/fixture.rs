@@ -44,7 +44,7 @@ pub fn healthy() -> Snapshot {
         "receivers": listing(vec![receiver("flux-system"), receiver("example-nginx-app")]),
         "providers": listing(vec![provider("flux-system"), provider("example-nginx-app")]),
         "alerts": listing(vec![alert("flux-system"), alert("example-nginx-app")]),
-        "dispatchFailures": listing(vec![]),
+        "dispatchFailures": listing(vec![]), "warnings": listing(vec![]),
         "deployments": listing(deployments()),
         "statefulSets": listing(vec![]), "daemonSets": listing(vec![]),
         "pods": listing(vec![agent_pod("gitlab-agent-v2-1"), agent_pod("gitlab-agent-v2-2")]),

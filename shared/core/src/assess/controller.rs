@@ -7,31 +7,35 @@ use crate::facts::flux::CONTROLLERS;
 use crate::facts::{Facts, Why, Workload};
 use crate::object::ObjectRef;
 
-/// Looks at one controller; its Deployment when nothing is wrong with it.
+/// Looks at every instance of a controller; the Deployments with which nothing is wrong.
 pub(super) fn running<'s>(
     facts: &Facts<'s>,
     judgement: &mut Judgement,
     name: &str,
-) -> Result<Option<&'s Workload>, Why> {
-    let found = facts.controller(name)?;
-    judgement.examine();
-    let Some(deployment) = found else {
+) -> Result<Vec<&'s Workload>, Why> {
+    let instances = facts.instances(name)?;
+    if instances.is_empty() {
+        judgement.examine();
         judgement.find(missing(facts, name));
-        return Ok(None);
-    };
+    }
+    Ok(instances.into_iter().filter(|instance| is_running(facts, judgement, name, instance)).collect())
+}
+
+fn is_running(facts: &Facts<'_>, judgement: &mut Judgement, name: &str, deployment: &Workload) -> bool {
+    judgement.examine();
     let object = deployment.metadata.object("Deployment");
     if deployment.spec.replicas == Some(0) {
-        judgement.find(scaled_down(&object));
-        return Ok(None);
+        judgement.find(scaled_down(&object, name));
+        return false;
     }
     let Some(mut finding) = unwell(facts, judgement, &object, deployment) else {
-        return Ok(Some(deployment));
+        return true;
     };
     if deployment.status.ready_replicas == 0 {
         finding = finding.because(consequence(name));
     }
     judgement.find(finding);
-    Ok(None)
+    false
 }
 
 fn consequence(name: &str) -> &'static str {
@@ -47,8 +51,8 @@ fn missing(facts: &Facts<'_>, name: &str) -> Finding {
     Finding::new(object, format!("does not exist: {}", consequence(name)), remedy.reapply_flux(facts))
 }
 
-fn scaled_down(object: &ObjectRef) -> Finding {
-    let message = format!("is scaled to 0: {}", consequence(&object.name));
+fn scaled_down(object: &ObjectRef, name: &str) -> Finding {
+    let message = format!("is scaled to 0: {}", consequence(name));
     let remedy = Remedy::say("scale it to one replica; first ask who stopped it, and why")
         .run(kubectl(&object.namespace, "scale").object(object).words("--replicas=1"))
         .run(kubectl(&object.namespace, "rollout status").object(object).words("--timeout=2m"));

@@ -71,8 +71,8 @@ fn unusable(facts: &Facts<'_>, why: &Why) -> Option<Finding> {
                 "see what answers there: sign in to the proxy, VPN or portal that is in between, or correct the address \
                  in the kubeconfig (and proxy-url, HTTPS_PROXY)",
             )
-            .run("kubectl config view --minify")
-            .run("kubectl get --raw /version"),
+            .run(Program::new("kubectl config view --minify"))
+            .run(Program::new("kubectl get --raw /version")),
         ),
         WhyKind::SignIn => (
             format!("refused your credential at {server}"),

@@ -1,5 +1,7 @@
 //! GA205: notification-controller runs, and its Service `webhook-receiver` leads to it.
 
+use std::collections::BTreeSet;
+
 use super::{Check, Finding, Impact, Judgement, Remedy, Severity, controller};
 use crate::command::kubectl;
 use crate::facts::workload::selects;
@@ -22,23 +24,31 @@ pub(super) static CHECK: Check = Check {
 const SERVICE: &str = "webhook-receiver";
 
 fn judge(facts: &Facts<'_>, judgement: &mut Judgement) -> Result<(), Why> {
-    let running = controller::running(facts, judgement, "notification-controller")?;
-    let Some(deployment) = running else { return Ok(()) };
+    let mut seen = BTreeSet::new();
+    for deployment in controller::running(facts, judgement, "notification-controller")? {
+        if seen.insert(deployment.metadata.namespace.as_str()) {
+            look(facts, judgement, deployment);
+        }
+    }
+    Ok(())
+}
+
+/// The Service of one installation.
+fn look(facts: &Facts<'_>, judgement: &mut Judgement, deployment: &Workload) {
     let namespace = deployment.metadata.namespace.as_str();
     let object = ObjectRef::new("Service", namespace, SERVICE);
     let service = judgement.known(facts.snapshot.services.find(namespace, SERVICE));
     let slices = judgement.known(facts.snapshot.endpoint_slices.in_namespace(namespace));
-    let Some(service) = service else { return Ok(()) };
+    let Some(service) = service else { return };
     let Some(service) = service else {
         let text = "apply Flux's manifests again: they hold this Service (needs the Flux CLI)";
         let message = "does not exist: agentk cannot hand push events to Flux";
         judgement.find(Finding::new(object, message, Remedy::say(text).reapply_flux(facts)));
-        return Ok(());
+        return;
     };
     if slices.is_some_and(|slices| !slices.into_iter().any(is_ready)) {
         judgement.find(without_endpoint(facts, &object, service, deployment));
     }
-    Ok(())
 }
 
 /// Whether a slice of the Service has an endpoint that takes requests. `ready` left out means yes.

@@ -35,7 +35,7 @@ fn judge(facts: &Facts<'_>, judgement: &mut Judgement) -> Result<(), Why> {
 fn none_seen(facts: &Facts<'_>, judgement: &mut Judgement) {
     let deployments = &facts.snapshot.deployments;
     judgement.each(&facts.snapshot.helm_releases);
-    let mut releases = facts.agent_releases().filter(|r| r.spec.kube_config.is_none()).peekable();
+    let mut releases = facts.agent_releases().peekable();
     if releases.peek().is_none() {
         match &deployments.namespaces {
             None => judgement.find(not_installed()),

@@ -37,11 +37,12 @@ fn explain(facts: &Facts<'_>, agent: &Agent<'_>, mut finding: Finding) -> Findin
         // A pod that mounts a missing Secret only says that it is being created.
         ("ContainerCreating" | "NotReady", Some(secret)) if matches!(agent.secret, Ok(None)) => {
             finding.message = format!("waits for {secret}, which does not exist");
-            finding.remedy = Remedy::say(
+            let by_hand = Remedy::say(
                 "write the agent's token into the Secret (it is asked for, and not shown); the pods then start by \
                  themselves; GitLab makes a token at Operate > Kubernetes clusters > the agent > Access tokens",
             )
             .write_secret(&secret.namespace, &secret.name, "token");
+            finding.remedy = Remedy::of_creator(facts, &secret).unwrap_or(by_hand);
             finding
         }
         ("CrashLoopBackOff" | "Error", _) => match last_line(agent) {

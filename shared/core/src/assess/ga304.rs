@@ -77,6 +77,9 @@ fn is_doubtful(facts: &Facts<'_>, agent: &Agent<'_>, token: &KeyShape) -> bool {
 }
 
 fn mend(facts: &Facts<'_>, agent: &Agent<'_>, secret: &ObjectRef, shape: Option<&SecretShape>) -> Remedy {
+    if let Some(remedy) = Remedy::of_creator(facts, secret) {
+        return remedy;
+    }
     if let Some(origin) = origin(facts, secret, shape) {
         return origin.remedy(shape.is_some()).restart(&agent.object());
     }

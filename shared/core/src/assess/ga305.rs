@@ -63,7 +63,7 @@ fn missing(facts: &Facts<'_>, named: &NamedSecret<'_>) -> Option<Finding> {
     let text = format!("set config.secretName to {} in helm.yaml", meant.name);
     let patch = json!({"spec": {"values": {"config": {"secretName": meant.name}}}});
     let remedy = Remedy::in_git(facts, &release, &text).patch(&release, &patch).reconcile(&release);
-    Some(Finding::new(release, message, remedy))
+    Some(Finding::new(release, message, remedy).explains())
 }
 
 /// The release names a Secret that is there, and agentk still mounts another one.

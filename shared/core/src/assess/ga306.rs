@@ -36,7 +36,9 @@ fn judge(facts: &Facts<'_>, judgement: &mut Judgement) -> Result<(), Why> {
         let wrong = unusable(facts, address).map(|message| (message, Severity::Error));
         let found = wrong.or_else(|| doubtful(facts, agent, address).map(|message| (message, Severity::Warning)));
         if let Some((message, severity)) = found {
-            judgement.find(Finding::new(agent.object(), message, mend(facts, agent)).severity(severity));
+            let finding = Finding::new(agent.object(), message, mend(facts, agent)).severity(severity);
+            // agentk ends at its start for want of an address.
+            judgement.find(if severity == Severity::Error { finding.explains() } else { finding });
         }
     }
     judgement.skip("no agentk with an address of kas is installed");

@@ -91,7 +91,7 @@ fn forgotten(facts: &Facts<'_>, object: ObjectRef, source: &Source) -> Finding {
     let when = since(&source.status.conditions, &source.metadata).map(|at| format!(" for {}", age(facts.now, at)));
     let message = format!("is not fetched: source-controller has not dealt with it{}", when.unwrap_or_default());
     let text = "ask for a fetch; where nothing changes, restart source-controller (GA202 tells whether it runs)";
-    let controller = ObjectRef::new("Deployment", &facts.snapshot.flux_namespace, "source-controller");
+    let controller = facts.flux.expected("source-controller", &source.metadata);
     let remedy = Remedy::say(text).reconcile(&object).restart(&controller);
     Finding::new(object, message, remedy).because(held(facts, source))
 }

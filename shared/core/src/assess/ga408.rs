@@ -2,6 +2,7 @@
 
 use jiff::SignedDuration;
 
+use super::release::{failure, retry};
 use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
 use crate::command::{Command, Program};
 use crate::facts::readiness::{Readiness, lasts, readiness, since};
@@ -224,7 +225,10 @@ fn kustomization_failed(facts: &Facts<'_>, k: &Kustomization, failed: &Condition
                  the `--manifest-path` of `glab cluster agent bootstrap`), or put a kustomization.yaml beside them",
             ),
         ),
-        reason => (format!("is not applied: {reason}"), revert(facts, k, &source).reconcile(&source)),
+        reason => match Remedy::of_kustomization(facts, k, &failed.message) {
+            Some((what, remedy)) => (format!("is not applied: {what}"), remedy.reconcile(&source)),
+            None => (format!("is not applied: {reason}"), revert(facts, k, &source).reconcile(&source)),
+        },
     };
     Finding::new(object.clone(), message, remedy.reconcile(&object)).because(&failed.message)
 }
@@ -260,13 +264,18 @@ fn release_failed(facts: &Facts<'_>, r: &HelmRelease, failed: &Condition) -> Fin
         _ => ("is not applied", MEND),
     };
     let named = ["ValuesError", "ArtifactFailed"].contains(&failed.reason.as_str());
-    let message = if named { message.to_owned() } else { format!("{message} ({})", failed.reason) };
-    let remedy = Remedy::in_git(facts, &object, text).reset(&object);
-    let finding = Finding::new(object, message, remedy).because(&failed.message);
-    // A stalled release says that it gave up; Ready, Released say what failed.
-    let details = ["Ready", "Released"].into_iter().filter_map(|kind| condition(&r.status.conditions, kind));
-    let more = details.filter(|c| c.status == "False" && c.message != failed.message).map(|c| c.message.as_str());
-    more.take(1).fold(finding, Finding::because)
+    let remedy = retry(facts, &object, text);
+    // A release that was taken back, or that stalled, says only that; what failed, and what runs now, leads.
+    let told = failure(r).filter(|(_, said)| !named && *said != failed.message);
+    let (message, evidence) = match told {
+        Some((what, said)) => (what, vec![said, failed.message.clone()]),
+        None if named => (message.to_owned(), vec![failed.message.clone()]),
+        None => (format!("{message} ({})", failed.reason), vec![failed.message.clone()]),
+    };
+    // Ready says what failed where Released does not.
+    let ready = condition(&r.status.conditions, "Ready").filter(|c| c.status == "False").map(|c| c.message.clone());
+    let more = ready.filter(|said| evidence.len() < 2 && !evidence.contains(said));
+    evidence.into_iter().chain(more).fold(Finding::new(object, message, remedy), Finding::because)
 }
 
 const MEND: &str = "mend what the message names; then make helm-controller forget its failed attempts and try again";

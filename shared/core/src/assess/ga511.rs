@@ -101,7 +101,7 @@ mod tests {
     use super::super::testing::{after, finding, passes};
     use super::*;
     use crate::assess::Verdict;
-    use crate::facts::{CrossRef, Decryption, InventoryEntry, Observed, PostBuild};
+    use crate::facts::{Decryption, InventoryEntry, Observed, PostBuild, ValuesRef};
     use crate::fixture;
     use crate::snapshot::Snapshot;
 
@@ -134,7 +134,7 @@ mod tests {
     fn a_variable_may_stand_for_the_value() {
         let found = finding(&CHECK, |s| {
             apply(s);
-            let from = CrossRef { kind: "Secret".to_owned(), ..CrossRef::default() };
+            let from = ValuesRef { kind: "Secret".to_owned(), ..ValuesRef::default() };
             s.kustomizations.items[0].spec.post_build = Some(PostBuild { substitute_from: vec![from] });
         });
         assert_eq!(found.severity, Some(Severity::Warning));
@@ -153,7 +153,7 @@ mod tests {
         });
         passes(&CHECK, |s| {
             inline(s);
-            s.kustomizations.items[0].spec.decryption = Some(Decryption { provider: "sops".to_owned() });
+            s.kustomizations.items[0].spec.decryption = Some(Decryption { provider: "sops".to_owned(), ..Decryption::default() });
         });
     }
 
@@ -161,7 +161,7 @@ mod tests {
     fn what_is_encrypted_empty_or_gone_is_fine_and_what_is_not_read_is_unknown() {
         passes(&CHECK, |s| {
             apply(s);
-            s.kustomizations.items[0].spec.decryption = Some(Decryption { provider: "sops".to_owned() });
+            s.kustomizations.items[0].spec.decryption = Some(Decryption { provider: "sops".to_owned(), ..Decryption::default() });
         });
         passes(&CHECK, |s| {
             apply(s);

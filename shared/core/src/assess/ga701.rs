@@ -63,7 +63,8 @@ fn has_its_own_check(facts: &Facts<'_>, object: &ObjectRef) -> bool {
     let is = |workload: &Workload| workload.metadata.object("Deployment") == *object;
     let flux = || {
         let missing = |name: &str| object.name == name && object.namespace == facts.snapshot.flux_namespace;
-        CONTROLLERS.iter().any(|(name, _)| missing(name) || facts.controller(name).ok().flatten().is_some_and(is))
+        let instances = |name: &str| facts.instances(name).unwrap_or_default().into_iter().any(is);
+        CONTROLLERS.iter().any(|(name, _)| missing(name) || instances(name))
     };
     object.kind == "Deployment" && (facts.agents.iter().any(|a| is(a.deployment)) || flux())
 }

@@ -1,5 +1,6 @@
 //! What to do about a finding: a sentence, and commands that can be pasted as they are.
 
+mod kustomization;
 mod notification;
 pub(in crate::assess) mod origin;
 mod receiver;
@@ -12,7 +13,7 @@ use crate::facts::Facts;
 use crate::facts::agent::Agent;
 use crate::facts::flux::CONTROLLERS;
 use crate::facts::log::{Effect, Help, Rule};
-use crate::facts::workload::{ROLLING_OUT, Trouble};
+use crate::facts::workload::{PAUSED, ROLLING_OUT, Trouble};
 use crate::object::ObjectRef;
 
 /// What to do about a finding.
@@ -106,6 +107,16 @@ impl Remedy {
         self.run(Command::set("NOW", Word::default().output(Program::new("date +%s"))).then(annotate))
     }
 
+    /// What to do about an object that does not exist and that something creates; none where nothing is known to.
+    /// An object that is created by hand in its place is overwritten, or keeps it from being created.
+    pub(super) fn of_creator(facts: &Facts<'_>, object: &ObjectRef) -> Option<Self> {
+        let creator = facts.creators.get(object)?.first()?;
+        let text = format!(
+            "let {creator} create it: its condition says what keeps it from doing so; do not create it by hand"
+        );
+        Some(Self::say(text).run(kubectl(&creator.namespace, "describe").object(creator)))
+    }
+
     /// A sentence with what to know of a live change: whoever applied the object from Git reverts it.
     pub(super) fn in_git(facts: &Facts<'_>, object: &ObjectRef, text: &str) -> Self {
         Self::say(match facts.owners().get(object) {
@@ -192,6 +203,10 @@ impl Remedy {
             ROLLING_OUT => Self::say("wait for the rollout to end; look again if it does not").run(
                 kubectl(namespace, "rollout status").object(workload).words("--timeout=5m"),
             ),
+            PAUSED => Self::say(
+                "resume its rollout, and take spec.paused out in Git where it is set there; first ask who paused it, and why",
+            )
+            .run(kubectl(namespace, "rollout resume").object(workload)),
             "ImagePullBackOff" | "ErrImagePull" | "ErrImageNeverPull" | "InvalidImageName" => describe(
                 "correct the image's name or tag in Git, or give the pod a pull secret that its registry accepts; \
                  Kubernetes then tries again by itself",

@@ -223,16 +223,19 @@ impl Lease {
 
 /// Finds the agentk Deployments: by image or arguments, because names and labels differ between chart versions.
 pub(super) fn find(s: &Snapshot) -> Vec<Agent<'_>> {
-    let is_agent = |d: &&Workload| {
-        let spec = &d.spec.template.spec;
-        spec.containers.iter().any(|c| is_agentk(&c.image, &c.args))
-    };
-    s.deployments.items.iter().filter(is_agent).map(|d| join(s, d)).collect()
+    s.deployments.items.iter().filter(|d| is_agent(d)).map(|d| join(s, d)).collect()
 }
 
-/// HelmReleases of the `gitlab-agent` chart.
+/// Whether a Deployment runs agentk.
+pub(super) fn is_agent(deployment: &Workload) -> bool {
+    deployment.spec.template.spec.containers.iter().any(|c| is_agentk(&c.image, &c.args))
+}
+
+/// HelmReleases of the `gitlab-agent` chart that install into this cluster.
 pub(super) fn releases(s: &Snapshot) -> impl Iterator<Item = &HelmRelease> {
-    let is_agent = |r: &&HelmRelease| r.spec.chart.as_ref().is_some_and(|c| c.spec.chart == "gitlab-agent");
+    let is_agent = |r: &&HelmRelease| {
+        r.spec.kube_config.is_none() && r.spec.chart.as_ref().is_some_and(|c| c.spec.chart == "gitlab-agent")
+    };
     s.helm_releases.items.iter().filter(is_agent)
 }
 

@@ -100,6 +100,12 @@ pub struct Snapshot {
     pub tools: Option<Tools>,
     /// Every Secret that something observed refers to.
     pub secrets: Vec<SecretEntry>,
+    /// Objects of other kinds that something failing refers to, or that create what is missing, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub referenced: Vec<ReferencedEntry>,
+    /// Events of type `Warning` of the namespaces with a workload that is not well.
+    #[serde(default = "Listing::not_recorded")]
+    pub warnings: Listing<Event>,
     /// The newest lines of the logs of agentk's pods.
     pub logs: Vec<PodLog>,
     /// What was asked of the API server with which permission, and whether it was granted.
@@ -426,7 +432,7 @@ impl Snapshot {
     /// Why each thing is not known that was asked of the API server.
     pub fn gaps(&self) -> Vec<&Why> {
         let mut found: Vec<&Why> = Vec::new();
-        let listings: [&[Why]; 20] = [
+        let listings: [&[Why]; 21] = [
             &self.crds.gaps,
             &self.git_repositories.gaps,
             &self.oci_repositories.gaps,
@@ -447,12 +453,14 @@ impl Snapshot {
             &self.services.gaps,
             &self.endpoint_slices.gaps,
             &self.network_policies.gaps,
+            &self.warnings.gaps,
         ];
         found.extend(listings.into_iter().flatten());
         found.extend(&self.namespace_objects.gaps);
         let unknown = [self.server.why(), self.groups.why()];
         found.extend(unknown.into_iter().flatten());
         found.extend(self.secrets.iter().filter_map(|s| s.shape.why()));
+        found.extend(self.referenced.iter().filter_map(|r| r.state.why()));
         found.extend(self.logs.iter().filter_map(|l| l.lines.why()));
         found.extend(self.reviews.iter().filter_map(|r| r.allowed.why()));
         found.extend(self.chart_indexes.iter().filter_map(|i| i.versions.why()));

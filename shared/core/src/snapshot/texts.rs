@@ -145,6 +145,7 @@ texts! {
     Why { kind, asked, message, permission }
     Permission { verb, group, resource, namespace }
     Trial { permission, allowed }
+    ReferencedEntry { group, kind, namespace, name, state }
     SecretEntry { namespace, name, shape }
     SecretShape { metadata, kind, immutable, keys }
     KeyShape { bytes, fingerprint, kind, faults, changed_at }
@@ -175,7 +176,7 @@ texts! {
         format, tool, taken_at, origin, namespaces, flux_namespace, server, groups, crds, git_repositories, oci_repositories,
         buckets, helm_repositories, helm_charts, kustomizations, helm_releases, receivers, providers, alerts,
         dispatch_failures, deployments, stateful_sets, daemon_sets, pods, leases, services, endpoint_slices, chart_indexes,
-        network_policies, namespace_objects, reviews, tools, secrets, logs, access, gitlab,
+        network_policies, warnings, referenced, namespace_objects, reviews, tools, secrets, logs, access, gitlab,
     }
 }
 

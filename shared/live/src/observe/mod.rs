@@ -9,6 +9,7 @@ mod gitlab_agent;
 mod inventory;
 mod list;
 mod refer;
+mod related;
 mod reviews;
 mod secrets;
 mod tools;
@@ -189,6 +190,8 @@ pub async fn observe_chain(client: &ReadClient, flux_namespace: &str) -> Snapsho
         reviews: Vec::new(),
         tools: None,
         secrets: Vec::new(),
+        referenced: Vec::new(),
+        warnings: Listing::unknown(not_asked()),
         logs: Vec::new(),
         access,
         gitlab: Observed::Unknown(not_asked()),
@@ -260,6 +263,8 @@ impl Observer<'_> {
             reviews: Vec::new(),
             tools: None,
             secrets: Vec::new(),
+            referenced: Vec::new(),
+            warnings: Listing { namespaces: Some(Vec::new()), ..Listing::default() },
             logs: Vec::new(),
             access,
             gitlab: Observed::Unknown(Why::new(WhyKind::NoGitLab, "GitLab", "it was not asked yet")),

@@ -6,7 +6,7 @@ use super::{Remedy, apply, yaml_word};
 use crate::command::kubectl;
 use crate::facts::notification::{is_number, project};
 use crate::facts::protection::StatusRole;
-use crate::facts::{Facts, Kustomization, Provider, Source};
+use crate::facts::{Facts, Kustomization, Meta, Provider, Source};
 use crate::object::ObjectRef;
 
 /// What to create in GitLab, without the project. The role follows the protection of the branch.
@@ -30,6 +30,9 @@ impl Remedy {
             let name = format!("{}-token", object.name);
             ObjectRef::new("Secret", &object.namespace, &name)
         });
+        if let Some(remedy) = Self::of_creator(facts, &secret) {
+            return remedy;
+        }
         let of = match project(&provider.spec.address) {
             Some((_, path)) if !path.is_empty() && !is_number(path) => format!("project {path}"),
             Some((_, number)) if !number.is_empty() => format!("the project with number {number}"),
@@ -118,7 +121,8 @@ spec:
     /// Shows what notification-controller says of one Alert.
     pub(in crate::assess) fn show_dispatch(self, facts: &Facts<'_>, alert: &ObjectRef) -> Self {
         let of = format!("involvedObject.kind=Alert,involvedObject.name={}", alert.name);
+        let controller = facts.flux.expected("notification-controller", &Meta::default());
         self.run(kubectl(&alert.namespace, "get events").flag("--field-selector", of))
-            .run(kubectl(&facts.snapshot.flux_namespace, "logs deployment/notification-controller --tail=50"))
+            .run(kubectl(&controller.namespace, "logs").object(&controller).words("--tail=50"))
     }
 }

@@ -17,6 +17,9 @@ impl Remedy {
     pub(in crate::assess) fn of_receiver_secret(facts: &Facts<'_>, receiver: &Receiver) -> Self {
         let object = receiver.metadata.object("Receiver");
         let secret = ObjectRef::new("Secret", &object.namespace, &receiver.spec.secret_ref.name);
+        if let Some(remedy) = Self::of_creator(facts, &secret) {
+            return remedy;
+        }
         if is_of_agentk(receiver) {
             let text = "delete the Receiver and its Secret and restart agentk, which makes both again for every \
                         GitRepository when it starts";

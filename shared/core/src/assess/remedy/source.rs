@@ -171,7 +171,8 @@ impl Remedy {
 
     /// What to do about a credential's Secret that is missing or of the wrong form.
     pub(in crate::assess) fn of_credential(facts: &Facts<'_>, object: &ObjectRef, source: &Source) -> Self {
-        At::new(facts, object, source).write_all()
+        let at = At::new(facts, object, source);
+        Self::of_creator(facts, &at.secret).unwrap_or_else(|| at.write_all())
     }
 
     /// Adds the printing of one key of a Secret that is not secret itself. Dots in the key are written `\.`.
@@ -332,8 +333,8 @@ fn network(at: &At<'_, '_>, failure: Failure) -> Remedy {
         (port, _) => port,
     };
     let run = || {
-        let namespace = &at.facts.snapshot.flux_namespace;
-        kubectl(namespace, "run gitlab-agent-check --rm -i --restart=Never --image=busybox --")
+        let controller = at.facts.flux.expected("source-controller", &at.source.metadata);
+        kubectl(&controller.namespace, "run gitlab-agent-check --rm -i --restart=Never --image=busybox --")
     };
     let connect = run().words("nc -zv -w 10").operand(host).operand(port);
     let (text, test) = match failure {
@@ -356,7 +357,8 @@ fn network(at: &At<'_, '_>, failure: Failure) -> Remedy {
 }
 
 fn other(at: &At<'_, '_>) -> Remedy {
-    let logs = kubectl(&at.facts.snapshot.flux_namespace, "logs deployment/source-controller --since=15m");
+    let controller = at.facts.flux.expected("source-controller", &at.source.metadata);
+    let logs = kubectl(&controller.namespace, "logs").object(&controller).words("--since=15m");
     Remedy::in_git(at.facts, &at.object, "mend what the condition names; source-controller's log says more")
         .run(logs.pipe(Program::new("grep -F --").word(&at.object.name)))
         .reconcile(&at.object)

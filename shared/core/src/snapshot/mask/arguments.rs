@@ -11,6 +11,7 @@ const KEPT_FLAGS: &[&str] = &[
     "--kas-tls-server-name",
     "--kas-insecure-skip-tls-verify",
     "--watch-all-namespaces",
+    "--watch-label-selector",
     "--no-cross-namespace-refs",
     "--events-addr",
     "--concurrent",
