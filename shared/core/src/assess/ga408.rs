@@ -3,6 +3,7 @@
 use jiff::SignedDuration;
 
 use super::{Check, Finding, Judgement, Remedy, Severity};
+use crate::facts::failure::{Failure, classify};
 use crate::facts::readiness::{Readiness, lasts, readiness, since};
 use crate::facts::{Condition, CrossRef, Facts, HelmRelease, Kustomization, Listing, Meta, Source, Why, condition};
 use crate::need::Need;
@@ -199,9 +200,22 @@ fn kustomization_failed(facts: &Facts<'_>, k: &Kustomization, failed: &Condition
                  the `--manifest-path` of `glab cluster agent bootstrap`), or put a kustomization.yaml beside them",
             ),
         ),
-        reason => (format!("is not applied: {reason}"), revert(facts, k, &source).reconcile(&source)),
+        reason => of_class(facts, k, &source, reason, classify(failed)),
     };
     Finding::new(object.clone(), message, remedy.reconcile(&object)).because(&failed.message)
+}
+
+/// Why it does not apply, where the API server's or kustomize's words tell.
+fn of_class(facts: &Facts<'_>, k: &Kustomization, source: &ObjectRef, reason: &str, class: Failure) -> (String, Remedy) {
+    let object = k.metadata.object("Kustomization");
+    match (class, class.advice()) {
+        (Failure::Other, _) => (format!("is not applied: {reason}"), revert(facts, k, source).reconcile(source)),
+        // What is in Git is at fault: the way back is known.
+        (Failure::Manifest, _) | (_, None) => {
+            (format!("is not applied: {reason} ({})", class.phrase()), revert(facts, k, source).reconcile(source))
+        }
+        (_, Some(advice)) => (format!("is not applied: {}", class.phrase()), Remedy::in_git(facts, &object, advice)),
+    }
 }
 
 /// What is in Git does not apply: undone in Git, where the good and the bad commit are known.
@@ -233,9 +247,16 @@ fn release_failed(facts: &Facts<'_>, r: &HelmRelease, failed: &Condition) -> Fin
     };
     let named = ["ValuesError", "ArtifactFailed"].contains(&failed.reason.as_str());
     let message = if named { message.to_owned() } else { format!("{message} ({})", failed.reason) };
+    // A stalled release says that it gave up; Ready, Released say what failed.
+    let said = ["Ready", "Released"].into_iter().filter_map(|kind| condition(&r.status.conditions, kind));
+    let class = std::iter::once(failed).chain(said).map(classify).find(|class| *class != Failure::Other);
+    let message = match class.filter(|class| *class != Failure::WaitTimeout) {
+        Some(class) => format!("{message}: {}", class.phrase()),
+        None => message,
+    };
+    let text = class.and_then(Failure::advice).unwrap_or(text);
     let remedy = Remedy::in_git(facts, &object, text).reset(&object);
     let finding = Finding::new(object, message, remedy).because(&failed.message);
-    // A stalled release says that it gave up; Ready, Released say what failed.
     let details = ["Ready", "Released"].into_iter().filter_map(|kind| condition(&r.status.conditions, kind));
     let more = details.filter(|c| c.status == "False" && c.message != failed.message).map(|c| c.message.as_str());
     more.take(1).fold(finding, Finding::because)
@@ -274,7 +295,7 @@ mod tests {
             s.kustomizations.items[1].status.last_attempted_revision = BAD.to_owned();
         });
         assert_eq!(found.subject.to_string(), "Kustomization flux-system/example-nginx-app");
-        assert_eq!(found.message, "is not applied: BuildFailed");
+        assert_eq!(found.message, "is not applied: BuildFailed (a manifest is invalid)");
         assert_eq!(found.evidence, ["kustomize build failed: x"]);
         assert_eq!(
             found.remedy.commands[0],
@@ -293,6 +314,30 @@ mod tests {
             ("AccessDenied", "is not applied: it may not use a source of another namespace"),
         ] {
             assert_eq!(finding(&CHECK, kustomization(reason, "x")).message, message);
+        }
+    }
+
+    #[test]
+    fn what_the_api_server_says_is_told_with_its_remedy() {
+        for (said, phrase, advice) in [
+            ("pods \"x\" is forbidden: exceeded quota: q", "a quota is exceeded", "ResourceQuota"),
+            ("admission webhook \"x\" denied the request: no", "denied it", "policy"),
+            ("failed calling webhook \"x\": Post \"https://x\": connection refused", "cannot be called", "webhook"),
+            ("no matches for kind \"X\" in version \"a/v1\"", "does not serve this kind", "CustomResourceDefinition"),
+            ("Deployment.apps \"x\" is invalid: spec.selector: field is immutable", "immutable field", "recreate"),
+            ("Apply failed with 1 conflict: conflict with \"helm\"", "belongs to something else", "one owner"),
+            ("deployments.apps is forbidden: User \"x\" cannot patch", "RBAC permission", "grant"),
+            ("mkdir /tmp/x: no space left on device", "a volume is full", "free space"),
+            ("decryption failed for 'a/b': no identity matched", "cannot be decrypted", "private key"),
+            ("namespaces \"x\" not found", "does not exist", "create the object"),
+        ] {
+            let found = finding(&CHECK, kustomization("ReconciliationFailed", said));
+            assert!(found.message.contains(phrase), "{said}: {}", found.message);
+            assert!(found.remedy.text.contains(advice), "{said}: {}", found.remedy.text);
+            assert_eq!(found.evidence, [said]);
+            let found = finding(&CHECK, release("UpgradeFailed", said));
+            assert!(found.message.contains(phrase) && found.message.contains("upgrade failed"), "{}", found.message);
+            assert!(found.remedy.text.contains(advice), "{said}: {}", found.remedy.text);
         }
     }
 
