@@ -2,11 +2,12 @@
 
 mod way;
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use crate::assess::{Assessment, Check, Finding, Severity, Verdict};
+use crate::assess::{Assessment, Check, Finding, Impact, Severity, Verdict};
 use crate::facts::Facts;
 use crate::object::ObjectRef;
 use crate::snapshot::{Origin, Why, WhyKind};
@@ -87,6 +88,19 @@ pub struct Problem {
 }
 
 impl Problem {
+    /// What users lose through it.
+    fn impact(&self) -> Impact {
+        self.finding.impact.unwrap_or(self.check.impact)
+    }
+
+    /// Its place among the causes: the worst severity and the worst impact of all that follows from it, then its own.
+    fn urgency(&self) -> impl Ord + use<> {
+        let all = self.flatten();
+        let severity = all.iter().map(|p| p.severity).max();
+        let impact = all.iter().filter(|p| Some(p.severity) == severity).map(|p| p.impact()).min();
+        (Reverse(severity), impact, Reverse(self.severity), self.check.code)
+    }
+
     /// Itself and all that follows from it.
     pub fn flatten(&self) -> Vec<&Self> {
         std::iter::once(self).chain(self.consequences.iter().flat_map(Self::flatten)).collect()
@@ -284,11 +298,7 @@ fn arrange(mut found: Vec<Problem>, facts: &Facts<'_>) -> Vec<Problem> {
             .collect();
         problems.push(cause);
     }
-    let urgency = |p: &Problem| {
-        let worst = p.flatten().iter().map(|q| q.severity).max();
-        (std::cmp::Reverse(worst.max(Some(p.severity))), std::cmp::Reverse(p.severity), p.check.code)
-    };
-    problems.sort_by_key(urgency);
+    problems.sort_by_key(Problem::urgency);
     problems
 }
 
@@ -482,6 +492,19 @@ mod tests {
         report.hide_below(Severity::Error);
         assert_eq!(numbers(&report), (exit, errors, warnings, errors));
         assert!(report.findings().all(|(p, _)| p.severity == Severity::Error));
+    }
+
+    #[test]
+    fn what_users_lose_orders_independent_problems_and_permissions_follow() {
+        let report = report(|s| {
+            fixture::take_away(s, crate::need::Need::Leases);
+            fixture::secret(s, "flux-system", "gitlab-status-flux-system").keys.clear();
+            fixture::secret(s, "gitlab", "gitlab-agent-token").keys.clear();
+            s.kustomizations.items[0].status.conditions = fixture::not_ready("BuildFailed", "x");
+            fixture::deployment_mut(s, "nginx").status.ready_replicas = 0;
+        });
+        let codes: Vec<u16> = tree(&report).into_iter().map(|(code, _)| code).collect();
+        assert_eq!(codes, [701, 408, 304, 505, 102]);
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! GA210: Flux's controllers reach each other.
 
 use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
-use crate::facts::flux::Between;
 use crate::facts::network::{Direction, End, Passage, Port, passage};
+use crate::facts::service::service_of;
 use crate::facts::workload::selects;
 use crate::facts::{EndpointSlice, Facts, PortRef, Service, ServicePort, Why, Workload};
 use crate::need::Need;
@@ -13,7 +13,7 @@ pub(super) static CHECK: Check = Check {
     slug: "controllers-unreachable",
     title: "Flux's controllers reach each other",
     severity: Severity::Error,
-    impact: Impact::Deploys,
+    impact: Impact::Delivery,
     needs: &[
         Need::Deployments,
         Need::Services,
@@ -69,7 +69,7 @@ fn judge(facts: &Facts<'_>, judgement: &mut Judgement) -> Result<(), Why> {
 
 /// The Service, its port and its endpoints: the first fault.
 fn service(facts: &Facts<'_>, judgement: &mut Judgement, link: &Link, server: &Workload) -> Result<(), Why> {
-    let object = facts.service_of(server);
+    let object = service_of(server);
     let (namespace, name) = (object.namespace.as_str(), object.name.as_str());
     let found = judgement.known(facts.snapshot.services.find(namespace, name));
     let slices = judgement.known(facts.snapshot.endpoint_slices.in_namespace(namespace));
@@ -193,31 +193,31 @@ mod tests {
 
     #[test]
     fn each_way_to_break_either_service_is_found() {
+        type Break = Box<dyn FnOnce(&mut Snapshot)>;
         for link in LINKS {
-            let name = link.server;
-            type Break = Box<dyn FnOnce(&mut Snapshot)>;
+            let name: &'static str = link.server;
             let breaks: [(&str, Break); 10] = [
-                ("does not exist", Box::new(|s| s.services.items.retain(|i| i.metadata.name != name))),
-                ("selects no pod", Box::new(|s| {
+                ("does not exist", Box::new(move |s| s.services.items.retain(|i| i.metadata.name != name))),
+                ("selects no pod", Box::new(move |s| {
                     service_mut(s, name).spec.selector.insert("app".to_owned(), "other".to_owned());
                 })),
-                ("selects no pod", Box::new(|s| {
+                ("selects no pod", Box::new(move |s| {
                     service_mut(s, name).spec.selector.insert("release".to_owned(), "other".to_owned());
                 })),
-                ("has no port 80", Box::new(|s| service_mut(s, name).spec.ports[0].port = 8080)),
-                ("forwards port 80 to 8080", Box::new(|s| {
+                ("has no port 80", Box::new(move |s| service_mut(s, name).spec.ports[0].port = 8080)),
+                ("forwards port 80 to 8080", Box::new(move |s| {
                     service_mut(s, name).spec.ports[0].target_port = Some(PortRef::Number(8080));
                 })),
-                ("forwards port 80 to http-prom", Box::new(|s| {
+                ("forwards port 80 to http-prom", Box::new(move |s| {
                     service_mut(s, name).spec.ports[0].target_port = Some(PortRef::Name("http-prom".to_owned()));
                 })),
-                ("forwards port 80 to 80", Box::new(|s| service_mut(s, name).spec.ports[0].target_port = None)),
-                ("has no ready endpoint", Box::new(|s| no_endpoint(s, name))),
-                ("has no ready endpoint", Box::new(|s| {
+                ("forwards port 80 to 80", Box::new(move |s| service_mut(s, name).spec.ports[0].target_port = None)),
+                ("has no ready endpoint", Box::new(move |s| no_endpoint(s, name))),
+                ("has no ready endpoint", Box::new(move |s| {
                     let of = |i: &EndpointSlice| i.metadata.label("kubernetes.io/service-name") == Some(name);
                     s.endpoint_slices.items.retain(|i| !of(i));
                 })),
-                ("has no ready endpoint", Box::new(|s| {
+                ("has no ready endpoint", Box::new(move |s| {
                     for slice in &mut s.endpoint_slices.items {
                         slice.endpoints.iter_mut().for_each(|e| {
                             if slice.metadata.name.starts_with(name) {
@@ -271,7 +271,7 @@ mod tests {
         // Another name, which the argument tells, as of a shard.
         passes(&CHECK, |s| {
             let args = &mut fixture::deployment_mut(s, "source-controller").spec.template.spec.containers[0].args;
-            args.push("--storage-adv-addr=sources.$(RUNTIME_NAMESPACE).svc.cluster.local.".to_owned());
+            args.0.push("--storage-adv-addr=sources.$(RUNTIME_NAMESPACE).svc.cluster.local.".to_owned());
             service_mut(s, "source-controller").metadata.name = "sources".to_owned();
             for slice in &mut s.endpoint_slices.items {
                 let label = slice.metadata.labels.get_mut("kubernetes.io/service-name");
@@ -291,18 +291,32 @@ mod tests {
         assert_eq!(after(&CHECK, stopped).verdict(), Verdict::Skipped);
     }
 
-    /// Who fetches from source-controller, and who sends through notification-controller, hangs on the Service.
+    /// What cannot download its artifact hangs on the Service and its policies; what fails for another reason does not.
     #[test]
-    fn consequences_hang_on_the_service() {
-        let s = fixture::healthy();
-        let facts = Facts::derive(&s);
-        for (kind, namespace, name, service) in [
-            ("Kustomization", "flux-system", "flux-system", "source-controller"),
-            ("HelmRelease", "gitlab", "gitlab-agent", "source-controller"),
-            ("Alert", "flux-system", "gitlab-status-flux-system", "notification-controller"),
+    fn what_cannot_be_downloaded_hangs_on_the_service() {
+        for (reason, message, hangs) in [
+            ("ArtifactFailed", "failed to download archive: dial tcp 10.0.0.1:80: connect: connection refused", true),
+            ("ArtifactFailed", "Get \"http://source-controller\": dial tcp: lookup source-controller: no such host", true),
+            ("ArtifactFailed", "failed to download archive: dial tcp 10.0.0.1:80: i/o timeout", true),
+            ("ArtifactFailed", "failed to verify archive: computed digest doesn't match", false),
+            ("BuildFailed", "kustomize build failed: x", false),
+            ("ReconciliationFailed", "dial tcp 10.0.0.1:443: connect: connection refused", false),
         ] {
-            let needs = facts.graph.needs(&ObjectRef::new(kind, namespace, name));
-            assert!(needs.contains(&ObjectRef::new("Service", "flux-system", service)), "{kind}: {needs:?}");
+            let mut s = fixture::healthy();
+            s.kustomizations.items[1].status.conditions = fixture::not_ready(reason, message);
+            s.helm_releases.items[0].status.conditions = fixture::not_ready(reason, message);
+            policy(&mut s, json!({"podSelector": {}}));
+            let facts = Facts::derive(&s);
+            for object in [
+                ObjectRef::new("Kustomization", "flux-system", "example-nginx-app"),
+                ObjectRef::new("HelmRelease", "gitlab", "gitlab-agent"),
+            ] {
+                let needs = facts.graph.needs(&object);
+                let service = ObjectRef::new("Service", "flux-system", "source-controller");
+                assert_eq!(needs.contains(&service), hangs, "{object}: {message}: {needs:?}");
+                let deny = ObjectRef::new("NetworkPolicy", "flux-system", "deny");
+                assert_eq!(needs.contains(&deny), hangs, "{object}: {message}: {needs:?}");
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use jiff::SignedDuration;
 
-use super::{Check, Finding, Judgement, Remedy, Severity};
+use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
 use crate::facts::failure::{Failure, classify};
 use crate::facts::readiness::{Readiness, lasts, readiness, since};
 use crate::facts::{Condition, CrossRef, Facts, HelmRelease, Kustomization, Listing, Meta, Source, Why, condition};
@@ -15,6 +15,7 @@ pub(super) static CHECK: Check = Check {
     slug: "not-applied",
     title: "every Kustomization and HelmRelease is applied at its source's revision",
     severity: Severity::Error,
+    impact: Impact::Delivery,
     needs: &[Need::GitRepositories, Need::HelmCharts, Need::Kustomizations, Need::HelmReleases],
     page: include_str!("../../../../docs/checks/GA408.md"),
     judge,
@@ -250,7 +251,7 @@ fn release_failed(facts: &Facts<'_>, r: &HelmRelease, failed: &Condition) -> Fin
     // A stalled release says that it gave up; Ready, Released say what failed.
     let said = ["Ready", "Released"].into_iter().filter_map(|kind| condition(&r.status.conditions, kind));
     let class = std::iter::once(failed).chain(said).map(classify).find(|class| *class != Failure::Other);
-    let message = match class.filter(|class| *class != Failure::WaitTimeout) {
+    let message = match class.filter(|class| !matches!(class, Failure::WaitTimeout | Failure::Timeout)) {
         Some(class) => format!("{message}: {}", class.phrase()),
         None => message,
     };

@@ -7,11 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::agent::Agent;
 use super::flux::{CONTROLLERS, bootstrap, bootstrap_object, controller, controller_of};
+use super::service::on_the_way;
 use super::token_secret::{self, NamedSecret};
 use super::{Facts, InventoryEntry};
 use crate::object::ObjectRef;
 use crate::snapshot::Snapshot;
-use crate::snapshot::kinds::{Inventory, Source};
+use crate::snapshot::kinds::{Condition, Inventory, Source};
 
 /// The objects that each object needs.
 #[derive(Debug, Default)]
@@ -96,6 +97,7 @@ impl Graph {
                 self.add(&object, need);
             }
             self.add_inventory(&object, &k.status.inventory);
+            self.add_way(s, &object, &k.status.conditions);
         }
     }
 
@@ -119,11 +121,22 @@ impl Graph {
                 need.kind = "HelmRelease".to_owned();
                 self.add(&object, need);
             }
+            self.add_way(s, &object, &r.status.conditions);
             match misnamed.iter().find(|named| std::ptr::eq(named.release, r)) {
                 Some(named) => self.add(&named.object, object),
                 None => self.add_inventory(&object, &r.status.inventory),
             }
         }
+    }
+
+    /// What cannot download its artifact needs what lies between it and source-controller.
+    fn add_way(&mut self, s: &Snapshot, object: &ObjectRef, conditions: &[Condition]) {
+        let Some(service) = on_the_way(s, conditions) else { return };
+        if !self.needs.contains_key(&service) {
+            let own = s.network_policies.items.iter().filter(|p| p.metadata.namespace == service.namespace);
+            own.for_each(|policy| self.add(&service, policy.metadata.object("NetworkPolicy")));
+        }
+        self.add(object, service);
     }
 
     /// An applier's health checks wait for its workloads.

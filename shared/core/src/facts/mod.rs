@@ -16,6 +16,7 @@ pub mod network;
 pub mod notification;
 pub mod readiness;
 pub mod request;
+pub mod service;
 pub mod token_secret;
 pub mod token_use;
 pub mod workload;

@@ -101,6 +101,7 @@ const KEPT_FLAGS: &[&str] = &[
     "--watch-all-namespaces",
     "--no-cross-namespace-refs",
     "--events-addr",
+    "--storage-adv-addr",
     "--concurrent",
     "--log-level",
     "--feature-gates",

@@ -130,6 +130,13 @@ const KAS_IS_PLAIN: &str =
     "use the same scheme on both sides: wss:// or grpcs:// where the port speaks TLS, else ws:// or grpc://";
 const REACH: &str = "allow agentk's pods to reach the host and port of kasAddress";
 
+const UNANSWERED: Rule = of(
+    Failure::Closed,
+    Effect::Disconnected,
+    "the connection to kasAddress is closed before any answer: a load balancer without backend, or scheme and port do not fit",
+    "see that kas runs behind the load balancer; use the same scheme on both sides",
+);
+
 /// The network below it, by class: each library has its own words for the same fault.
 pub(super) const TRANSPORT: &[Rule] = &[
     of(
@@ -308,12 +315,9 @@ pub(super) const TRANSPORT: &[Rule] = &[
         "a GitLab administrator reads the logs of kas and of the proxy before it",
     )
     .with(&["failed to get reader"]),
-    of(
-        Failure::Closed,
-        Effect::Disconnected,
-        "the connection to kasAddress is closed before any answer: a load balancer without backend, or scheme and port do not fit",
-        "see that kas runs behind the load balancer; use the same scheme on both sides",
-    ),
+    UNANSWERED.with(&["error reading server preface"]),
+    UNANSWERED.with(&["handshake"]),
+    UNANSWERED.with(&["Error while dialing"]),
     of(
         Failure::DialTimeout,
         Effect::Disconnected,
