@@ -21,7 +21,8 @@ pub fn phrase(failure: Failure) -> &'static str {
     match failure {
         Failure::CredentialRefused => "the token is refused (401: wrong, expired or revoked)",
         Failure::Denied => {
-            "the token may not do this (403: it lacks scope api or role Developer, or the branch is protected)"
+            "the token may not do this (403: it lacks scope api or role Developer, or its role may neither push nor merge \
+             to the protected branch)"
         }
         Failure::NotFound => "no such project or commit, or the token may not see it (404)",
         Failure::CrossNamespace => "notification-controller may not look into other namespaces",

@@ -4,11 +4,12 @@ use gitlab_agent_core::facts::Facts;
 use gitlab_agent_core::facts::agent::Connection;
 use gitlab_agent_core::rotate::Goal;
 
+use super::find;
 use super::keys::{self, Keys, Listed};
 use super::pods::Sight;
 use super::preflight::{Refusal, Wanted};
 use super::target::Agentk;
-use crate::gitlab::{FaultKind, GitLabWriter};
+use crate::gitlab::GitLabWriter;
 
 /// What was found of an agent.
 pub(super) struct Found {
@@ -178,13 +179,13 @@ async fn find(gitlab: &GitLabWriter, target: &Agentk, named: Option<&str>) -> Re
     for path in target.projects.iter().take(50) {
         let project = match keys::project(gitlab, path).await {
             Ok(project) => project,
-            Err(fault) if matches!(fault.kind, FaultKind::NotFound | FaultKind::Forbidden) => continue,
+            Err(fault) if find::hides(fault.kind) => continue,
             Err(fault) => return Err(fault.into()),
         };
         match Keys::by_id(gitlab, &project, id).await {
             Ok(Some(found)) => return Ok(found),
             Ok(None) => {}
-            Err(fault) if matches!(fault.kind, FaultKind::Forbidden) => {}
+            Err(fault) if find::hides(fault.kind) => {}
             Err(fault) => return Err(fault.into()),
         }
     }

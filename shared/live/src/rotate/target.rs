@@ -1,5 +1,7 @@
 //! Which credential is meant: its Secret and keys, and everything that reads them; from what was observed.
 
+use std::collections::BTreeSet;
+
 use gitlab_agent_core::facts::agent::Agent;
 use gitlab_agent_core::facts::host::host_and_port;
 use gitlab_agent_core::facts::readiness::{Readiness, readiness};
@@ -82,6 +84,8 @@ pub struct Notifier {
     pub alerts: Vec<ObjectRef>,
     /// Kustomizations whose events they send, and which are not suspended: what is asked to reconcile as proof.
     pub proof: Vec<ObjectRef>,
+    /// The branches on whose commits it sets statuses.
+    pub branches: BTreeSet<String>,
 }
 
 impl Target {
@@ -372,6 +376,7 @@ fn notifier(facts: &Facts<'_>, object: &ObjectRef) -> Option<Notifier> {
     Some(Notifier {
         object: object.clone(),
         address: provider.spec.address.to_string(),
+        branches: facts.status_branches(provider),
         alerts: alerts.iter().map(|a| a.metadata.object("Alert")).collect(),
         proof: if provider.spec.suspend {
             Vec::new()
