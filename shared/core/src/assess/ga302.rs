@@ -5,7 +5,7 @@ use super::standing::{self, Shortfall};
 use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
 use crate::command::kubectl;
 use crate::facts::agent::Agent;
-use crate::facts::failure::classify;
+use crate::facts::failure::{Failure, classify, read};
 use crate::facts::{Facts, HelmRelease, Source, Why, condition};
 use crate::need::Need;
 use crate::object::ObjectRef;
@@ -68,7 +68,9 @@ fn first_broken(facts: &Facts<'_>, judgement: &mut Judgement, release: &HelmRele
         "mend what its condition says, in the values or version in Git, then have it reconciled; after a failed \
          upgrade GA606 says more",
     );
-    Some(not_ready(&object, shortfall.phrase.clone(), shortfall, remedy))
+    let class = Some(read(&shortfall.evidence)).filter(|c| !matches!(c, Failure::Other | Failure::WaitTimeout | Failure::Timeout));
+    let why = class.map(|class| format!(": {}", class.phrase())).unwrap_or_default();
+    Some(not_ready(&object, format!("{}{why}", shortfall.phrase), shortfall, remedy))
 }
 
 /// Repository and chart of a release, as far as it names them.

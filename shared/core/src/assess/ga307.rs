@@ -6,7 +6,6 @@ use crate::facts::agent::{Agent, Connection};
 use crate::facts::{Facts, Why};
 use crate::need::Need;
 use crate::snapshot::gitlab::AgentConnection;
-use crate::text::shorten;
 
 pub(super) static CHECK: Check = Check {
     code: 307,
@@ -39,7 +38,7 @@ fn judge(facts: &Facts<'_>, judgement: &mut Judgement) -> Result<(), Why> {
                     None => (look(agent), String::new()),
                 };
                 let message = format!("is not connected to GitLab: {cause}");
-                let finding = Finding::new(agent.object(), message, remedy).because(shorten(&line, 200));
+                let finding = Finding::new(agent.object(), message, remedy).because(line);
                 judgement.find(finding.because(seen(facts, agent).unwrap_or_default()));
             }
         }

@@ -6,7 +6,7 @@ use crate::facts::agent::Agent;
 use crate::facts::log::{Effect, LogLine, Rule, reading};
 use crate::facts::{Facts, Why};
 use crate::need::Need;
-use crate::text::{age, count, shorten, span};
+use crate::text::{age, count, span};
 
 pub(super) static CHECK: Check = Check {
     code: 315,
@@ -19,8 +19,6 @@ pub(super) static CHECK: Check = Check {
     judge,
 };
 
-/// How much of a line is shown.
-const SHOWN: usize = 200;
 /// How many lines are shown that no rule knows.
 const UNKNOWN_SHOWN: usize = 3;
 
@@ -66,7 +64,7 @@ fn known(facts: &Facts<'_>, agent: &Agent<'_>, rule: &Rule, line: &LogLine) -> F
         None => (agent.object(), format!("logs a fault: {}", rule.cause)),
     };
     let when = line.at.map(|at| format!("{} ago: ", age(facts.now, at))).unwrap_or_default();
-    let finding = Finding::new(subject, message, remedy).because(format!("{when}{}", shorten(&line.text(), SHOWN)));
+    let finding = Finding::new(subject, message, remedy).because(format!("{when}{}", line.text()));
     if rule.effect == Effect::Other { finding.severity(Severity::Warning) } else { finding }
 }
 
@@ -81,7 +79,7 @@ fn cut_off(facts: &Facts<'_>, agent: &Agent<'_>) -> Option<Finding> {
         "let the load balancer or proxy before kas keep idle connections for longer (nginx: proxy_read_timeout and \
          proxy_send_timeout); agentk connects again each time, and misses what GitLab sends in between",
     );
-    let finding = Finding::new(agent.object(), message, remedy).because(shorten(&line.text(), SHOWN));
+    let finding = Finding::new(agent.object(), message, remedy).because(line.text());
     Some(finding.severity(Severity::Info))
 }
 
@@ -94,7 +92,7 @@ fn unexplained(agent: &Agent<'_>, lines: &[&LogLine]) -> Finding {
     let message = format!("logs {} of an unknown kind", count(lines.len(), "error"));
     let newest = &lines[lines.len().saturating_sub(UNKNOWN_SHOWN)..];
     let finding = Finding::new(agent.object(), message, remedy).severity(Severity::Warning);
-    newest.iter().fold(finding, |finding, line| finding.because(shorten(&line.text(), SHOWN)))
+    newest.iter().fold(finding, |finding, line| finding.because(line.text()))
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use jiff::SignedDuration;
 use super::release::{failure, retry};
 use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
 use crate::command::{Command, Program};
+use crate::facts::failure::{Failure, classify};
 use crate::facts::readiness::{Readiness, lasts, readiness, since};
 use crate::facts::{Condition, CrossRef, Facts, HelmRelease, Kustomization, Listing, Meta, Source, Why, condition};
 use crate::need::Need;
@@ -227,10 +228,23 @@ fn kustomization_failed(facts: &Facts<'_>, k: &Kustomization, failed: &Condition
         ),
         reason => match Remedy::of_kustomization(facts, k, &failed.message) {
             Some((what, remedy)) => (format!("is not applied: {what}"), remedy.reconcile(&source)),
-            None => (format!("is not applied: {reason}"), revert(facts, k, &source).reconcile(&source)),
+            None => of_class(facts, k, &source, reason, classify(failed)),
         },
     };
     Finding::new(object.clone(), message, remedy.reconcile(&object)).because(&failed.message)
+}
+
+/// Why it does not apply, where the API server's or kustomize's words tell.
+fn of_class(facts: &Facts<'_>, k: &Kustomization, source: &ObjectRef, reason: &str, class: Failure) -> (String, Remedy) {
+    let object = k.metadata.object("Kustomization");
+    match (class, class.advice()) {
+        (Failure::Other, _) => (format!("is not applied: {reason}"), revert(facts, k, source).reconcile(source)),
+        // What is in Git is at fault: the way back is known.
+        (Failure::Manifest, _) | (_, None) => {
+            (format!("is not applied: {reason} ({})", class.phrase()), revert(facts, k, source).reconcile(source))
+        }
+        (_, Some(advice)) => (format!("is not applied: {}", class.phrase()), Remedy::in_git(facts, &object, advice)),
+    }
 }
 
 /// What is in Git does not apply: undone in Git, where the good and the bad commit are known.
@@ -264,18 +278,28 @@ fn release_failed(facts: &Facts<'_>, r: &HelmRelease, failed: &Condition) -> Fin
         _ => ("is not applied", MEND),
     };
     let named = ["ValuesError", "ArtifactFailed"].contains(&failed.reason.as_str());
-    let remedy = retry(facts, &object, text);
-    // A release that was taken back, or that stalled, says only that; what failed, and what runs now, leads.
+    let class = conditions(r, failed).map(classify).find(|class| *class != Failure::Other);
+    let remedy = retry(facts, &object, class.and_then(Failure::advice).unwrap_or(text));
+    // A release that was rolled back, or that stalled, says only that; what failed, and what runs now, leads.
     let told = failure(r).filter(|(_, said)| !named && *said != failed.message);
-    let (message, evidence) = match told {
-        Some((what, said)) => (what, vec![said, failed.message.clone()]),
-        None if named => (message.to_owned(), vec![failed.message.clone()]),
-        None => (format!("{message} ({})", failed.reason), vec![failed.message.clone()]),
+    let (message, evidence) = match (told, class) {
+        (Some((what, said)), _) => (what, vec![said, failed.message.clone()]),
+        (None, class) => {
+            let reason = if named { String::new() } else { format!(" ({})", failed.reason) };
+            let class = class.filter(|class| !matches!(class, Failure::WaitTimeout | Failure::Timeout));
+            let class = class.map(|class| format!(": {}", class.phrase())).unwrap_or_default();
+            (format!("{message}{reason}{class}"), vec![failed.message.clone()])
+        }
     };
-    // Ready says what failed where Released does not.
-    let ready = condition(&r.status.conditions, "Ready").filter(|c| c.status == "False").map(|c| c.message.clone());
-    let more = ready.filter(|said| evidence.len() < 2 && !evidence.contains(said));
+    let more = conditions(r, failed).find(|c| c.status == "False" && !evidence.contains(&c.message));
+    let more = more.filter(|_| evidence.len() < 2).map(|c| c.message.clone());
     evidence.into_iter().chain(more).fold(Finding::new(object, message, remedy), Finding::because)
+}
+
+/// What may say more than the condition that failed: Ready and Released say what a stalled release does not.
+fn conditions<'r>(r: &'r HelmRelease, failed: &'r Condition) -> impl Iterator<Item = &'r Condition> {
+    let others = ["Ready", "Released"].into_iter().filter_map(|kind| condition(&r.status.conditions, kind));
+    std::iter::once(failed).chain(others)
 }
 
 const MEND: &str = "mend what the message names; then make helm-controller forget its failed attempts and try again";
@@ -311,7 +335,7 @@ mod tests {
             s.kustomizations.items[1].status.last_attempted_revision = BAD.to_owned();
         });
         assert_eq!(found.subject.to_string(), "Kustomization flux-system/example-nginx-app");
-        assert_eq!(found.message, "is not applied: BuildFailed");
+        assert_eq!(found.message, "is not applied: BuildFailed (a manifest is invalid)");
         assert_eq!(found.evidence, ["kustomize build failed: x"]);
         assert_eq!(
             found.remedy.lines()[0],
@@ -330,6 +354,30 @@ mod tests {
             ("AccessDenied", "is not applied: it may not use a source of another namespace"),
         ] {
             assert_eq!(finding(&CHECK, kustomization(reason, "x")).message, message);
+        }
+    }
+
+    #[test]
+    fn what_the_api_server_says_is_told_with_its_remedy() {
+        for (said, phrase, advice) in [
+            ("pods \"x\" is forbidden: exceeded quota: q", "a quota is exceeded", "ResourceQuota"),
+            ("admission webhook \"x\" denied the request: no", "denied it", "policy"),
+            ("failed calling webhook \"x\": Post \"https://x\": connection refused", "cannot be called", "webhook"),
+            ("no matches for kind \"X\" in version \"a/v1\"", "does not serve this kind", "CustomResourceDefinition"),
+            ("Deployment.apps \"x\" is invalid: spec.selector: field is immutable", "immutable field", "recreate"),
+            ("Apply failed with 1 conflict: conflict with \"helm\"", "belongs to something else", "one owner"),
+            ("deployments.apps is forbidden: User \"x\" cannot patch", "RBAC permission", "grant"),
+            ("mkdir /tmp/x: no space left on device", "a volume is full", "free space"),
+            ("decryption failed for 'a/b': no identity matched", "cannot be decrypted", "private key"),
+            ("namespaces \"x\" not found", "does not exist", "create the object"),
+        ] {
+            let found = finding(&CHECK, kustomization("ReconciliationFailed", said));
+            assert!(found.message.contains(phrase), "{said}: {}", found.message);
+            assert!(found.remedy.text.contains(advice), "{said}: {}", found.remedy.text);
+            assert_eq!(found.evidence, [said]);
+            let found = finding(&CHECK, release("UpgradeFailed", said));
+            assert!(found.message.contains(phrase) && found.message.contains("upgrade failed"), "{}", found.message);
+            assert!(found.remedy.text.contains(advice), "{said}: {}", found.remedy.text);
         }
     }
 

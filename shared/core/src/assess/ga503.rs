@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
 use crate::command::kubectl;
-use crate::facts::dispatch::Dispatch;
+use crate::facts::failure::Failure;
 use crate::facts::gitlab::Held;
 use crate::facts::{Facts, Why};
 use crate::need::Need;
@@ -59,7 +59,7 @@ fn refused(facts: &Facts<'_>, judgement: &mut Judgement) {
         let Some(Some(provider)) = judgement.known(facts.provider_of(alert)) else { continue };
         let Some(secret) = provider.secret().filter(|_| provider.writes_to_gitlab()) else { continue };
         let failures = facts.undelivered(alert, provider, events);
-        for (failure, said) in [(Dispatch::Expired, "has expired"), (Dispatch::Revoked, "was revoked")] {
+        for (failure, said) in [(Failure::TokenExpired, "has expired"), (Failure::TokenRevoked, "was revoked")] {
             let Some(event) = failures.get(&failure) else { continue };
             let message = format!("holds a token that {said}: GitLab says so when a job status is set with it");
             let finding = Finding::new(secret.clone(), message, Remedy::of_provider_token(facts, provider, false))

@@ -46,6 +46,7 @@ checks! {
     ga207,
     ga208,
     ga209,
+    ga210,
     ga301,
     ga302,
     ga303,

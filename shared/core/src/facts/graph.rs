@@ -11,11 +11,12 @@ use super::agent::Agent;
 use super::creator::Creators;
 use super::flux::{Instances, bootstrap, bootstrap_object, controller_of};
 use super::reference::AllMissing;
+use super::service::{cannot_download, service_of};
 use super::{Facts, InventoryEntry};
 use super::{token_secret, waits};
 use crate::object::ObjectRef;
 use crate::snapshot::Snapshot;
-use crate::snapshot::kinds::{Inventory, Meta, Source};
+use crate::snapshot::kinds::{Condition, Inventory, Meta, Source};
 use edges::Edges;
 pub use edges::Nearest;
 
@@ -30,6 +31,8 @@ struct Builder<'s> {
     edges: Edges,
     /// The Deployments of each controller.
     instances: &'s Instances<'s>,
+    /// The Services from which artifacts are downloaded.
+    artifacts: Vec<ObjectRef>,
 }
 
 impl Graph {
@@ -41,7 +44,8 @@ impl Graph {
         creators: &Creators,
         instances: &Instances<'_>,
     ) -> Self {
-        let mut graph = Builder { edges: Edges::default(), instances };
+        let mut graph = Builder { edges: Edges::default(), instances, artifacts: Vec::new() };
+        graph.add_artifacts(s);
         graph.add_sources(s);
         graph.add_kustomizations(s);
         graph.add_releases(s);
@@ -118,6 +122,7 @@ impl Builder<'_> {
             if k.spec.kube_config.is_none() {
                 self.add_inventory(&object, &k.status.inventory);
             }
+            self.add_download(&object, &k.status.conditions);
         }
     }
 
@@ -144,11 +149,28 @@ impl Builder<'_> {
                 need.kind = "HelmRelease".to_owned();
                 self.add(&object, need);
             }
+            self.add_download(&object, &r.status.conditions);
             match misnamed.get(&object) {
                 Some(secret) => self.add(secret, object),
                 None if r.spec.kube_config.is_some() => {}
                 None => self.add_inventory(&object, &r.status.inventory),
             }
+        }
+    }
+
+    /// What lies before source-controller: its Service, and the policies of its namespace.
+    fn add_artifacts(&mut self, s: &Snapshot) {
+        self.artifacts = self.instances.of("source-controller").iter().map(|d| service_of(d)).collect();
+        for service in self.artifacts.clone() {
+            let own = s.network_policies.items.iter().filter(|p| p.metadata.namespace == service.namespace);
+            own.for_each(|policy| self.add(&service, policy.metadata.object("NetworkPolicy")));
+        }
+    }
+
+    /// What cannot download its artifact needs what lies between it and source-controller.
+    fn add_download(&mut self, object: &ObjectRef, conditions: &[Condition]) {
+        if cannot_download(conditions) {
+            self.artifacts.iter().for_each(|service| self.edges.add(object, service));
         }
     }
 

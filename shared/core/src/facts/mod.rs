@@ -20,6 +20,7 @@ pub mod readiness;
 pub mod reference;
 pub mod request;
 pub mod said;
+pub mod service;
 pub mod token_secret;
 pub mod token_use;
 mod waits;

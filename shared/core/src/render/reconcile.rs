@@ -17,7 +17,7 @@ use crate::plan::journal::{End, Event, Journal, State};
 use crate::plan::pods::Pods;
 use crate::plan::{Hop, Plan};
 use crate::snapshot::Origin;
-use crate::text::{self, count, shorten, visible};
+use crate::text::{self, SHOWN, count, middle, shorten, visible};
 
 /// Done hops beyond this many are counted, not listed again at the end.
 const LISTED: usize = 25;
@@ -169,7 +169,7 @@ fn ended(hop: &Hop, end: &End, style: &Style) -> String {
     );
     out.push_str(&indented(&format!("{}{reason}", end.meaning), style));
     if !end.said.is_empty() {
-        out.push_str(&indented(&shorten(&end.said, 1200), style));
+        out.push_str(&indented(&middle(&end.said, SHOWN), style));
     }
     if !end.hint.is_empty() {
         out.push_str(&hint(&end.hint, style));

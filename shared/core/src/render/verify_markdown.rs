@@ -8,7 +8,7 @@ use super::mermaid;
 use super::style::verify;
 use crate::assess::Verdict;
 use crate::report::{CheckLine, Problem, Report};
-use crate::text::{count, shorten, visible};
+use crate::text::{SHOWN, count, middle, visible};
 
 /// So many problems are written out; a GitLab description holds a megabyte.
 const PROBLEMS: usize = 30;
@@ -86,7 +86,7 @@ fn section(problem: &Problem, style: &Style) -> String {
         out.push('\n');
     }
     for evidence in finding.evidence.iter().take(EVIDENCE) {
-        out.push_str(&format!("- {}\n", code(&shorten(evidence, 400))));
+        out.push_str(&format!("- {}\n", code(&middle(evidence, SHOWN))));
     }
     let more = finding.evidence.len().saturating_sub(EVIDENCE);
     if more > 0 {
@@ -137,7 +137,7 @@ fn unknown(report: &Report) -> String {
                 "- {}, because {because}: {} ({})\n",
                 check.check.id(),
                 code(&why.asked),
-                code(&shorten(&why.message, 200))
+                code(&middle(&why.message, SHOWN))
             )
         });
         whys.collect::<String>()

@@ -161,10 +161,10 @@ impl Remedy {
             Failure::NotFound => not_found(&at),
             Failure::Reference => reference(&at),
             Failure::Chart => chart(&at, source),
-            Failure::HostKey => host_key(&at),
-            Failure::Tls => tls(&at),
-            Failure::Dns | Failure::Network | Failure::Timeout => network(&at, failure),
-            Failure::Other => other(&at),
+            failure if failure.is_host_key() => host_key(&at),
+            failure if failure.is_tls() => tls(&at),
+            failure if failure.is_network() => network(&at, failure),
+            failure => other(&at, failure),
         };
         if at.object == *object { remedy } else { remedy.reconcile(object) }
     }
@@ -338,10 +338,10 @@ fn network(at: &At<'_, '_>, failure: Failure) -> Remedy {
     };
     let connect = run().words("nc -zv -w 10").operand(host).operand(port);
     let (text, test) = match failure {
-        Failure::Dns => {
+        failure if failure.is_name() => {
             ("correct the host in spec.url, or the cluster's DNS", run().words("nslookup").operand(host))
         }
-        Failure::Timeout => (
+        failure if failure.is_time() => (
             "see whether the server is slow or its packets are dropped (firewall, egress policy); for a large repository \
              raise spec.timeout",
             connect,
@@ -356,10 +356,11 @@ fn network(at: &At<'_, '_>, failure: Failure) -> Remedy {
         .reconcile(&at.object)
 }
 
-fn other(at: &At<'_, '_>) -> Remedy {
+fn other(at: &At<'_, '_>, failure: Failure) -> Remedy {
+    let text = failure.advice().unwrap_or("mend what the condition names; source-controller's log says more");
     let controller = at.facts.flux.expected("source-controller", &at.source.metadata);
     let logs = kubectl(&controller.namespace, "logs").object(&controller).words("--since=15m");
-    Remedy::in_git(at.facts, &at.object, "mend what the condition names; source-controller's log says more")
+    Remedy::in_git(at.facts, &at.object, text)
         .run(logs.pipe(Program::new("grep -F --").word(&at.object.name)))
         .reconcile(&at.object)
 }
@@ -394,11 +395,27 @@ mod tests {
             NotFound,
             Reference,
             Chart,
-            HostKey,
-            Tls,
-            Dns,
-            Network,
+            RateLimited,
+            ServerError,
+            BadArtifact,
+            Signature,
+            HostKeyUnknown,
+            HostKeyChanged,
+            UnknownAuthority,
+            WrongHost,
+            Expired,
+            ClientCertificate,
+            Handshake,
+            SpeaksPlain,
+            ProxyRefuses,
+            NameNotFound,
+            Resolver,
+            Refused,
+            Reset,
+            Closed,
+            DialTimeout,
             Timeout,
+            DiskFull,
             Other,
         ];
         for class in classes {

@@ -14,6 +14,7 @@ const KEPT_FLAGS: &[&str] = &[
     "--watch-label-selector",
     "--no-cross-namespace-refs",
     "--events-addr",
+    "--storage-adv-addr",
     "--concurrent",
     "--log-level",
     "--feature-gates",
