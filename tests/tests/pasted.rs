@@ -54,7 +54,7 @@ const NAMES: &[&str] = &[
     "a\"b$(pwned)'c",
     "x&&pwned||pwned&",
     "a>pwned<pwned|pwned",
-    "~root!!*?[a]{b,c}^$HOME",
+    "~root!!*[a]{b,c}^$HOME",
 ];
 
 /// Values of which the person is the author: a context, a file.
