@@ -9,7 +9,7 @@ use std::process::{Command as Process, Stdio};
 
 use gitlab_agent_core::assess::{CHECKS, assess};
 use gitlab_agent_core::command::intent::{Intent, Run};
-use gitlab_agent_core::command::{Command, Given, Part, Shell};
+use gitlab_agent_core::command::{Command, Given, Part, Program, Shell};
 use gitlab_agent_core::facts::Facts;
 use gitlab_agent_core::fixture;
 use gitlab_agent_core::object::ObjectRef;
@@ -54,7 +54,7 @@ const NAMES: &[&str] = &[
     "a\"b$(pwned)'c",
     "x&&pwned||pwned&",
     "a>pwned<pwned|pwned",
-    "~root!!*?[a]{b,c}^$HOME",
+    "~root!!*[a]{b,c}^$HOME",
 ];
 
 /// Values of which the person is the author: a context, a file.
@@ -70,6 +70,9 @@ const GIVEN: &[&str] = &[
     "ü' ${pwned} \\\\' pwned",
     "",
 ];
+
+/// Options that people set, and that change what a word is.
+const ZSH: &str = "setopt extendedglob banghist rcquotes magicequalsubst\n";
 
 struct Lab {
     dir: tempfile::TempDir,
@@ -103,7 +106,7 @@ impl Lab {
         let mut text = match shell {
             // A history, as at a prompt.
             "bash" => "set -o history -H\n".to_owned(),
-            "zsh" => "setopt extendedglob banghist\n".to_owned(),
+            "zsh" => ZSH.to_owned(),
             _ => String::new(),
         };
         for (at, line) in lines.iter().enumerate() {
@@ -352,6 +355,65 @@ fn exactly_what_is_meant_runs_in_every_shell() {
         for part in all.chunks(200) {
             lab.check(shell, language, part);
         }
+    }
+}
+
+/// Words at random of everything that some shell acts on, as single arguments.
+#[test]
+fn any_word_arrives_as_it_is() {
+    const ALPHABET: &str = "a ~!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}é";
+    let alphabet: Vec<char> = ALPHABET.chars().collect();
+    let mut seed: u64 = 7;
+    let mut next = |below: usize| {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        usize::try_from(seed % below as u64).expect("small")
+    };
+    let mut words: Vec<String> =
+        (0..3_000).map(|_| (0..next(9)).map(|_| alphabet[next(alphabet.len())]).collect()).collect();
+    words.extend(GIVEN.iter().chain(NAMES).map(|word| (*word).to_owned()));
+    words.extend(["\\", "\\'", "'\\", "--a=\\", "%self", "!!"].map(str::to_owned));
+    for (shell, flags, before) in [
+        ("bash", "--norc", "set -o history -H\n"),
+        ("zsh", "-f", ZSH),
+        ("fish", "--no-config", ""),
+        ("dash", "-e", ""),
+    ] {
+        if !Path::new("/usr/bin").join(shell).exists() {
+            continue;
+        }
+        let dir = tempfile::tempdir().expect("a folder");
+        let line = |word: &String| {
+            Command::from(Program::new(r"printf %s\0").word("x").word(word)).line(Shell::Posix)
+        };
+        let script = dir.path().join("script");
+        let lines: Vec<String> = words.iter().map(line).collect();
+        fs::write(&script, format!("{before}{}\n", lines.join("\n"))).expect("a script");
+        let ran = Process::new(shell)
+            .arg(flags)
+            .arg(&script)
+            .current_dir(dir.path())
+            .env("HOME", dir.path())
+            .output();
+        let ran = ran.expect("the shell starts");
+        let text = String::from_utf8_lossy(&ran.stdout).into_owned();
+        let found: Vec<&str> = text.split('\0').collect();
+        assert!(ran.stderr.is_empty(), "{shell}: {}", String::from_utf8_lossy(&ran.stderr));
+        for (at, word) in words.iter().enumerate() {
+            assert_eq!((found[2 * at], found[2 * at + 1]), ("x", word.as_str()), "{shell}: {}", lines[at]);
+        }
+        assert_eq!(
+            fs::read_dir(dir.path())
+                .expect("a folder")
+                .filter(|f| {
+                    let name = f.as_ref().expect("a file").file_name();
+                    !name.to_string_lossy().starts_with('.') && name != "script"
+                })
+                .count(),
+            0,
+            "{shell} made a file"
+        );
     }
 }
 

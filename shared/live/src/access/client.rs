@@ -505,6 +505,30 @@ mod tests {
         assert_eq!(expiry("opaque"), None);
     }
 
+    #[tokio::test]
+    async fn a_name_that_is_none_is_in_no_request() {
+        let sent = Arc::new(AtomicUsize::new(0));
+        let count = sent.clone();
+        let service = tower::service_fn(move |_: Request<Body>| {
+            count.fetch_add(1, Ordering::SeqCst);
+            async { Ok::<_, std::convert::Infallible>(http::Response::new(Body::empty())) }
+        });
+        let client = Client::new(service, "default");
+        let ask = async |name: &str| {
+            let path = format!("/api/v1/namespaces/flux-system/secrets/{}", segment(name));
+            let request = Request::get(path).body(Body::empty()).expect("a request");
+            exchange(&client, request, "get secret", None).await
+        };
+        for name in
+            ["", ".", "..", "a/b", "../../nodes", "%2e%2e", "a\0", "a b", "\n", "a?watch=1", "a#b", "..\\x"]
+        {
+            let why = ask(name).await.err().expect(name);
+            assert_eq!((why.kind, sent.load(Ordering::SeqCst)), (WhyKind::Unreadable, 0), "{name:?}");
+        }
+        assert!(ask("flux-system").await.is_ok());
+        assert_eq!(sent.load(Ordering::SeqCst), 1);
+    }
+
     #[test]
     fn a_review_says_yes_no_or_nothing() {
         for (status, expected) in [
