@@ -101,8 +101,8 @@ impl Observer<'_> {
         let served = CREATORS.iter().filter_map(|(kind, group, resource)| {
             Some((*kind, *group, *resource, version(snapshot, group)?))
         });
-        let pairs =
-            served.flat_map(|of| namespaces.iter().map(move |namespace| (of.clone(), (*namespace).to_owned())));
+        let pairs = served
+            .flat_map(|of| namespaces.iter().map(move |namespace| (of.clone(), (*namespace).to_owned())));
         let one = |((kind, group, resource, version), namespace): (
             (&'static str, &'static str, &'static str, String),
             String,
