@@ -15,13 +15,7 @@ pub(super) static CHECK: Check = Check {
     title: "Flux's controllers reach each other",
     severity: Severity::Error,
     impact: Impact::Delivery,
-    needs: &[
-        Need::Deployments,
-        Need::Services,
-        Need::EndpointSlices,
-        Need::NetworkPolicies,
-        Need::Namespaces,
-    ],
+    needs: &[Need::Deployments, Need::Services, Need::EndpointSlices, Need::NetworkPolicies],
     page: include_str!("../../../../docs/checks/GA210.md"),
     judge,
 };
