@@ -4,6 +4,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use gitlab_agent_core::assess::{CHECKS, assess};
+use gitlab_agent_core::command::Given;
 use gitlab_agent_core::facts::Facts;
 use gitlab_agent_core::fixture;
 use gitlab_agent_core::render::{self, StatusFormat, Style, VerifyFormat};
@@ -59,7 +60,7 @@ fn free(document: &Value, places: &[String]) -> Vec<String> {
 fn outputs(s: &Snapshot) -> Vec<(String, String)> {
     let facts = Facts::derive(s);
     let report = || Report::build(&facts, assess(&facts, CHECKS.iter().copied()), &Thresholds::default());
-    let style = Style { context: s.origin.context.clone(), ..Style::default() };
+    let style = Style { given: Given::context(s.origin.context.as_deref()), ..Style::default() };
     let status = [StatusFormat::Table, StatusFormat::Wide, StatusFormat::Json, StatusFormat::Yaml];
     let verify = VerifyFormat::ALL.map(|f| (format!("verify {f:?}"), render::verify(&report(), f, &style)));
     let status = status
