@@ -21,12 +21,14 @@ pub mod token_secret;
 pub mod token_use;
 pub mod workload;
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
 use crate::object::ObjectRef;
 pub use crate::snapshot::kinds::*;
+use crate::snapshot::named;
 pub use crate::snapshot::secret::{Fault, KeyShape, ValueKind};
 pub use crate::snapshot::{Listing, Observed, Permission, PodLog, SecretShape, Snapshot, Why, WhyKind};
 use agent::Agent;
@@ -44,6 +46,7 @@ pub struct Facts<'s> {
     pub graph: Graph,
     /// What expires within this time is found (`--expiry-window`).
     pub expiry_window: SignedDuration,
+    owners: OnceCell<BTreeMap<ObjectRef, ObjectRef>>,
 }
 
 /// How long before its end a token is worth a warning, unless the person says otherwise.
@@ -54,7 +57,14 @@ impl<'s> Facts<'s> {
     pub fn derive(snapshot: &'s Snapshot) -> Self {
         let agents = agent::find(snapshot);
         let graph = Graph::build(snapshot, &agents);
-        Self { snapshot, now: snapshot.taken_at, agents, graph, expiry_window: EXPIRY_WINDOW }
+        Self {
+            snapshot,
+            now: snapshot.taken_at,
+            agents,
+            graph,
+            expiry_window: EXPIRY_WINDOW,
+            owners: OnceCell::new(),
+        }
     }
 
     /// A Secret; `Ok(None)` means that it does not exist.
@@ -88,12 +98,15 @@ impl<'s> Facts<'s> {
         ObjectRef::new(&reference.kind, namespace, &reference.name)
     }
 
-    /// Who applied each object: from the inventories of Kustomizations and HelmReleases.
-    pub fn owners(&self) -> BTreeMap<ObjectRef, ObjectRef> {
-        let entries = self.inventories().flat_map(|(owner, inventory, _)| {
-            inventory.entries.iter().filter_map(InventoryEntry::object).map(move |o| (o, owner.clone()))
-        });
-        entries.collect()
+    /// Who applied each object: from the inventories of Kustomizations and HelmReleases. Joined when it is first asked
+    /// for, and once.
+    pub fn owners(&self) -> &BTreeMap<ObjectRef, ObjectRef> {
+        self.owners.get_or_init(|| {
+            let entries = self.inventories().flat_map(|(owner, inventory, _)| {
+                inventory.entries.iter().filter_map(InventoryEntry::object).map(move |o| (o, owner.clone()))
+            });
+            entries.collect()
+        })
     }
 
     /// The Deployments, StatefulSets and DaemonSets of this cluster that Kustomizations and HelmReleases applied,
@@ -143,7 +156,7 @@ pub(crate) fn secret<'s>(
     namespace: &str,
     name: &str,
 ) -> Result<Option<&'s SecretShape>, Why> {
-    match s.secrets.iter().find(|e| e.namespace == namespace && e.name == name) {
+    match named(&s.secrets, namespace, name, |e| (&e.namespace, &e.name)) {
         Some(entry) => entry.shape.get().map(Option::as_ref),
         None => Err(Why::new(
             WhyKind::NotAsked,

@@ -9,7 +9,6 @@ use anyhow::{Context, Result};
 use base64::Engine as _;
 use gitlab_agent_core::snapshot::{Origin, Permission, Why, WhyKind, mask};
 use http::{Request, StatusCode};
-use http_body_util::{BodyExt, Limited};
 use jiff::Timestamp;
 use kube::Client;
 use kube::client::{Body, ClientBuilder};
@@ -17,11 +16,9 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::Semaphore;
 
+use super::body::{self, Budget, Clock, Extent, Place};
 use super::kubeconfig::{Access, Resolved};
 use super::read_only::ReadOnly;
-
-/// Answers larger than this are not read: the largest LIST measured, 20,000 HelmReleases, has 100 MB.
-const LARGEST: usize = 512 << 20;
 
 /// kube speaks HTTP/1.1: each request under way is a connection of its own, and one more beyond this gains nothing.
 const AT_ONCE: usize = 8;
@@ -48,6 +45,8 @@ pub struct ReadClient {
     sign_in_hint: Option<String>,
     /// What the run cost so far.
     pub cost: Arc<Cost>,
+    /// The memory that answers may take.
+    pub budget: Budget,
     /// Where it connects to.
     pub origin: Origin,
     /// The namespace of the context.
@@ -62,6 +61,8 @@ pub struct Answer {
     pub status: StatusCode,
     /// Body.
     pub body: Vec<u8>,
+    /// A large body is held by one answer at a time: held, and not read.
+    pub(super) _place: Place,
 }
 
 impl ReadClient {
@@ -104,6 +105,7 @@ impl ReadClient {
             verbose: access.verbose,
             sign_in_hint,
             cost: Arc::default(),
+            budget: Budget::default(),
             origin,
             namespace,
             unsound,
@@ -116,10 +118,10 @@ impl ReadClient {
     /// # Errors
     /// No answer, or one that says no; 404 is an answer.
     pub async fn get(&self, path: &str, accept: &str, asked: &str) -> Result<Answer, Why> {
-        self.get_at_most(path, accept, asked, LARGEST).await
+        self.get_extent(path, accept, asked, Extent::WHOLE).await
     }
 
-    /// The same for an answer that is not the API server's own: it is not read beyond so many bytes.
+    /// The same for an answer that is not the API server's own: one of more bytes is an error.
     ///
     /// # Errors
     /// No answer, one that is larger, or one that says no; 404 is an answer.
@@ -130,10 +132,28 @@ impl ReadClient {
         asked: &str,
         most: usize,
     ) -> Result<Answer, Why> {
+        self.get_extent(path, accept, asked, Extent { most, cut: false }).await
+    }
+
+    /// The same, without what is beyond so many bytes.
+    ///
+    /// # Errors
+    /// No answer, or one that says no; 404 is an answer.
+    pub async fn get_beginning(
+        &self,
+        path: &str,
+        accept: &str,
+        asked: &str,
+        most: usize,
+    ) -> Result<Answer, Why> {
+        self.get_extent(path, accept, asked, Extent { most, cut: true }).await
+    }
+
+    async fn get_extent(&self, path: &str, accept: &str, asked: &str, extent: Extent) -> Result<Answer, Why> {
         for attempt in 0..3 {
             let request = Request::get(path).header("accept", accept).body(Body::empty());
             let request = request.map_err(|e| Why::new(WhyKind::Unreadable, asked, e.to_string()))?;
-            let (answer, wait) = self.send(request, asked, most).await?;
+            let (answer, wait) = self.send(request, asked, extent).await?;
             match wait {
                 Some(wait) if attempt < 2 && wait <= PATIENCE => tokio::time::sleep(wait).await,
                 _ => return self.judge(answer, asked),
@@ -207,7 +227,7 @@ impl ReadClient {
             .header("content-type", "application/json")
             .body(Body::from(review.to_string().into_bytes()))
             .map_err(|e| unreadable(e.to_string()))?;
-        let answer = self.judge(self.send(request, asked, LARGEST).await?.0, asked)?;
+        let answer = self.judge(self.send(request, asked, Extent::WHOLE).await?.0, asked)?;
         let review: Review = serde_json::from_slice(&answer.body).map_err(|e| unreadable(e.to_string()))?;
         Ok(review.status.allowed)
     }
@@ -217,12 +237,12 @@ impl ReadClient {
         &self,
         request: Request<Body>,
         asked: &str,
-        most: usize,
+        extent: Extent,
     ) -> Result<(Answer, Option<Duration>), Why> {
         let _place = self.limit.acquire().await;
         let started = Instant::now();
         let line = format!("{} {}", request.method(), request.uri());
-        let result = exchange_with_wait(&self.client, request, asked, self.limit(), most).await;
+        let result = exchange(&self.client, request, asked, self.limit(), extent, &self.budget).await;
         self.account(&line, started, &result);
         result
     }
@@ -240,7 +260,7 @@ impl ReadClient {
         let path =
             path.split_once("/hook/").map_or(path.to_owned(), |(before, _)| format!("{before}/hook/…"));
         let line = format!("{} {path}", request.method());
-        let result = exchange_with_wait(client, request, asked, self.limit(), LARGEST).await;
+        let result = exchange(client, request, asked, self.limit(), Extent::WHOLE, &self.budget).await;
         self.account(&line, started, &result);
         result.map(|(answer, _)| answer)
     }
@@ -305,42 +325,27 @@ impl ReadClient {
     }
 }
 
-/// One request and its whole answer.
+/// One request and its answer. With 429 and 503 comes how long the server asks to wait.
 pub(super) async fn exchange(
     client: &Client,
     request: Request<Body>,
     asked: &str,
     limit: Option<Duration>,
-) -> Result<Answer, Why> {
-    exchange_with_wait(client, request, asked, limit, LARGEST).await.map(|(answer, _)| answer)
-}
-
-async fn exchange_with_wait(
-    client: &Client,
-    request: Request<Body>,
-    asked: &str,
-    limit: Option<Duration>,
-    most: usize,
+    extent: Extent,
+    budget: &Budget,
 ) -> Result<(Answer, Option<Duration>), Why> {
-    let whole = async {
-        let response = client.send(request).await.map_err(|e| {
-            let (kind, message) = describe(&e);
-            Why::new(kind, asked, message)
-        })?;
-        let status = response.status();
-        let wait = retry_after(status, response.headers());
-        let body = Limited::new(response.into_body(), most).collect().await.map_err(|e| {
-            Why::new(WhyKind::Unreadable, asked, format!("the answer broke off: {}", innermost(&*e)))
-        })?;
-        Ok((Answer { status, body: body.to_bytes().to_vec() }, wait))
-    };
-    match limit {
-        None => whole.await,
-        Some(limit) => tokio::time::timeout(limit, whole).await.unwrap_or_else(|_| Err(late(asked, limit))),
-    }
+    let mut clock = Clock::start(limit);
+    let response = clock.within(asked, client.send(request)).await?.map_err(|e| {
+        let (kind, message) = describe(&e);
+        Why::new(kind, asked, message)
+    })?;
+    let status = response.status();
+    let wait = retry_after(status, response.headers());
+    let (body, place) = body::read(response.into_body(), extent, budget, &mut clock, asked).await?;
+    Ok((Answer { status, body, _place: place }, wait))
 }
 
-fn late(asked: &str, limit: Duration) -> Why {
+pub(super) fn late(asked: &str, limit: Duration) -> Why {
     Why::new(WhyKind::TimedOut, asked, format!("no answer in {} s (--request-timeout)", limit.as_secs()))
 }
 
@@ -398,7 +403,7 @@ fn describe(error: &kube::Error) -> (WhyKind, String) {
     (kind, text)
 }
 
-fn innermost(error: &dyn StdError) -> String {
+pub(super) fn innermost(error: &dyn StdError) -> String {
     let mut at = error;
     while let Some(next) = at.source() {
         at = next;

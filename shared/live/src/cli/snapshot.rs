@@ -8,7 +8,8 @@ use gitlab_agent_core::report::Exit;
 use gitlab_agent_core::snapshot::{Snapshot, WhyKind};
 use gitlab_agent_core::text::count;
 
-use super::{Common, HasDeadline, note, out};
+use super::{Common, HasDeadline, UsageError, note, out};
+use crate::file;
 use crate::recording;
 
 /// Records everything that status and verify read, with no secret in it, to one file for their --from
@@ -42,6 +43,10 @@ impl HasDeadline for Args {
 /// # Errors
 /// Kubeconfigs that cannot be used, and files that cannot be written.
 pub async fn run(args: Args) -> Result<Exit> {
+    let to_file = args.output.as_os_str() != "-";
+    if to_file {
+        file::check(&args.output).map_err(|error| UsageError(error.to_string()))?;
+    }
     let snapshot = args.common.snapshot().await?;
     if let Err(why) = snapshot.server.get() {
         let silent = matches!(why.kind, WhyKind::Unreachable | WhyKind::SignIn | WhyKind::TimedOut);
@@ -50,7 +55,7 @@ pub async fn run(args: Args) -> Result<Exit> {
             return Ok(Exit::Unreachable);
         }
     }
-    if args.output.as_os_str() == "-" {
+    if !to_file {
         out(&snapshot.to_json().context("a snapshot has a JSON form")?);
     } else {
         recording::write(&snapshot, &args.output)?;
