@@ -155,7 +155,7 @@ fn ordinary(path: &str, stream: &mut TcpStream) -> Option<()> {
 
 fn say(stream: &mut TcpStream, status: u16, body: &str) -> Option<()> {
     let head = format!(
-        "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        "HTTP/1.1 {status} X\r\naudit-id: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
         body.len()
     );
     stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body.as_bytes())).ok()
@@ -315,7 +315,11 @@ fn what_an_api_server_says_is_shown_on_standard_error_too() {
             "/version" => 401,
             _ => 403,
         };
-        say(stream, status, &format!("{{\"message\":{message}}}")).is_some()
+        let reason = if status == 401 { "Unauthorized" } else { "Forbidden" };
+        let body = format!(
+            "{{\"kind\":\"Status\",\"apiVersion\":\"v1\",\"reason\":\"{reason}\",\"message\":{message}}}"
+        );
+        say(stream, status, &body).is_some()
     });
     is_tame("a refused sign-in", &run(&mut server.command("snapshot")));
     is_tame("a refused sign-in that is logged", &run(server.command("snapshot").arg("-v")));

@@ -9,6 +9,8 @@ use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use gitlab_agent_core::snapshot::Snapshot;
+use gitlab_agent_core::snapshot::mask::{Masker, Values};
+use gitlab_agent_core::text::count;
 
 use crate::file::{self, Readers};
 
@@ -39,7 +41,10 @@ pub fn read(path: &Path) -> Result<Snapshot> {
             LARGEST >> 20
         );
     }
-    Snapshot::parse(&json).with_context(|| format!("cannot use {shown}"))
+    let mut snapshot = Snapshot::parse(&json).with_context(|| format!("cannot use {shown}"))?;
+    // Of an older version, or made by hand: what it holds is printed as well.
+    snapshot.mask(&Masker::new(&Values::default()));
+    Ok(snapshot)
 }
 
 /// All of it, or the first byte too many.
@@ -58,7 +63,8 @@ fn shipped(path: &Path) -> Option<PathBuf> {
     examples.then(|| program.parent().map(|dir| dir.join("examples").join(name))).flatten()
 }
 
-/// Writes a recording; a name that ends in `.gz` is packed. The file appears whole or not at all ([`file`]).
+/// Writes a recording; a name that ends in `.gz` is packed. The file appears whole or not at all ([`file`]), and only its
+/// owner can read it: names, messages and logs of a cluster are nobody else's business.
 ///
 /// # Errors
 /// [`file::NotWritten`].
@@ -74,6 +80,19 @@ pub fn write(snapshot: &Snapshot, path: &Path) -> Result<()> {
         json.into_bytes()
     };
     file::write(path, &bytes, Readers::Owner).context("no recording was made")
+}
+
+/// What a recording holds, in one line.
+pub fn summary(s: &Snapshot) -> String {
+    let all = [
+        count(s.git_repositories.items.len(), "GitRepository"),
+        count(s.kustomizations.items.len(), "Kustomization"),
+        count(s.helm_releases.items.len(), "HelmRelease"),
+        count(s.deployments.items.len(), "Deployment"),
+        count(s.logs.len(), "pod log"),
+        format!("the shape of {}", count(s.secrets.len(), "Secret")),
+    ];
+    format!("{}: names, messages and logs, with secrets masked (docs/snapshot.md)", all.join(", "))
 }
 
 #[cfg(test)]
@@ -95,6 +114,41 @@ mod tests {
         }
         let names: Vec<_> = fs::read_dir(dir.path()).expect("lists").collect();
         assert_eq!(names.len(), 2, "nothing partial is left");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn only_its_owner_can_read_a_recording() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("a.json");
+        // Also where a file that everybody could read was there before.
+        fs::write(&path, "").expect("writes");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("changes");
+        write(&fixture::healthy(), &path).expect("writes");
+        assert_eq!(fs::metadata(&path).expect("a file").permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn what_an_older_version_recorded_is_masked_when_it_is_read() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("a.json");
+        let digest = "0123456789abcdef".repeat(4);
+        let mut snapshot = fixture::healthy();
+        snapshot.receivers.items[0].status.conditions[0].message =
+            format!("initialized for path: /hook/{digest}");
+        fs::write(&path, snapshot.to_json().expect("JSON")).expect("writes");
+        let back = read(&path).expect("reads").to_json().expect("JSON");
+        assert!(!back.contains(&digest) && back.contains("/hook/***"), "{back}");
+    }
+
+    #[test]
+    fn one_line_says_what_a_recording_holds() {
+        let line = summary(&fixture::healthy());
+        assert!(
+            line.contains("2 GitRepositories") && line.contains("masked") && !line.contains('\n'),
+            "{line}"
+        );
     }
 
     #[test]

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use gitlab_agent_core::snapshot::{Why, WhyKind};
 use http_body_util::BodyExt as _;
 use kube::client::Body;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::client::Limit;
 
 /// An answer is not read beyond this, unpacked: the largest LIST measured, 20,000 HelmReleases, has 100 MB.
 pub(super) const LARGEST: usize = 256 << 20;
@@ -68,21 +70,21 @@ impl Extent {
 
 /// When the answer must be there; none is never.
 pub(super) struct Clock {
-    limit: Option<Duration>,
+    limit: Option<Limit>,
     until: Option<Instant>,
 }
 
 impl Clock {
-    pub(super) fn start(limit: Option<Duration>) -> Self {
-        Self { limit, until: limit.map(|limit| Instant::now() + limit) }
+    pub(super) fn start(limit: Option<Limit>) -> Self {
+        Self { limit, until: limit.map(|limit| Instant::now() + limit.time) }
     }
 
     /// The result, or that the time is over.
     pub(super) async fn within<T>(&self, asked: &str, work: impl Future<Output = T>) -> Result<T, Why> {
         match (self.until, self.limit) {
-            (Some(until), Some(limit)) => tokio::time::timeout_at(until.into(), work)
-                .await
-                .map_err(|_| super::client::late(asked, limit)),
+            (Some(until), Some(limit)) => {
+                tokio::time::timeout_at(until.into(), work).await.map_err(|_| limit.late(asked))
+            }
             _ => Ok(work.await),
         }
     }

@@ -11,7 +11,7 @@ use kube::Config;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::{Value, json};
 
-use super::exec;
+use super::{credential, exec};
 
 /// A kubeconfig of 100,000 contexts has about 40 MB.
 const LARGEST: usize = 256 << 20;
@@ -90,6 +90,7 @@ impl Access {
         let shown = context.clone().unwrap_or_default();
         let mut config =
             config.with_context(|| format!("cannot use kubeconfig context {}", quote(&shown)))?;
+        credential::check(&mut config.auth_info)?;
         if let Some(plugin) = config.auth_info.exec.take() {
             exec::sign_in(plugin, &mut config).await?;
         }
@@ -134,6 +135,7 @@ impl Access {
     fn in_cluster(&self, files: &[PathBuf]) -> Result<Resolved> {
         if env::var_os("KUBERNETES_SERVICE_HOST").is_some() {
             let mut config = Config::incluster().context("cannot use the pod's own service account")?;
+            credential::check(&mut config.auth_info)?;
             self.apply(&mut config)?;
             return Ok(Resolved { config, context: None });
         }

@@ -50,7 +50,7 @@ pub struct Args {
     /// Leave findings below this severity out of the output; they still count
     #[arg(long, value_name = "SEVERITY", default_value = "info")]
     pub output_threshold: Level,
-    /// Look again until all is well, for --timeout at most
+    /// Retry until all checks pass, for --timeout at most
     #[arg(long, conflicts_with_all = ["from", "watch"])]
     pub wait: bool,
     /// Look again and again, until Ctrl-C; each look may take --timeout
@@ -154,7 +154,7 @@ pub async fn run(args: Args) -> Result<Exit> {
         return Ok(Exit::Fine);
     }
     let thresholds = Thresholds { fail_on: args.fail_on.into(), overrides: overrides(&args.severity)? };
-    let mut looker = Looker { args: &args, checks, thresholds, connection: None };
+    let mut looker = Looker { args: &args, checks, thresholds, connection: None, recorded: false };
     if args.watch {
         return repeat::watch(&args.watched()?, async || looker.look().await).await;
     }
@@ -188,17 +188,18 @@ struct Looker<'a> {
     checks: Vec<&'static Check>,
     thresholds: Thresholds,
     connection: Option<Connection>,
+    recorded: bool,
 }
 
 impl Looker<'_> {
     async fn look(&mut self) -> Result<Report> {
         let common = &self.args.common;
-        let snapshot = match (common.recorded()?, &self.connection) {
+        let snapshot = match (common.recorded_whole()?, &self.connection) {
             (Some(recorded), _) => recorded,
-            (None, Some(connection)) => common.look(connection).await,
+            (None, Some(connection)) => common.look(connection).await?,
             (None, None) => {
                 let connection = common.connect().await?;
-                let snapshot = common.look(&connection).await;
+                let snapshot = common.look(&connection).await?;
                 self.connection = Some(connection);
                 snapshot
             }
@@ -211,8 +212,10 @@ impl Looker<'_> {
             threshold: self.args.output_threshold.into(),
         };
         let record = common.clone();
+        // Of many looks one line is enough.
+        let first = !std::mem::replace(&mut self.recorded, true);
         let report = apart(move || {
-            record.record(&snapshot);
+            record.record(&snapshot, first);
             judge.report(snapshot)
         })
         .await?;

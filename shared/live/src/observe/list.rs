@@ -1,19 +1,17 @@
-//! One LIST: the request, and its items read one by one, so that a broken object costs only itself.
+//! One LIST: all its pages, whether they are what was asked for, and their items one by one, so that a broken object costs
+//! only itself. A list is complete and of its kind, or it is a gap.
 
-use std::borrow::Cow;
-use std::fmt;
-
-use gitlab_agent_core::need::{Need, Row};
+use gitlab_agent_core::need::{Need, Reach, Row};
 use gitlab_agent_core::snapshot::kinds::HasMeta;
 use gitlab_agent_core::snapshot::{Listing, Trial, Why, WhyKind};
+use gitlab_agent_core::text::visible;
 use http::StatusCode;
 use serde::Deserialize;
-use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::items::Page;
 use super::{Tried, permission};
-use crate::access::{Budget, ReadClient, segment};
-use crate::cli::apart;
+use crate::access::{Answer, Budget, ReadClient, at, segment};
 
 /// Asks for whole objects.
 pub(super) const JSON: &str = "application/json";
@@ -21,168 +19,212 @@ pub(super) const JSON: &str = "application/json";
 pub(super) const METADATA: &str =
     "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json";
 
-/// Objects that cannot be read and are named; more are only counted.
-const NAMED: usize = 20;
+/// Group and version of lists of metadata.
+const META: &str = "meta.k8s.io/v1";
 
-/// Lists one kind in one namespace, or in all. One request, not paged: pages cost a round trip each, and up to
-/// 20,000 objects were measured to be read faster whole.
+/// Pages of one list that are read. Only Events are asked for in pages; a server may cut others into pages, too.
+const PAGES: usize = 100;
+
+/// <https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/list-meta/>
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ListMeta {
+    #[serde(default)]
+    resource_version: String,
+    #[serde(default, rename = "continue")]
+    next: String,
+    #[serde(default)]
+    remaining_item_count: Option<i64>,
+}
+
+/// What is asked for.
+struct Question<'q> {
+    row: &'q Row,
+    namespace: Option<&'q str>,
+    accept: &'q str,
+    asked: String,
+}
+
+/// Lists one kind in one namespace, or in all. Not paged, but where the server does so: pages cost a round trip each, and
+/// up to 20,000 objects were measured to be read faster whole.
 pub(super) async fn list<T>(client: &ReadClient, row: &Row, accept: &str, namespace: Option<&str>) -> Tried<T>
 where
-    T: HasMeta + DeserializeOwned + Send + 'static,
+    T: HasMeta + for<'de> Deserialize<'de>,
 {
-    let base = if row.group.is_empty() {
-        "/api/v1".to_owned()
-    } else {
-        format!("/apis/{}/{}", row.group, row.version)
-    };
-    let (path, place) = match namespace {
-        Some(namespace) => (
-            format!("{base}/namespaces/{}/{}{}", segment(namespace), row.resource, selection(row.need)),
-            format!("in namespace {namespace}"),
-        ),
-        None => (format!("{base}/{}{}", row.resource, selection(row.need)), "in all namespaces".to_owned()),
-    };
+    let place = namespace.map_or("in all namespaces".to_owned(), |n| format!("in namespace {n}"));
     let asked = format!("{} {} {place}", row.verb, row.qualified());
+    let question = Question { row, namespace, accept, asked };
     let needed = permission(row, namespace);
-    let answer = client.get(&path, accept, &asked).await;
     let trial = |allowed| vec![Trial { permission: needed.clone(), allowed }];
-    match answer {
-        Ok(answer) if answer.status == StatusCode::NOT_FOUND => {
-            let text = format!("this cluster does not serve {}/{} {}", row.group, row.version, row.resource);
-            (Listing::unknown(Why::new(WhyKind::NotServed, asked, text)), trial(true))
-        }
-        Ok(answer) => {
-            let (budget, text) = (client.budget.clone(), asked.clone());
-            let listing = apart(move || read(&answer.body, &text, &budget)).await;
-            let mut listing = listing
-                .unwrap_or_else(|e| Listing::unknown(Why::new(WhyKind::Unreadable, &asked, e.to_string())));
-            // An answer that is no list says of no namespace what is in it.
-            listing.namespaces = listing.namespaces.or_else(|| namespace.map(|n| vec![n.to_owned()]));
+    let (mut listing, ended) = question.pages(client).await;
+    match ended {
+        Ok(()) => {
+            listing.namespaces = namespace.map(|n| vec![n.to_owned()]);
             (listing, trial(true))
         }
         Err(mut why) => {
-            let denied = why.kind == WhyKind::Forbidden;
-            if denied {
-                why.permission = Some(needed.clone());
+            let tried = match why.kind {
+                WhyKind::Forbidden => {
+                    why.permission = Some(needed.clone());
+                    trial(false)
+                }
+                WhyKind::NotServed | WhyKind::Unreadable => trial(true),
+                _ => Vec::new(),
+            };
+            // An answer that is not whole says of no namespace what is in it.
+            listing.namespaces = Some(Vec::new());
+            listing.gaps.push(why);
+            (listing, tried)
+        }
+    }
+}
+
+impl Question<'_> {
+    /// What the pages hold, and why there may be more. A list whose pages ran out of time at the server is begun anew once.
+    async fn pages<T>(&self, client: &ReadClient) -> (Listing<T>, Result<(), Why>)
+    where
+        T: HasMeta + for<'de> Deserialize<'de>,
+    {
+        let mut listing = Listing::default();
+        let mut next = String::new();
+        let mut again = false;
+        for _ in 0..PAGES {
+            let answer = client.get(&self.path(&next), self.accept, &self.asked).await;
+            let expired = answer.as_ref().is_err_and(|why| why.message.starts_with("410 "));
+            if expired && !next.is_empty() && !again {
+                (listing, next, again) = (Listing::default(), String::new(), true);
+                continue;
             }
-            (Listing::unknown(why), if denied { trial(false) } else { Vec::new() })
-        }
-    }
-}
-
-/// What is asked for of a kind that has many objects, as a query: of Events only those that tell of a notification
-/// that was not delivered, and a bounded number of them.
-fn selection(need: Need) -> &'static str {
-    match need {
-        Need::Events => {
-            "?fieldSelector=involvedObject.kind%3DAlert%2Creason%3DNotificationDispatchFailed&limit=500"
-        }
-        _ => "",
-    }
-}
-
-/// Reads the items, sorted by namespace and name. Each is kept or not as it comes: what is said of a million broken
-/// ones, or of what is beyond the budget, takes no memory for each.
-fn read<T: HasMeta + DeserializeOwned>(body: &[u8], asked: &str, budget: &Budget) -> Listing<T> {
-    let mut reading: Reading<'_, T> =
-        Reading { listing: Listing::default(), unnamed: 0, over: 0, asked, budget };
-    let mut text = serde_json::Deserializer::from_slice(body);
-    let whole = text.deserialize_map(&mut reading).and_then(|()| text.end());
-    if let Err(e) = whole {
-        let text = format!("the answer is not a list (line {} column {})", e.line(), e.column());
-        return Listing::unknown(Why::new(WhyKind::Unreadable, asked, text));
-    }
-    let Reading { mut listing, unnamed, over, .. } = reading;
-    let mut gap = |text: String| listing.gaps.push(Why::new(WhyKind::Unreadable, asked, text));
-    if unnamed > 0 {
-        gap(format!("{unnamed} more objects cannot be read"));
-    }
-    if over > 0 {
-        gap(format!(
-            "{over} more objects were left out: all answers together are larger than is kept in memory"
-        ));
-    }
-    listing.items.sort_by(|a, b| {
-        let (a, b) = (a.meta(), b.meta());
-        (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name))
-    });
-    listing
-}
-
-/// A list while it is read.
-struct Reading<'r, T> {
-    listing: Listing<T>,
-    unnamed: usize,
-    over: usize,
-    asked: &'r str,
-    budget: &'r Budget,
-}
-
-impl<T: DeserializeOwned> Reading<'_, T> {
-    fn item(&mut self, raw: &RawValue) {
-        if self.over > 0 || !self.budget.keeps(raw.get(), size_of::<T>()) {
-            self.over += 1;
-            return;
-        }
-        match serde_json::from_str::<T>(raw.get()) {
-            Ok(item) => self.listing.items.push(item),
-            Err(_) if self.listing.gaps.len() >= NAMED => self.unnamed += 1,
-            Err(e) => {
-                let text = format!("{} cannot be read (column {})", name_of(raw), e.column());
-                self.listing.gaps.push(Why::new(WhyKind::Unreadable, self.asked, text));
+            let following = match answer.and_then(|answer| self.read(&answer, &mut listing, &client.budget)) {
+                Ok(following) => following,
+                Err(why) => return (listing.sorted(), Err(why)),
+            };
+            match following {
+                None => return (listing.sorted(), Ok(())),
+                Some(same) if same == next => return (listing.sorted(), Err(self.goes_on())),
+                Some(following) => next = following,
             }
         }
-    }
-}
-
-/// The list's own fields.
-impl<'de, T: DeserializeOwned> Visitor<'de> for &mut Reading<'_, T> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list")
+        (listing.sorted(), Err(self.goes_on()))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<(), A::Error> {
-        while let Some(field) = fields.next_key::<Cow<'de, str>>()? {
-            if field == "items" {
-                fields.next_value_seed(Items(self))?;
-            } else {
-                fields.next_value::<IgnoredAny>()?;
+    fn goes_on(&self) -> Why {
+        Why::new(
+            WhyKind::Unreadable,
+            &self.asked,
+            format!("the list goes on beyond {PAGES} pages, or without end"),
+        )
+    }
+
+    fn path(&self, next: &str) -> String {
+        let row = self.row;
+        let base =
+            if row.group.is_empty() { "/api/v1".to_owned() } else { format!("/apis/{}", row.api_version()) };
+        let place = self.namespace.map(|n| format!("/namespaces/{}", segment(n))).unwrap_or_default();
+        let mut query: Vec<String> = selection(row.need).into_iter().map(str::to_owned).collect();
+        if !next.is_empty() {
+            query.push(format!("continue={}", segment(next)));
+        }
+        let mark = if query.is_empty() { "" } else { "?" };
+        format!("{base}{place}/{}{mark}{}", row.resource, query.join("&"))
+    }
+
+    /// Reads one page into the listing; gives where the next one begins.
+    fn read<T>(
+        &self,
+        answer: &Answer,
+        listing: &mut Listing<T>,
+        budget: &Budget,
+    ) -> Result<Option<String>, Why>
+    where
+        T: HasMeta + for<'de> Deserialize<'de>,
+    {
+        let (row, asked) = (self.row, self.asked.as_str());
+        if answer.status == StatusCode::NOT_FOUND {
+            let text = format!("this cluster does not serve {} {}", row.api_version(), row.resource);
+            return Err(Why::new(WhyKind::NotServed, asked, text));
+        }
+        let kind = format!("{}List", row.need.kind().unwrap_or_default());
+        let whole = answer.expect_kind(asked, &row.api_version(), &kind);
+        let metadata =
+            self.accept == METADATA && answer.expect_kind(asked, META, "PartialObjectMetadataList").is_ok();
+        if !metadata {
+            whole?;
+        }
+        let mut page = Page::read(&answer.body, budget, |raw| self.item(raw, metadata))
+            .map_err(|e| answer.unlike(asked, &kind, &at(&e)))?;
+        // The API server writes an empty list as `[]`, and gives every list a version (k8s.io/apiserver, etcd3/store.go).
+        if !page.has_items {
+            return Err(answer.unlike(asked, &kind, "it has no items"));
+        }
+        if page.metadata.resource_version.is_empty() {
+            return Err(answer.unlike(asked, &kind, "it has no resourceVersion"));
+        }
+        let gap = |text| Why::new(WhyKind::Unreadable, asked, text);
+        listing.gaps.extend(page.missing().into_iter().map(gap));
+        let ListMeta { next, remaining_item_count, .. } = page.metadata;
+        listing.items.extend(page.items);
+        match remaining_item_count {
+            Some(1..) if next.is_empty() => {
+                Err(answer.unlike(asked, &kind, "it is not whole and does not go on"))
             }
+            _ => Ok(Some(next).filter(|next| !next.is_empty())),
         }
-        Ok(())
+    }
+
+    /// One item, where it is one of this list.
+    fn item<T: HasMeta + for<'de> Deserialize<'de>>(
+        &self,
+        raw: &RawValue,
+        metadata: bool,
+    ) -> Result<T, String> {
+        #[derive(Deserialize)]
+        struct Kind {
+            #[serde(default)]
+            kind: String,
+        }
+        let broken =
+            |e: serde_json::Error| format!("{} cannot be read (column {})", name_of(raw), e.column());
+        let Kind { kind } = serde_json::from_str(raw.get()).map_err(broken)?;
+        // Items of kinds that Kubernetes itself brings do not say their kind.
+        let expected = if metadata { Some("PartialObjectMetadata") } else { self.row.need.kind() };
+        if !kind.is_empty() && Some(kind.as_str()) != expected {
+            return Err(format!("{} is a {}", name_of(raw), visible(&kind)));
+        }
+        let item: T = serde_json::from_str(raw.get()).map_err(broken)?;
+        let meta = item.meta();
+        let placed = match self.namespace {
+            Some(namespace) => meta.namespace == namespace,
+            None => meta.namespace.is_empty() == (self.row.reach == Reach::Cluster),
+        };
+        if meta.name.is_empty() || !placed {
+            return Err(format!("{} is not in the place that was asked for", name_of(raw)));
+        }
+        Ok(item)
     }
 }
 
-/// Its items; `null` is none.
-struct Items<'i, 'r, T>(&'i mut Reading<'r, T>);
+trait Sorted {
+    fn sorted(self) -> Self;
+}
 
-impl<'de, T: DeserializeOwned> DeserializeSeed<'de> for Items<'_, '_, T> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
+impl<T: HasMeta> Sorted for Listing<T> {
+    /// By namespace and name.
+    fn sorted(mut self) -> Self {
+        self.items.sort_by(|a, b| {
+            let (a, b) = (a.meta(), b.meta());
+            (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name))
+        });
+        self
     }
 }
 
-impl<'de, T: DeserializeOwned> Visitor<'de> for Items<'_, '_, T> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("items")
-    }
-
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
-        while let Some(raw) = items.next_element::<&'de RawValue>()? {
-            self.0.item(raw);
-        }
-        Ok(())
-    }
+/// What is asked for of a kind that has many objects: of Events only those that tell of a notification that was not
+/// delivered, in pages.
+fn selection(need: Need) -> Option<&'static str> {
+    (need == Need::Events).then_some(
+        "fieldSelector=involvedObject.kind%3DAlert%2Creason%3DNotificationDispatchFailed&limit=500",
+    )
 }
 
 fn name_of(raw: &RawValue) -> String {
@@ -197,53 +239,11 @@ fn name_of(raw: &RawValue) -> String {
         namespace: String,
     }
     match serde_json::from_str::<Named>(raw.get()) {
-        Ok(named) => format!("{}/{}", named.metadata.namespace, named.metadata.name),
+        Ok(named) => visible(&format!("{}/{}", named.metadata.namespace, named.metadata.name)),
         Err(_) => "one object".to_owned(),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use gitlab_agent_core::snapshot::kinds::Source;
-
-    use super::*;
-
-    #[test]
-    fn a_broken_object_costs_only_itself() {
-        let body = br#"{"items":[{"metadata":{"name":"b"}},{"metadata":{"name":"c","namespace":"n"},"spec":{"suspend":"yes"}},
-            {"metadata":{"name":"a"},"unknown":[1]}]}"#;
-        let listing: Listing<Source> = read(body, "list x", &Budget::default());
-        let names: Vec<&str> = listing.items.iter().map(|i| i.metadata.name.as_str()).collect();
-        assert_eq!(names, ["a", "b"]);
-        assert_eq!(listing.gaps.len(), 1);
-        assert!(listing.gaps[0].message.starts_with("n/c cannot be read"), "{:?}", listing.gaps);
-    }
-
-    #[test]
-    fn what_is_no_list_is_unknown() {
-        let listing: Listing<Source> = read(b"<html>", "list x", &Budget::default());
-        assert!(listing.find("n", "a").is_err(), "nothing is said not to exist");
-        assert_eq!(listing.gaps[0].kind, WhyKind::Unreadable);
-        let empty: Listing<Source> = read(br#"{"items":null}"#, "list x", &Budget::default());
-        assert!(empty.items.is_empty() && empty.gaps.is_empty());
-    }
-
-    #[test]
-    fn many_broken_objects_are_counted() {
-        let body = format!("{{\"kind\":\"L\",\"items\":[{}{{}}],\"x\":[1]}}", "1,".repeat(50_000));
-        let listing: Listing<Source> = read(body.as_bytes(), "list x", &Budget::default());
-        assert_eq!((listing.items.len(), listing.gaps.len()), (1, NAMED + 1));
-        assert_eq!(listing.gaps[NAMED].message, "49980 more objects cannot be read");
-    }
-
-    #[test]
-    fn what_is_beyond_the_budget_is_a_gap_and_costs_nothing() {
-        let budget = Budget::default();
-        while budget.keeps("{}", 1 << 20) {}
-        let body = format!("{{\"items\":[{}{{}}]}}", "{},".repeat(1000));
-        let listing: Listing<Source> = read(body.as_bytes(), "list x", &budget);
-        assert_eq!((listing.items.len(), listing.gaps.len()), (0, 1));
-        assert!(listing.gaps[0].message.starts_with("1001 more objects were left out"), "{:?}", listing.gaps);
-        assert!(listing.find("n", "a").is_err(), "nothing is said not to exist");
-    }
-}
+#[path = "list_tests.rs"]
+mod tests;
