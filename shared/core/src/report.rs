@@ -1,6 +1,8 @@
 //! Findings in the order in which to mend them: each cause with what follows from it, the verdict, the exit code.
 
 #[cfg(test)]
+mod causes;
+#[cfg(test)]
 mod knowing;
 mod way;
 
@@ -290,17 +292,15 @@ fn exit(found: &[Problem], checks: &[CheckLine], facts: &Facts<'_>, fail_on: Sev
 
 /// Checks that see that something does not work rather than why: on one object, the others explain them.
 const SYMPTOMS: &[u16] = &[208, 307, 308];
-/// Checks that say why the others on one object fail: agentk ends at its start for want of an address.
-const CAUSES: &[u16] = &[306];
 
 /// Puts each finding under the nearest cause, and the causes into the order in which to mend them.
 ///
 /// A finding explains another when the other's object needs its object ([`crate::facts::graph::Graph`]), or when
-/// both are on one object and its check says more of the reason: [`CAUSES`], no [`SYMPTOMS`], then the lower code. Of
+/// both are on one object and its check says more of the reason: [`Finding::explains`], no [`SYMPTOMS`], then the lower code. Of
 /// sources whose one credential is refused the first stands for all.
 fn arrange(mut found: Vec<Problem>, facts: &Facts<'_>) -> Vec<Problem> {
-    let class = |code: &u16| (!CAUSES.contains(code), SYMPTOMS.contains(code));
-    let rank = |p: &Problem| (class(&p.check.code), p.check.code);
+    let class = |p: &Problem| (!p.finding.explains, SYMPTOMS.contains(&p.check.code));
+    let rank = |p: &Problem| (class(p), p.check.code);
     found.sort_by(|a, b| (rank(a), &a.finding.subject).cmp(&(rank(b), &b.finding.subject)));
     let causes = Causes::new(&found, facts).all();
     let roots = roots_of(&causes);

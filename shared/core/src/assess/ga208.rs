@@ -2,6 +2,7 @@
 
 use super::standing::{self, Shortfall};
 use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
+use crate::command::kubectl;
 use crate::facts::flux::CONTROLLERS;
 use crate::facts::{Facts, Kustomization, Why};
 use crate::need::Need;
@@ -60,7 +61,7 @@ fn not_ready(facts: &Facts<'_>, k: &Kustomization, broken: &ObjectRef, shortfall
         Remedy::say("bootstrap Flux again, into the same repository and directory (needs the Flux CLI)").bootstrap_flux()
     } else {
         Remedy::say("mend what the condition says, in Git or in the credential, then have Flux try again")
-            .kubectl(&broken.namespace, format!("describe {}", broken.kubectl()))
+            .run(kubectl(&broken.namespace, "describe").object(broken))
             .reconcile(broken)
     };
     let remedy = if *broken == kustomization { remedy } else { remedy.reconcile(&kustomization) };

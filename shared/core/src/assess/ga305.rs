@@ -55,7 +55,7 @@ fn missing(facts: &Facts<'_>, named: &NamedSecret<'_>) -> Option<Finding> {
         let message = || format!("names Secret {name}, which does not exist");
         let mend = || {
             let text = format!("write the agent's token into {} (it is asked for, and not shown)", named.object);
-            Remedy::say(text).write_secret(&named.object.namespace, name, "token", &[]).reset(&release)
+            Remedy::say(text).write_secret(&named.object.namespace, name, "token").reset(&release)
         };
         return (!is_mounted).then(|| Finding::new(release.clone(), message(), mend()));
     };
@@ -63,7 +63,7 @@ fn missing(facts: &Facts<'_>, named: &NamedSecret<'_>) -> Option<Finding> {
     let text = format!("set config.secretName to {} in helm.yaml", meant.name);
     let patch = json!({"spec": {"values": {"config": {"secretName": meant.name}}}});
     let remedy = Remedy::in_git(facts, &release, &text).patch(&release, &patch).reconcile(&release);
-    Some(Finding::new(release, message, remedy))
+    Some(Finding::new(release, message, remedy).explains())
 }
 
 /// The release names a Secret that is there, and agentk still mounts another one.
@@ -129,7 +129,7 @@ mod tests {
         );
         assert!(found.remedy.text.contains("Kustomization flux-system/flux-system applies"), "{}", found.remedy.text);
         assert!(
-            found.remedy.commands[0]
+            found.remedy.lines()[0]
                 .ends_with(r#"-p '{"spec":{"values":{"config":{"secretName":"gitlab-agent-token"}}}}'"#)
         );
     }

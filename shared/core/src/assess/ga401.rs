@@ -102,7 +102,7 @@ mod tests {
             found.message,
             "does not exist: a push to GitRepository flux-system/example-nginx-app is noticed only at its interval (1m0s)"
         );
-        assert_eq!(found.remedy.commands, ["kubectl -n gitlab rollout restart deployment/gitlab-agent-v2"]);
+        assert_eq!(found.remedy.lines(), ["kubectl -n gitlab rollout restart deployment/gitlab-agent-v2"]);
     }
 
     #[test]

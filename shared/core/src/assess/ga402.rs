@@ -92,7 +92,7 @@ mod tests {
         assert_eq!(found.subject.to_string(), "Receiver flux-system/gitlab-flux-system");
         assert_eq!(found.message, "takes no push events: its Secret is missing or has no key `token`");
         assert_eq!(found.evidence, ["unable to read token from secret"]);
-        assert!(found.remedy.commands[0].starts_with("kubectl -n flux-system delete receiver."));
+        assert!(found.remedy.lines()[0].starts_with("kubectl -n flux-system delete receiver."));
         let found = finding(&CHECK, status("ValidationFailed", "bad"));
         assert_eq!(found.message, "takes no push events: ValidationFailed");
     }

@@ -91,7 +91,7 @@ fn forgotten(facts: &Facts<'_>, object: ObjectRef, source: &Source) -> Finding {
     let when = since(&source.status.conditions, &source.metadata).map(|at| format!(" for {}", age(facts.now, at)));
     let message = format!("is not fetched: source-controller has not dealt with it{}", when.unwrap_or_default());
     let text = "ask for a fetch; where nothing changes, restart source-controller (GA202 tells whether it runs)";
-    let controller = ObjectRef::new("Deployment", &facts.snapshot.flux_namespace, "source-controller");
+    let controller = facts.flux.expected("source-controller", &source.metadata);
     let remedy = Remedy::say(text).reconcile(&object).restart(&controller);
     Finding::new(object, message, remedy).because(held(facts, source))
 }
@@ -117,7 +117,7 @@ mod tests {
             found.evidence,
             ["unable to clone 'https://h/x': authentication required", "it still holds main@11111111 of 1d2h ago"]
         );
-        assert!(found.remedy.commands.last().expect("one").contains("requestedAt"));
+        assert!(found.remedy.lines().last().expect("one").contains("requestedAt"));
         assert!(finding(&CHECK, failing("couldn't find remote ref")).message.contains("branch, tag or commit"));
     }
 

@@ -2,7 +2,10 @@
 
 use jiff::SignedDuration;
 
+use super::release::{failure, retry};
 use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
+use crate::command::{Command, Program};
+use crate::facts::failure::{Failure, classify};
 use crate::facts::readiness::{Readiness, lasts, readiness, since};
 use crate::facts::{Condition, CrossRef, Facts, HelmRelease, Kustomization, Listing, Meta, Source, Why, condition};
 use crate::need::Need;
@@ -223,9 +226,25 @@ fn kustomization_failed(facts: &Facts<'_>, k: &Kustomization, failed: &Condition
                  the `--manifest-path` of `glab cluster agent bootstrap`), or put a kustomization.yaml beside them",
             ),
         ),
-        reason => (format!("is not applied: {reason}"), revert(facts, k, &source).reconcile(&source)),
+        reason => match Remedy::of_kustomization(facts, k, &failed.message) {
+            Some((what, remedy)) => (format!("is not applied: {what}"), remedy.reconcile(&source)),
+            None => of_class(facts, k, &source, reason, classify(failed)),
+        },
     };
     Finding::new(object.clone(), message, remedy.reconcile(&object)).because(&failed.message)
+}
+
+/// Why it does not apply, where the API server's or kustomize's words tell.
+fn of_class(facts: &Facts<'_>, k: &Kustomization, source: &ObjectRef, reason: &str, class: Failure) -> (String, Remedy) {
+    let object = k.metadata.object("Kustomization");
+    match (class, class.advice()) {
+        (Failure::Other, _) => (format!("is not applied: {reason}"), revert(facts, k, source).reconcile(source)),
+        // What is in Git is at fault: the way back is known.
+        (Failure::Manifest, _) | (_, None) => {
+            (format!("is not applied: {reason} ({})", class.phrase()), revert(facts, k, source).reconcile(source))
+        }
+        (_, Some(advice)) => (format!("is not applied: {}", class.phrase()), Remedy::in_git(facts, &object, advice)),
+    }
 }
 
 /// What is in Git does not apply: undone in Git, where the good and the bad commit are known.
@@ -238,7 +257,10 @@ fn revert(facts: &Facts<'_>, k: &Kustomization, source: &ObjectRef) -> Remedy {
             "mend in Git what the message names, or go back to the last revision that applied: in an up-to-date checkout{of} \
              run the first command"
         ))
-        .run(format!("git revert --no-edit {good}..{bad} && git push")),
+        .run(
+            Command::from(Program::new("git revert --no-edit").operand(&format!("{good}..{bad}")))
+                .then(Program::new("git push")),
+        ),
         None => Remedy::say(format!("mend in Git{of} what the message names")),
     }
 }
@@ -256,13 +278,28 @@ fn release_failed(facts: &Facts<'_>, r: &HelmRelease, failed: &Condition) -> Fin
         _ => ("is not applied", MEND),
     };
     let named = ["ValuesError", "ArtifactFailed"].contains(&failed.reason.as_str());
-    let message = if named { message.to_owned() } else { format!("{message} ({})", failed.reason) };
-    let remedy = Remedy::in_git(facts, &object, text).reset(&object);
-    let finding = Finding::new(object, message, remedy).because(&failed.message);
-    // A stalled release says that it gave up; Ready, Released say what failed.
-    let details = ["Ready", "Released"].into_iter().filter_map(|kind| condition(&r.status.conditions, kind));
-    let more = details.filter(|c| c.status == "False" && c.message != failed.message).map(|c| c.message.as_str());
-    more.take(1).fold(finding, Finding::because)
+    let class = conditions(r, failed).map(classify).find(|class| *class != Failure::Other);
+    let remedy = retry(facts, &object, class.and_then(Failure::advice).unwrap_or(text));
+    // A release that was rolled back, or that stalled, says only that; what failed, and what runs now, leads.
+    let told = failure(r).filter(|(_, said)| !named && *said != failed.message);
+    let (message, evidence) = match (told, class) {
+        (Some((what, said)), _) => (what, vec![said, failed.message.clone()]),
+        (None, class) => {
+            let reason = if named { String::new() } else { format!(" ({})", failed.reason) };
+            let class = class.filter(|class| !matches!(class, Failure::WaitTimeout | Failure::Timeout));
+            let class = class.map(|class| format!(": {}", class.phrase())).unwrap_or_default();
+            (format!("{message}{reason}{class}"), vec![failed.message.clone()])
+        }
+    };
+    let more = conditions(r, failed).find(|c| c.status == "False" && !evidence.contains(&c.message));
+    let more = more.filter(|_| evidence.len() < 2).map(|c| c.message.clone());
+    evidence.into_iter().chain(more).fold(Finding::new(object, message, remedy), Finding::because)
+}
+
+/// What may say more than the condition that failed: Ready and Released say what a stalled release does not.
+fn conditions<'r>(r: &'r HelmRelease, failed: &'r Condition) -> impl Iterator<Item = &'r Condition> {
+    let others = ["Ready", "Released"].into_iter().filter_map(|kind| condition(&r.status.conditions, kind));
+    std::iter::once(failed).chain(others)
 }
 
 const MEND: &str = "mend what the message names; then make helm-controller forget its failed attempts and try again";
@@ -298,13 +335,13 @@ mod tests {
             s.kustomizations.items[1].status.last_attempted_revision = BAD.to_owned();
         });
         assert_eq!(found.subject.to_string(), "Kustomization flux-system/example-nginx-app");
-        assert_eq!(found.message, "is not applied: BuildFailed");
+        assert_eq!(found.message, "is not applied: BuildFailed (a manifest is invalid)");
         assert_eq!(found.evidence, ["kustomize build failed: x"]);
         assert_eq!(
-            found.remedy.commands[0],
+            found.remedy.lines()[0],
             format!("git revert --no-edit {}..{} && git push", "1".repeat(40), "2".repeat(40))
         );
-        assert!(found.remedy.commands[1].contains("gitrepository.") && found.remedy.commands[2].contains("kustomization."));
+        assert!(found.remedy.lines()[1].contains("gitrepository.") && found.remedy.lines()[2].contains("kustomization."));
         let unknown = finding(&CHECK, kustomization("ReconciliationFailed", "dry-run failed"));
         assert_eq!(unknown.remedy.commands.len(), 2, "no commit to go back to");
     }
@@ -317,6 +354,30 @@ mod tests {
             ("AccessDenied", "is not applied: it may not use a source of another namespace"),
         ] {
             assert_eq!(finding(&CHECK, kustomization(reason, "x")).message, message);
+        }
+    }
+
+    #[test]
+    fn what_the_api_server_says_is_told_with_its_remedy() {
+        for (said, phrase, advice) in [
+            ("pods \"x\" is forbidden: exceeded quota: q", "a quota is exceeded", "ResourceQuota"),
+            ("admission webhook \"x\" denied the request: no", "denied it", "policy"),
+            ("failed calling webhook \"x\": Post \"https://x\": connection refused", "cannot be called", "webhook"),
+            ("no matches for kind \"X\" in version \"a/v1\"", "does not serve this kind", "CustomResourceDefinition"),
+            ("Deployment.apps \"x\" is invalid: spec.selector: field is immutable", "immutable field", "recreate"),
+            ("Apply failed with 1 conflict: conflict with \"helm\"", "belongs to something else", "one owner"),
+            ("deployments.apps is forbidden: User \"x\" cannot patch", "RBAC permission", "grant"),
+            ("mkdir /tmp/x: no space left on device", "a volume is full", "free space"),
+            ("decryption failed for 'a/b': no identity matched", "cannot be decrypted", "private key"),
+            ("namespaces \"x\" not found", "does not exist", "create the object"),
+        ] {
+            let found = finding(&CHECK, kustomization("ReconciliationFailed", said));
+            assert!(found.message.contains(phrase), "{said}: {}", found.message);
+            assert!(found.remedy.text.contains(advice), "{said}: {}", found.remedy.text);
+            assert_eq!(found.evidence, [said]);
+            let found = finding(&CHECK, release("UpgradeFailed", said));
+            assert!(found.message.contains(phrase) && found.message.contains("upgrade failed"), "{}", found.message);
+            assert!(found.remedy.text.contains(advice), "{said}: {}", found.remedy.text);
         }
     }
 
@@ -356,7 +417,7 @@ mod tests {
     fn ready_on_an_old_artifact_is_found() {
         let found = finding(&CHECK, |s| fetched(s, "2026-11-02T09:50:00Z"));
         assert_eq!(found.message, "is Ready, but at main@11111111 while its source is at main@22222222");
-        assert!(found.remedy.commands[0].contains("kustomization."));
+        assert!(found.remedy.lines()[0].contains("kustomization."));
         too_early(&CHECK, |s| fetched(s, "2026-11-02T09:59:00Z"));
         too_early(&CHECK, |s| {
             fetched(s, "2026-11-02T09:50:00Z");
@@ -396,7 +457,7 @@ mod tests {
         });
         assert_eq!(found.evidence, ["Failed to upgrade after 1 attempt(s)", "timed out waiting for Deployment"]);
         assert_eq!(
-            found.remedy.commands,
+            found.remedy.lines(),
             [r#"NOW="$(date +%s)" && kubectl -n gitlab annotate --overwrite helmrelease.helm.toolkit.fluxcd.io/gitlab-agent reconcile.fluxcd.io/requestedAt="$NOW" reconcile.fluxcd.io/resetAt="$NOW""#]
         );
     }

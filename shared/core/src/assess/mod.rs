@@ -5,6 +5,7 @@
 
 mod controller;
 mod range;
+mod release;
 mod remedy;
 mod standing;
 mod workload;
@@ -45,6 +46,7 @@ checks! {
     ga207,
     ga208,
     ga209,
+    ga210,
     ga301,
     ga302,
     ga303,
@@ -91,6 +93,7 @@ checks! {
     ga605,
     ga606,
     ga701,
+    ga702,
 }
 
 /// How much a finding matters.
@@ -232,6 +235,8 @@ pub struct Finding {
     pub severity: Option<Severity>,
     /// What users lose, where it differs from the check's.
     pub impact: Option<Impact>,
+    /// Whether it says why the other findings on its object are made.
+    pub explains: bool,
     /// The object that is not as it should be. Consequences are found through it.
     pub subject: ObjectRef,
     /// What is, in one sentence without a full stop; the subject is named before it.
@@ -245,7 +250,15 @@ pub struct Finding {
 impl Finding {
     /// A finding on `subject`.
     pub fn new(subject: ObjectRef, message: impl Into<String>, remedy: Remedy) -> Self {
-        Self { severity: None, impact: None, subject, message: message.into(), evidence: Vec::new(), remedy }
+        Self {
+            severity: None,
+            impact: None,
+            explains: false,
+            subject,
+            message: message.into(),
+            evidence: Vec::new(),
+            remedy,
+        }
     }
 
     /// Adds what shows it; empty text adds nothing.
@@ -255,6 +268,13 @@ impl Finding {
         if !evidence.trim().is_empty() {
             self.evidence.push(evidence);
         }
+        self
+    }
+
+    /// Says that the other findings on its object follow from it.
+    #[must_use]
+    pub fn explains(mut self) -> Self {
+        self.explains = true;
         self
     }
 

@@ -1,5 +1,6 @@
 //! What keeps a Flux object from being ready, in words: shared by the checks of chains of such objects.
 
+use super::release::failure;
 use super::{Finding, Judgement, Severity};
 use crate::facts::readiness::{Readiness, readiness};
 use crate::facts::{HelmRelease, Kustomization, Source};
@@ -54,7 +55,12 @@ pub(super) fn release(r: &HelmRelease) -> Option<Shortfall> {
     let status = &r.status;
     let state =
         readiness(&status.conditions, r.metadata.generation, status.observed_generation, r.spec.suspend);
-    shortfall(state, !status.history.is_empty())
+    let shortfall = shortfall(state, !status.history.is_empty())?;
+    // A release that gave up says only that; what failed, and what runs now, is said elsewhere.
+    Some(match failure(r).filter(|_| !shortfall.waits && matches!(state, Readiness::Failed(_))) {
+        Some((phrase, evidence)) if !evidence.is_empty() => Shortfall { phrase, evidence, ..shortfall },
+        _ => shortfall,
+    })
 }
 
 /// An object that worked before and is at work again does not fall short. One that is suspended is another check's.

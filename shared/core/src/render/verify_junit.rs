@@ -7,6 +7,7 @@
 
 use super::Style;
 use super::headline::{hidden, place, unknown_because};
+use super::style::verify;
 use crate::assess::{Area, Severity, Verdict};
 use crate::report::{CheckLine, Problem, Report};
 use crate::snapshot::Why;
@@ -133,8 +134,7 @@ fn texts(report: &Report, line: &CheckLine, style: &Style) -> (String, String) {
         parts.extend(hidden(report));
     }
     if line.verdict != Verdict::Skipped {
-        let why = format!("kubectl gitlab-agent verify --explain {}", line.check.id());
-        parts.push(format!("why: {}", style.complete(&why)));
+        parts.push(format!("why: {}", style.complete(&verify("--explain", line.check))));
     }
     let message = parts.first().and_then(|p| p.lines().next()).unwrap_or_default().to_owned();
     (message, parts.join("\n\n"))

@@ -8,6 +8,7 @@ pub mod gitlab;
 pub mod kinds;
 pub mod mask;
 pub mod secret;
+mod texts;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -99,6 +100,12 @@ pub struct Snapshot {
     pub tools: Option<Tools>,
     /// Every Secret that something observed refers to.
     pub secrets: Vec<SecretEntry>,
+    /// Objects of other kinds that something failing refers to, or that create what is missing, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub referenced: Vec<ReferencedEntry>,
+    /// Events of type `Warning` of the namespaces with a workload that is not well.
+    #[serde(default = "Listing::not_recorded")]
+    pub warnings: Listing<Event>,
     /// The newest lines of the logs of agentk's pods.
     pub logs: Vec<PodLog>,
     /// What was asked of the API server with which permission, and whether it was granted.
@@ -425,7 +432,7 @@ impl Snapshot {
     /// Why each thing is not known that was asked of the API server.
     pub fn gaps(&self) -> Vec<&Why> {
         let mut found: Vec<&Why> = Vec::new();
-        let listings: [&[Why]; 20] = [
+        let listings: [&[Why]; 21] = [
             &self.crds.gaps,
             &self.git_repositories.gaps,
             &self.oci_repositories.gaps,
@@ -446,60 +453,18 @@ impl Snapshot {
             &self.services.gaps,
             &self.endpoint_slices.gaps,
             &self.network_policies.gaps,
+            &self.warnings.gaps,
         ];
         found.extend(listings.into_iter().flatten());
         found.extend(&self.namespace_objects.gaps);
         let unknown = [self.server.why(), self.groups.why()];
         found.extend(unknown.into_iter().flatten());
         found.extend(self.secrets.iter().filter_map(|s| s.shape.why()));
+        found.extend(self.referenced.iter().filter_map(|r| r.state.why()));
         found.extend(self.logs.iter().filter_map(|l| l.lines.why()));
         found.extend(self.reviews.iter().filter_map(|r| r.allowed.why()));
         found.extend(self.chart_indexes.iter().filter_map(|i| i.versions.why()));
         found
-    }
-
-    /// Passes every text that a controller or a program wrote freely (condition messages, logs, pod messages)
-    /// through `edit`. The observer masks with it what it knows to be secret.
-    pub fn edit_free_text(&mut self, edit: &dyn Fn(&mut String)) {
-        fn conditions(conditions: &mut [Condition], edit: &dyn Fn(&mut String)) {
-            conditions.iter_mut().for_each(|c| edit(&mut c.message));
-        }
-        let sources = [
-            &mut self.git_repositories,
-            &mut self.oci_repositories,
-            &mut self.buckets,
-            &mut self.helm_repositories,
-            &mut self.helm_charts,
-        ];
-        for source in sources.into_iter().flat_map(|l| &mut l.items) {
-            conditions(&mut source.status.conditions, edit);
-            edit(&mut source.spec.url);
-        }
-        self.kustomizations.items.iter_mut().for_each(|k| conditions(&mut k.status.conditions, edit));
-        self.helm_releases.items.iter_mut().for_each(|r| conditions(&mut r.status.conditions, edit));
-        self.receivers.items.iter_mut().for_each(|r| conditions(&mut r.status.conditions, edit));
-        self.providers.items.iter_mut().for_each(|p| edit(&mut p.spec.address));
-        self.dispatch_failures.items.iter_mut().for_each(|e| edit(&mut e.message));
-        for listing in [&mut self.deployments, &mut self.stateful_sets, &mut self.daemon_sets] {
-            for workload in &mut listing.items {
-                conditions(&mut workload.status.conditions, edit);
-                for container in &mut workload.spec.template.spec.containers {
-                    container.args.iter_mut().for_each(edit);
-                }
-            }
-        }
-        for pod in &mut self.pods.items {
-            conditions(&mut pod.status.conditions, edit);
-            pod.free_text().for_each(edit);
-        }
-        for log in &mut self.logs {
-            if let Observed::Known(lines) = &mut log.lines {
-                lines.iter_mut().for_each(edit);
-            }
-        }
-        if let Observed::Known(part) = &mut self.gitlab {
-            part.free_text().for_each(edit);
-        }
     }
 }
 

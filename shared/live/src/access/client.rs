@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use base64::Engine as _;
-use gitlab_agent_core::snapshot::{Origin, Permission, Why, WhyKind, mask};
+use gitlab_agent_core::name;
+use gitlab_agent_core::snapshot::mask::{self, Values};
+use gitlab_agent_core::snapshot::{Origin, Permission, Why, WhyKind};
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use jiff::Timestamp;
@@ -57,6 +59,8 @@ pub struct ReadClient {
     line: Arc<Line>,
     verbose: u8,
     sign_in_hint: Option<String>,
+    /// The credential that it signs in with, to be masked wherever a server repeats it.
+    pub(crate) own: Values,
     /// What the run cost so far.
     pub cost: Arc<Cost>,
     /// Where it connects to.
@@ -97,6 +101,7 @@ impl ReadClient {
         };
         let sign_in_hint =
             config.auth_info.token.as_ref().and_then(|t| expiry(secrecy::ExposeSecret::expose_secret(t)));
+        let own = own_values(&config.auth_info);
         let builder = ClientBuilder::try_from(config).map_err(|e| anyhow::anyhow!("{}", describe(&e).1));
         let builder = builder.with_context(|| format!("cannot build a client for {}", origin.server))?;
         let client = if locked { builder.with_layer(&ReadOnly).build() } else { builder.build() };
@@ -108,6 +113,7 @@ impl ReadClient {
             line: Arc::default(),
             verbose: access.verbose,
             sign_in_hint,
+            own,
             cost: Arc::default(),
             origin,
             namespace,
@@ -270,6 +276,7 @@ impl ReadClient {
         request: Request<Body>,
         asked: &str,
     ) -> Result<http::Response<Body>, Why> {
+        leads_where_it_says(&request, asked)?;
         let line = format!("{} {}", request.method(), request.uri());
         if self.verbose > 0 {
             crate::cli::note(&format!("{line} opened"));
@@ -363,6 +370,17 @@ fn allowed(body: &[u8]) -> Result<bool, String> {
     Err(format!("the API server could not find out: {}", mask::free_text(&evaluation_error)))
 }
 
+fn own_values(user: &kube::config::AuthInfo) -> Values {
+    let mut own = Values::default();
+    for (key, value) in [("token", &user.token), ("password", &user.password), ("key", &user.client_key_data)]
+    {
+        if let Some(value) = value {
+            own.add(key, secrecy::ExposeSecret::expose_secret(value).as_bytes());
+        }
+    }
+    own
+}
+
 /// One request and its whole answer.
 pub(super) async fn exchange(
     client: &Client,
@@ -380,6 +398,7 @@ async fn exchange_with_wait(
     limit: Option<Limit>,
     most: usize,
 ) -> Result<(Answer, Option<Duration>), Why> {
+    leads_where_it_says(&request, asked)?;
     let whole = async {
         let response = client.send(request).await.map_err(|e| {
             let (kind, message) = describe(&e);
@@ -399,6 +418,14 @@ async fn exchange_with_wait(
             tokio::time::timeout(limit.time, whole).await.unwrap_or_else(|_| Err(limit.late(asked)))
         }
     }
+}
+
+/// The door that every request goes through: a name that is none would lead to another object, or to a collection.
+fn leads_where_it_says(request: &Request<Body>, asked: &str) -> Result<(), Why> {
+    if name::is_path(request.uri().path()) {
+        return Ok(());
+    }
+    Err(Why::new(WhyKind::Unreadable, asked, "a name in it is not valid in Kubernetes: nothing was sent"))
 }
 
 /// One segment of a URL path, or one value of a query: whatever has a meaning in a URL is encoded. Names of objects
@@ -476,6 +503,30 @@ mod tests {
         assert!(expiry(&jwt(1_000_000_000)).expect("expired").contains("expired"));
         assert_eq!(expiry(&jwt(32_503_680_000)), None);
         assert_eq!(expiry("opaque"), None);
+    }
+
+    #[tokio::test]
+    async fn a_name_that_is_none_is_in_no_request() {
+        let sent = Arc::new(AtomicUsize::new(0));
+        let count = sent.clone();
+        let service = tower::service_fn(move |_: Request<Body>| {
+            count.fetch_add(1, Ordering::SeqCst);
+            async { Ok::<_, std::convert::Infallible>(http::Response::new(Body::empty())) }
+        });
+        let client = Client::new(service, "default");
+        let ask = async |name: &str| {
+            let path = format!("/api/v1/namespaces/flux-system/secrets/{}", segment(name));
+            let request = Request::get(path).body(Body::empty()).expect("a request");
+            exchange(&client, request, "get secret", None).await
+        };
+        for name in
+            ["", ".", "..", "a/b", "../../nodes", "%2e%2e", "a\0", "a b", "\n", "a?watch=1", "a#b", "..\\x"]
+        {
+            let why = ask(name).await.err().expect(name);
+            assert_eq!((why.kind, sent.load(Ordering::SeqCst)), (WhyKind::Unreadable, 0), "{name:?}");
+        }
+        assert!(ask("flux-system").await.is_ok());
+        assert_eq!(sent.load(Ordering::SeqCst), 1);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod answer;
 mod client;
+mod credential;
 mod exec;
 mod kubeconfig;
 mod read_only;

@@ -1,5 +1,6 @@
 //! Which link of a push event's way is broken, read out of what came back instead of 200.
 
+use gitlab_agent_core::command::Hint;
 use gitlab_agent_core::object::ObjectRef;
 use gitlab_agent_core::plan::ingress::{Policies, Port, no_way_in};
 use gitlab_agent_core::plan::journal::{End, State};
@@ -17,7 +18,7 @@ use crate::access::{Answer, segment};
 const WEBHOOK: Port<'_> = Port { number: 9292, name: "http-webhook" };
 
 /// A broken link of the way: what, and what to do.
-pub(super) fn link(meaning: impl Into<String>, hint: &str) -> End {
+pub(super) fn link(meaning: impl Into<String>, hint: impl Into<Hint>) -> End {
     End { reason: "WebhookBroken".to_owned(), ..End::new(State::Failed, meaning) }.hint(hint)
 }
 
@@ -64,7 +65,7 @@ impl Run<'_> {
             ),
             503 => link(
                 format!("{name} does not take events: it is suspended or not ready"),
-                "`kubectl gitlab-agent verify` says why",
+                Hint::verify("says why"),
             ),
             _ => link(
                 format!("the webhook answered {code}"),
@@ -92,7 +93,7 @@ impl Run<'_> {
             ),
             _ if code == 404 || says(&["no endpoints"]) => link(
                 format!("{service} has no endpoints: no pod of notification-controller is ready"),
-                "`kubectl gitlab-agent verify` says why notification-controller does not run",
+                Hint::verify("says why notification-controller does not run"),
             ),
             _ if says(&["no service port"]) => {
                 link(format!("{service} has no port 80"), "`flux install` makes it as it has to be")

@@ -4,6 +4,7 @@ pub mod complete;
 pub mod completion;
 pub mod front;
 mod gitlab;
+mod given;
 mod namespace;
 pub mod reconcile_now;
 mod repeat;
@@ -18,7 +19,7 @@ pub mod version;
 use std::cell::Cell;
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -117,7 +118,7 @@ impl Common {
         let connection = self.connect().await?;
         let snapshot = self.look(&connection).await?;
         if let Some(file) = &self.record {
-            recording::write(&snapshot, file)?;
+            record(&snapshot, file)?;
         }
         Ok(snapshot)
     }
@@ -192,7 +193,7 @@ impl Common {
         };
         let columns = || std::env::var("COLUMNS").ok().and_then(|c| c.parse().ok());
         let width = terminal_size::terminal_size().map(|(w, _)| usize::from(w.0)).or_else(columns);
-        Style { colour, width: width.unwrap_or(100), context: self.access.context.clone() }
+        Style { colour, width: width.unwrap_or(100), given: self.given(), shell: given::shell() }
     }
 
     /// The recording's name as the person wrote it.
@@ -314,6 +315,19 @@ fn hide_panics() {
 /// Writes data to standard output. A closed pipe (`| head`) is nobody's fault.
 pub fn out(text: &str) {
     let _ = is_read(text);
+}
+
+/// Writes a recording, and says in one line what it holds.
+fn record(snapshot: &Snapshot, file: &Path) -> Result<()> {
+    recording::write(snapshot, file)?;
+    recorded(snapshot, file);
+    Ok(())
+}
+
+/// Says what the recording holds that was just written.
+fn recorded(snapshot: &Snapshot, file: &Path) {
+    let (summary, file) = (recording::summary(snapshot), file.display());
+    note(&format!("recorded {summary} to {file}; read it with `kubectl gitlab-agent verify --from {file}`"));
 }
 
 /// The same; false where nobody reads any more.

@@ -171,7 +171,7 @@ pub async fn run(args: Args) -> Result<Exit> {
     screen.ended.set(true);
     out(&match args.output {
         Output::Table => render::summary(&plan, &journal, &snapshot.origin, &screen.style),
-        Output::Json => render::summary_json(&plan, &journal, Timestamp::now()),
+        Output::Json => render::summary_json(&plan, &journal, &screen.style, Timestamp::now()),
     });
     Ok(journal.exit())
 }
@@ -323,7 +323,7 @@ impl<'p> Screen<'p> {
     fn tell(&self, event: &Event) {
         let long = self.follow(event);
         if self.output == Output::Json {
-            return out(&render::event_json(self.plan, event, Timestamp::now()));
+            return out(&render::event_json(self.plan, event, &self.style, Timestamp::now()));
         }
         // On a terminal the moving line says who is asked and what they do.
         let shown = match event {

@@ -6,10 +6,8 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use gitlab_agent_core::report::Exit;
 use gitlab_agent_core::snapshot::{Snapshot, Why, WhyKind};
-use gitlab_agent_core::text::count;
 
-use super::{Common, HasDeadline, note, out};
-use crate::recording;
+use super::{Common, HasDeadline, note, out, record};
 
 /// Records everything that status and verify read, with no secret in it, to one file for their --from
 #[derive(clap::Parser, Debug)]
@@ -53,12 +51,7 @@ pub async fn run(args: Args) -> Result<Exit> {
     if args.output.as_os_str() == "-" {
         out(&snapshot.to_json().context("a snapshot has a JSON form")?);
     } else {
-        recording::write(&snapshot, &args.output)?;
-        let file = args.output.display();
-        note(&format!(
-            "recorded {} to {file}; read it with `kubectl gitlab-agent verify --from {file}`",
-            summary(&snapshot)
-        ));
+        record(&snapshot, &args.output)?;
     }
     let refused: Vec<String> =
         snapshot.access.iter().filter(|t| !t.allowed).map(|t| t.permission.to_string()).collect();
@@ -79,15 +72,4 @@ fn gaps(s: &Snapshot) -> Vec<Why> {
     gaps.sort();
     gaps.dedup();
     gaps
-}
-
-fn summary(s: &Snapshot) -> String {
-    [
-        count(s.git_repositories.items.len(), "GitRepository"),
-        count(s.kustomizations.items.len(), "Kustomization"),
-        count(s.helm_releases.items.len(), "HelmRelease"),
-        count(s.deployments.items.len(), "Deployment"),
-        format!("the shape of {}", count(s.secrets.len(), "Secret")),
-    ]
-    .join(", ")
 }

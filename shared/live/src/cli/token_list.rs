@@ -44,7 +44,7 @@ pub(super) async fn run(common: &Common, output: Output) -> Result<Exit> {
     out(&match output {
         Output::Table => tokens::blocks(&inventory, &style),
         Output::Wide => tokens::wide(&inventory, &style),
-        Output::Json => render::tokens_json(&inventory),
+        Output::Json => render::tokens_json(&inventory, &style),
     });
     Ok(inventory.exit())
 }

@@ -155,7 +155,7 @@ pub async fn run(args: Args) -> Result<Exit> {
         return Ok(Exit::Fine);
     }
     let thresholds = Thresholds { fail_on: args.fail_on.into(), overrides: overrides(&args.severity)? };
-    let mut looker = Looker { args: &args, checks, thresholds, connection: None };
+    let mut looker = Looker { args: &args, checks, thresholds, connection: None, recorded: false };
     if args.watch {
         return repeat::watch(&args.watched()?, async || looker.look().await).await;
     }
@@ -189,6 +189,7 @@ struct Looker<'a> {
     checks: Vec<&'static Check>,
     thresholds: Thresholds,
     connection: Option<Connection>,
+    recorded: bool,
 }
 
 impl Looker<'_> {
@@ -206,6 +207,10 @@ impl Looker<'_> {
         };
         if let Some(file) = &common.record {
             recording::write(&snapshot, file)?;
+            // Of many looks one line is enough.
+            if !std::mem::replace(&mut self.recorded, true) {
+                super::recorded(&snapshot, file);
+            }
         }
         self.only_what_is_needed(&mut snapshot);
         let mut facts = Facts::derive(&snapshot);

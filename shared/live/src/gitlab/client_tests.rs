@@ -361,3 +361,15 @@ fn bots_are_told_by_gitlab_or_by_their_name() {
         assert_eq!(read.is_bot(), bot, "{user}");
     }
 }
+
+#[tokio::test]
+async fn a_project_that_is_none_is_in_no_request() {
+    let played = played(&[]).await;
+    for path in
+        ["", ".", "..", "../users", "a/../../users", "a//b", "/a", "a/", "a/.", "%2e%2e/a", "a\0", "a\\.."]
+    {
+        let path = format!("/projects/{}", crate::access::segment(path));
+        assert!(played.gitlab.get::<Value>(&path, "a project").await.is_err(), "{path}");
+    }
+    assert!(played.seen().is_empty());
+}

@@ -28,11 +28,15 @@ pub(super) struct Repository {
     namespace: String,
     name: String,
     artifact: Option<String>,
+    /// Namespace of the source-controller that stores it.
+    flux: String,
 }
 
 /// The repositories that agentk releases name.
 pub(super) fn repositories(snapshot: &Snapshot) -> Vec<Repository> {
     let facts = Facts::derive(snapshot);
+    let controller = facts.controller("source-controller").ok().flatten();
+    let flux = controller.map_or(&snapshot.flux_namespace, |d| &d.metadata.namespace);
     let named: BTreeSet<(String, String)> = facts
         .agent_releases()
         .filter_map(|release| facts.chart_repository(release).ok().flatten())
@@ -41,7 +45,7 @@ pub(super) fn repositories(snapshot: &Snapshot) -> Vec<Repository> {
     let repository = |(namespace, name): (String, String)| {
         let found = snapshot.helm_repositories.find(&namespace, &name).ok().flatten();
         let artifact = found.and_then(|r| r.status.artifact.as_ref()).map(|a| a.path.clone());
-        Repository { namespace, name, artifact }
+        Repository { namespace, name, artifact, flux: flux.to_owned() }
     };
     named.into_iter().take(REPOSITORIES).map(repository).collect()
 }
@@ -52,25 +56,20 @@ impl Observer<'_> {
         &self,
         repositories: Vec<Repository>,
     ) -> Vec<(ChartIndex, Option<Trial>)> {
-        let read = |Repository { namespace, name, artifact }| async move {
-            let (versions, trial) = self.chart_index(&namespace, &name, artifact.as_deref()).await;
-            (ChartIndex { namespace, name, versions }, trial)
+        let read = |of: Repository| async move {
+            let (versions, trial) = self.chart_index(&of).await;
+            (ChartIndex { namespace: of.namespace, name: of.name, versions }, trial)
         };
         join_all(repositories.into_iter().map(read)).await
     }
 
-    async fn chart_index(
-        &self,
-        namespace: &str,
-        name: &str,
-        artifact: Option<&str>,
-    ) -> (Observed<Vec<charts::ChartVersion>>, Option<Trial>) {
+    async fn chart_index(&self, of: &Repository) -> (Observed<Vec<charts::ChartVersion>>, Option<Trial>) {
+        let Repository { namespace, name, artifact, flux } = of;
         let asked = format!("index of HelmRepository {namespace}/{name} from source-controller");
         let unknown = |kind, message: String| Observed::Unknown(Why::new(kind, &asked, message));
-        let Some(artifact) = artifact.filter(|path| !path.is_empty()) else {
+        let Some(artifact) = artifact.as_deref().filter(|path| !path.is_empty()) else {
             return (unknown(WhyKind::NotAsked, "it has none stored".to_owned()), None);
         };
-        let flux = &self.scope.flux_namespace;
         let needed = permission(Need::ChartIndex.row(), Some(flux));
         let path = format!("{}/{}", proxy(flux), below(artifact));
         let trial = |allowed| Some(Trial { permission: needed.clone(), allowed });

@@ -9,6 +9,7 @@ mod gitlab_agent;
 mod inventory;
 mod list;
 mod refer;
+mod related;
 mod reviews;
 mod secrets;
 mod tools;
@@ -19,9 +20,8 @@ use gitlab_agent_core::facts::host::host_and_port;
 use gitlab_agent_core::need::{Need, Reach, Row, TABLE};
 use gitlab_agent_core::snapshot::gitlab::GitLabPart;
 use gitlab_agent_core::snapshot::kinds::*;
-use gitlab_agent_core::snapshot::{
-    FORMAT, Listing, Observed, Permission, Snapshot, Trial, Why, WhyKind, mask,
-};
+use gitlab_agent_core::snapshot::mask::Masker;
+use gitlab_agent_core::snapshot::{FORMAT, Listing, Observed, Permission, Snapshot, Trial, Why, WhyKind};
 use http::StatusCode;
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -83,7 +83,7 @@ pub async fn observe(client: &ReadClient, scope: &Scope, ask: &dyn AskGitLab) ->
     let observer = Observer { client, scope, wanted };
     let (mut snapshot, tools) = tokio::join!(observer.listings(taken_at), tools::versions());
     snapshot.tools = Some(tools);
-    let door = Door::new();
+    let door = Door::new(client.own.clone());
     let indexes = observer.chart_indexes(charts::repositories(&snapshot));
     let references = async {
         observer.references(&mut snapshot, &door).await;
@@ -103,11 +103,7 @@ pub async fn observe(client: &ReadClient, scope: &Scope, ask: &dyn AskGitLab) ->
     observer.untried(&mut snapshot).await;
     snapshot.access.sort_by(|a, b| a.permission.cmp(&b.permission));
     snapshot.access.dedup();
-    snapshot.edit_free_text(&|text| {
-        if !text.is_empty() {
-            *text = door.mask(&mask::free_text(text));
-        }
-    });
+    snapshot.mask(&door.masker());
     snapshot
 }
 
@@ -160,7 +156,7 @@ pub async fn observe_chain(client: &ReadClient, flux_namespace: &str) -> Snapsho
     let [git, oci, bucket, helm, chart] = sources;
     let not_asked = || Why::new(WhyKind::NotAsked, "what no plan is made of", "it was not asked for");
     let mut access = Vec::new();
-    Snapshot {
+    let mut snapshot = Snapshot {
         format: FORMAT,
         tool: env!("CARGO_PKG_VERSION").to_owned(),
         taken_at: Timestamp::now(),
@@ -194,10 +190,14 @@ pub async fn observe_chain(client: &ReadClient, flux_namespace: &str) -> Snapsho
         reviews: Vec::new(),
         tools: None,
         secrets: Vec::new(),
+        referenced: Vec::new(),
+        warnings: Listing::unknown(not_asked()),
         logs: Vec::new(),
         access,
         gitlab: Observed::Unknown(not_asked()),
-    }
+    };
+    snapshot.mask(&Masker::new(&client.own));
+    snapshot
 }
 
 /// One run of observing.
@@ -263,6 +263,8 @@ impl Observer<'_> {
             reviews: Vec::new(),
             tools: None,
             secrets: Vec::new(),
+            referenced: Vec::new(),
+            warnings: Listing { namespaces: Some(Vec::new()), ..Listing::default() },
             logs: Vec::new(),
             access,
             gitlab: Observed::Unknown(Why::new(WhyKind::NoGitLab, "GitLab", "it was not asked yet")),
