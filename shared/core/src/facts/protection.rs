@@ -344,7 +344,7 @@ mod tests {
     #[test]
     fn a_providers_role_is_that_of_its_branches() {
         let mut s = crate::fixture::healthy();
-        let of = |s: &crate::snapshot::Snapshot| {
+        let of = |s: &Snapshot| {
             let facts = Facts::derive(s);
             facts.status_role(&s.providers.items[0])
         };
