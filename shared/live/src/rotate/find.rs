@@ -9,7 +9,6 @@ use gitlab_agent_core::facts::gitlab::project_of;
 use gitlab_agent_core::facts::protection::{DEVELOPER, StatusRole, role_name};
 use gitlab_agent_core::facts::{KeyShape, ValueKind};
 use gitlab_agent_core::rotate::Kind;
-use gitlab_agent_core::text::{quote, visible};
 use jiff::{SignedDuration, Timestamp};
 use secrecy::{ExposeSecret as _, SecretString};
 
@@ -164,9 +163,8 @@ pub(super) async fn find(
         }
         Old::Personal(item) => Err(elsewhere(&format!(
             "it holds {}, which others may use too. A credential of the project can take its place, or its owner has it \
-             renewed by GitLab with --in-place {}; for the first",
+             renewed by GitLab with --in-place and its name; for the first",
             item.title(Kind::PersonalToken),
-            quote(&visible(&item.name)),
         ))),
         Old::Hidden(item, bot) if named => {
             let kept =
