@@ -1,12 +1,12 @@
 //! The plan in words, and the person's consent.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 
 use gitlab_agent_core::object::ObjectRef;
 use gitlab_agent_core::render::rotate::Subject;
 use gitlab_agent_core::rotate::{self as core, Step};
-use gitlab_agent_core::text::visible;
 
+use crate::cli::streams;
 use crate::rotate::{Checked, Manifest, Reader, Target};
 
 /// What is rotated, and how.
@@ -85,12 +85,10 @@ fn steps(target: &Target, checked: &Checked, manifest: Option<&Manifest>) -> Vec
 
 /// Asks on the terminal; without one nobody confirms.
 pub(super) fn confirmed(subject: &Subject) -> bool {
-    if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+    if !std::io::stdin().is_terminal() || !streams::talks_to_terminal() {
         return false;
     }
-    let mut err = std::io::stderr().lock();
-    let _ = write!(err, "\nType {} to go on: ", visible(&subject.confirm));
-    let _ = err.flush();
+    streams::ask(&format!("Type {} to go on: ", subject.confirm));
     let mut line = String::new();
     std::io::stdin().read_line(&mut line).is_ok() && line.trim() == subject.confirm
 }
