@@ -37,6 +37,10 @@ pub enum Exit {
     TimedOut,
     /// Ctrl-C.
     Interrupted,
+    /// SIGTERM.
+    Terminated,
+    /// SIGHUP.
+    HungUp,
 }
 
 impl Exit {
@@ -54,6 +58,8 @@ impl Exit {
             Self::Bug => 70,
             Self::TimedOut => 124,
             Self::Interrupted => 130,
+            Self::Terminated => 143,
+            Self::HungUp => 129,
         }
     }
 }

@@ -7,6 +7,7 @@ mod gitlab;
 pub mod reconcile_now;
 mod repeat;
 pub mod rotate_token;
+mod signals;
 pub mod snapshot;
 pub mod status;
 mod token_list;
@@ -27,6 +28,7 @@ use gitlab_agent_core::report::Exit;
 use gitlab_agent_core::snapshot::Snapshot;
 
 pub use self::gitlab::GitLabFlags;
+pub use self::signals::{Signal, Signals};
 use crate::access::{Access, CannotSignIn, ReadClient, duration};
 use crate::observe::{Scope, observe};
 use crate::recording;

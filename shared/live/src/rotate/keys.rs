@@ -165,7 +165,7 @@ impl Keys {
         struct Connection {
             metadata: Option<Metadata>,
         }
-        #[derive(Deserialize)]
+        #[derive(Deserialize, Default)]
         #[serde(rename_all = "camelCase")]
         struct Metadata {
             pod_namespace: Option<String>,
@@ -181,9 +181,10 @@ impl Keys {
             let said = answer.errors.first().cloned().unwrap_or_else(|| "GitLab does not say".to_owned());
             return Err(Fault { kind: FaultKind::Unreadable, asked, status: None, message: said });
         };
-        let pods = nodes.into_iter().flatten().filter_map(|c| {
-            let metadata = c.metadata?;
-            Some((metadata.pod_namespace?, metadata.pod_name?))
+        let pods = nodes.into_iter().flatten().map(|c| {
+            // An old agentk may not say where it runs: that is none of the pods that are known.
+            let metadata = c.metadata.unwrap_or_default();
+            (metadata.pod_namespace.unwrap_or_default(), metadata.pod_name.unwrap_or_default())
         });
         Ok(Connected { pods: pods.collect() })
     }

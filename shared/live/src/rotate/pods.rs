@@ -33,6 +33,7 @@ pub(super) struct Deployment {
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Meta {
     pub(super) name: String,
+    namespace: String,
     pub(super) uid: String,
     generation: i64,
     creation_timestamp: Option<Timestamp>,
@@ -185,6 +186,12 @@ impl Sight {
             "the rollout of Deployment {} does not get done: {}",
             d.metadata.name, condition.message
         ))
+    }
+
+    /// All pods of it that are there: `namespace/name` each.
+    pub(super) fn names(&self) -> Vec<String> {
+        let namespace = &self.deployment.metadata.namespace;
+        self.pods.iter().map(|p| format!("{namespace}/{}", p.metadata.name)).collect()
     }
 
     /// The pods that started since, and are not being deleted.

@@ -7,7 +7,7 @@ mod gitlab;
 mod next;
 mod place;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
@@ -365,8 +365,16 @@ fn metadata(shape: &SecretShape) -> owner::Metadata {
     let owner = |o: &crate::facts::OwnerReference| owner::OwnerReference {
         kind: o.kind.clone(),
         name: o.name.clone(),
+        controller: o.controller,
+    };
+    // Whose fields they are is not recorded, but when each was written, and when each key changed.
+    let changed: BTreeSet<Timestamp> = shape.keys.values().filter_map(|key| key.changed_at).collect();
+    let managed = |m: &crate::facts::ManagedFields| owner::Managed {
+        manager: m.manager.clone(),
+        data: m.time.is_some_and(|at| changed.contains(&at)),
     };
     owner::Metadata {
+        managed_fields: meta.managed_fields.iter().map(managed).collect(),
         name: meta.name.clone(),
         namespace: meta.namespace.clone(),
         labels: meta.labels.clone(),
