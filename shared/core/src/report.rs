@@ -2,12 +2,14 @@
 
 mod way;
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
 
 use jiff::Timestamp;
 
-use crate::assess::{Assessment, Check, Finding, Severity, Verdict};
+use crate::assess::{Assessment, Check, Finding, Impact, Severity, Verdict};
 use crate::facts::Facts;
+use crate::facts::graph::Nearest;
 use crate::object::ObjectRef;
 use crate::snapshot::{Origin, Why, WhyKind};
 pub use way::{Hop, Link, Mark, Way};
@@ -93,6 +95,19 @@ pub struct Problem {
 }
 
 impl Problem {
+    /// What users lose through it.
+    fn impact(&self) -> Impact {
+        self.finding.impact.unwrap_or(self.check.impact)
+    }
+
+    /// Its place among the causes: the worst severity and the worst impact of all that follows from it, then its own.
+    fn urgency(&self) -> impl Ord + use<> {
+        let all = self.flatten();
+        let severity = all.iter().map(|p| p.severity).max();
+        let impact = all.iter().filter(|p| Some(p.severity) == severity).map(|p| p.impact()).min();
+        (Reverse(severity), impact, Reverse(self.severity), self.check.code)
+    }
+
     /// Itself and all that follows from it.
     pub fn flatten(&self) -> Vec<&Self> {
         std::iter::once(self).chain(self.consequences.iter().flat_map(Self::flatten)).collect()
@@ -275,49 +290,80 @@ fn arrange(mut found: Vec<Problem>, facts: &Facts<'_>) -> Vec<Problem> {
     let class = |code: &u16| (!CAUSES.contains(code), SYMPTOMS.contains(code));
     let rank = |p: &Problem| (class(&p.check.code), p.check.code);
     found.sort_by(|a, b| (rank(a), &a.finding.subject).cmp(&(rank(b), &b.finding.subject)));
-    let causes: Vec<Option<usize>> = (0..found.len()).map(|i| cause_of(i, &found, facts)).collect();
-    let roots: Vec<usize> = (0..found.len()).map(|i| root_of(i, &causes)).collect();
+    let causes = Causes::new(&found, facts).all();
+    let roots = roots_of(&causes);
     let mut places: Vec<Option<Problem>> = found.into_iter().map(Some).collect();
-    let mut problems: Vec<Problem> = Vec::new();
-    for root in 0..places.len() {
-        if roots[root] != root {
-            continue;
-        }
-        let Some(mut cause) = places[root].take() else { continue };
-        cause.consequences = (0..places.len())
-            .filter(|i| *i != root && roots[*i] == root)
-            .filter_map(|i| places[i].take())
-            .collect();
-        problems.push(cause);
+    let mut following: Vec<Vec<Problem>> = places.iter().map(|_| Vec::new()).collect();
+    for (i, root) in roots.iter().enumerate().filter(|(i, root)| i != *root) {
+        following[*root].extend(places[i].take());
     }
-    let urgency = |p: &Problem| {
-        let worst = p.flatten().iter().map(|q| q.severity).max();
-        (std::cmp::Reverse(worst.max(Some(p.severity))), std::cmp::Reverse(p.severity), p.check.code)
-    };
-    problems.sort_by_key(urgency);
+    let causes = places.into_iter().zip(following);
+    let mut problems: Vec<Problem> = causes
+        .filter_map(|(cause, consequences)| cause.map(|cause| Problem { consequences, ..cause }))
+        .collect();
+    problems.sort_by_cached_key(Problem::urgency);
     problems
 }
 
-/// The finding that most directly explains finding `i`.
-fn cause_of(i: usize, found: &[Problem], facts: &Facts<'_>) -> Option<usize> {
-    let this = &found[i];
-    let explains =
-        |j: &usize| *j != i && found[*j].severity >= Severity::Error.min(this.severity) && breaks(&found[*j]);
-    let on =
-        |object: &ObjectRef| (0..found.len()).filter(|j| found[*j].finding.subject == *object).find(explains);
-    if this.check.code == 102 || this.finding.subject == ObjectRef::cluster() {
-        return None;
-    }
-    let same = on(&this.finding.subject).filter(|j| *j < i);
-    same.or_else(|| same_credential(i, found, facts))
-        .or_else(|| facts.graph.needs(&this.finding.subject).iter().find_map(on))
+/// What explains what, each looked up in what one walk over all findings and edges has collected.
+struct Causes<'a> {
+    found: &'a [Problem],
+    facts: &'a Facts<'a>,
+    /// By object and severity: the first finding that explains others of this severity.
+    first: HashMap<&'a ObjectRef, [Option<usize>; 3]>,
+    /// By severity: the nearest object with such a finding.
+    nearest: [Nearest<'a>; 3],
+    /// The first source that cannot be fetched for want of a credential, by the credential.
+    refused: HashMap<ObjectRef, usize>,
 }
 
-/// The first source that cannot be fetched for want of the same credential.
-fn same_credential(i: usize, found: &[Problem], facts: &Facts<'_>) -> Option<usize> {
-    let credential = |j: usize| facts.refused_credential(&found[j].finding.subject);
-    let own = credential(i).filter(|_| found[i].check.code == 407)?;
-    (0..i).find(|j| found[*j].check.code == 407 && credential(*j).as_ref() == Some(&own))
+const SEVERITIES: [Severity; 3] = [Severity::Info, Severity::Warning, Severity::Error];
+
+impl<'a> Causes<'a> {
+    fn new(found: &'a [Problem], facts: &'a Facts<'a>) -> Self {
+        let mut first: HashMap<&ObjectRef, [Option<usize>; 3]> = HashMap::new();
+        let mut refused = HashMap::new();
+        for (i, problem) in found.iter().enumerate() {
+            if problem.check.code == 407
+                && let Some(credential) = facts.refused_credential(&problem.finding.subject)
+            {
+                refused.entry(credential).or_insert(i);
+            }
+            if breaks(problem) {
+                let of_object = first.entry(&problem.finding.subject).or_default();
+                for (of_severity, severity) in of_object.iter_mut().zip(SEVERITIES) {
+                    *of_severity = of_severity.or((problem.severity >= severity).then_some(i));
+                }
+            }
+        }
+        let explains = |o: &ObjectRef, severity: Severity| first.get(o).and_then(|f| f[severity as usize]);
+        let nearest = SEVERITIES.map(|severity| facts.graph.nearest(|o| explains(o, severity).is_some()));
+        Self { found, facts, first, nearest, refused }
+    }
+
+    /// The finding that most directly explains each.
+    fn all(&self) -> Vec<Option<usize>> {
+        (0..self.found.len()).map(|i| self.of(i)).collect()
+    }
+
+    fn of(&self, i: usize) -> Option<usize> {
+        let Problem { check, severity, finding, .. } = &self.found[i];
+        if check.code == 102 || finding.subject == ObjectRef::cluster() {
+            return None;
+        }
+        let on = |object: &ObjectRef| self.first.get(object).and_then(|f| f[*severity as usize]);
+        on(&finding.subject)
+            .filter(|j| *j < i)
+            .or_else(|| self.same_credential(i))
+            .or_else(|| on(self.nearest[*severity as usize].of(&finding.subject)?))
+    }
+
+    /// The first source that cannot be fetched for want of the same credential.
+    fn same_credential(&self, i: usize) -> Option<usize> {
+        let Problem { check, finding, .. } = &self.found[i];
+        let own = self.facts.refused_credential(&finding.subject).filter(|_| check.code == 407)?;
+        self.refused.get(&own).copied().filter(|first| *first < i)
+    }
 }
 
 /// Warnings that keep things from working all the same.
@@ -329,19 +375,31 @@ fn breaks(problem: &Problem) -> bool {
         && (problem.severity == Severity::Error || BREAKING.contains(&problem.check.slug))
 }
 
-/// Follows causes to the first one. A cycle ends at its lowest index.
-fn root_of(start: usize, causes: &[Option<usize>]) -> usize {
-    let mut seen = vec![start];
-    let mut at = start;
-    while let Some(next) = causes[at] {
-        if seen.contains(&next) {
-            let cycle = seen.iter().position(|s| *s == next).unwrap_or_default();
-            return seen[cycle..].iter().copied().min().unwrap_or(next);
+/// Follows the cause of each to the first one; each is passed once. A cycle ends at its lowest index.
+fn roots_of(causes: &[Option<usize>]) -> Vec<usize> {
+    let mut roots: Vec<Option<usize>> = vec![None; causes.len()];
+    let mut place_on_path: Vec<Option<usize>> = vec![None; causes.len()];
+    for start in 0..causes.len() {
+        let (mut path, mut at) = (Vec::new(), start);
+        let root = loop {
+            if let Some(known) = roots[at] {
+                break known;
+            }
+            if let Some(place) = place_on_path[at] {
+                break path[place..].iter().copied().min().unwrap_or(at);
+            }
+            place_on_path[at] = Some(path.len());
+            path.push(at);
+            match causes[at] {
+                Some(next) => at = next,
+                None => break at,
+            }
+        };
+        for passed in path {
+            roots[passed] = Some(root);
         }
-        seen.push(next);
-        at = next;
     }
-    at
+    roots.into_iter().enumerate().map(|(i, root)| root.unwrap_or(i)).collect()
 }
 
 #[cfg(test)]
@@ -491,8 +549,22 @@ mod tests {
     }
 
     #[test]
+    fn what_users_lose_orders_independent_problems_and_permissions_follow() {
+        let report = report(|s| {
+            fixture::take_away(s, crate::need::Need::Leases);
+            fixture::secret(s, "flux-system", "gitlab-status-flux-system").keys.clear();
+            fixture::secret(s, "gitlab", "gitlab-agent-token").keys.clear();
+            s.kustomizations.items[0].status.conditions = fixture::not_ready("BuildFailed", "x");
+            fixture::deployment_mut(s, "nginx").status.ready_replicas = 0;
+        });
+        let codes: Vec<u16> = tree(&report).into_iter().map(|(code, _)| code).collect();
+        assert_eq!(codes, [701, 408, 304, 505, 102]);
+    }
+
+    #[test]
     fn a_cycle_of_causes_has_one_root() {
-        assert_eq!((0..3).map(|i| root_of(i, &[Some(1), Some(2), Some(0)])).collect::<Vec<_>>(), [0, 0, 0]);
-        assert_eq!((0..3).map(|i| root_of(i, &[None, Some(0), Some(1)])).collect::<Vec<_>>(), [0, 0, 0]);
+        assert_eq!(roots_of(&[Some(1), Some(2), Some(0)]), [0, 0, 0]);
+        assert_eq!(roots_of(&[None, Some(0), Some(1)]), [0, 0, 0]);
+        assert_eq!(roots_of(&[Some(2), Some(2), Some(3), Some(1)]), [1, 1, 1, 1], "a way into a circle");
     }
 }

@@ -1,5 +1,7 @@
 //! What runs here, is it healthy, and which revision is where: the data of one screen.
 
+use std::collections::HashMap;
+
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -243,16 +245,24 @@ fn agent(facts: &Facts<'_>, agent: &Agent<'_>) -> AgentRow {
 /// from a HelmRepository to its HelmRelease and have no row of their own.
 fn sources(facts: &Facts<'_>) -> Vec<SourceRow> {
     let mut rows = Vec::new();
+    let mut feeds = feeds(facts);
+    let receivers = receivers(facts);
     for (kind, listing) in facts.source_kinds().into_iter().filter(|(kind, _)| *kind != "HelmChart") {
         for source in &listing.items {
-            rows.push(source_row(facts, kind, source));
+            let mut row = source_row(kind, source);
+            if kind == "GitRepository" {
+                let none = facts.snapshot.receivers.gaps.is_empty().then_some("none");
+                row.receiver = receivers.get(&row.object).copied().or(none);
+            }
+            row.feeds = feeds.remove(&row.object).unwrap_or_default();
+            rows.push(row);
         }
     }
     rows.sort_by(|a, b| a.object.cmp(&b.object));
     rows
 }
 
-fn source_row(facts: &Facts<'_>, kind: &str, source: &Source) -> SourceRow {
+fn source_row(kind: &str, source: &Source) -> SourceRow {
     let object = source.metadata.object(kind);
     let status = &source.status;
     let (state, message) = if source.spec.kind == "oci" && kind == "HelmRepository" {
@@ -272,8 +282,8 @@ fn source_row(facts: &Facts<'_>, kind: &str, source: &Source) -> SourceRow {
         revision: artifact.map(|a| a.revision.clone()),
         revision_at: artifact.and_then(|a| a.last_update_time),
         url: (!source.spec.url.is_empty()).then(|| source.spec.url.to_string()),
-        receiver: (kind == "GitRepository").then(|| receiver(facts, &object)).flatten(),
-        feeds: feeds(facts, &object),
+        receiver: None,
+        feeds: Vec::new(),
         object,
     }
 }
@@ -289,37 +299,37 @@ fn word(state: Readiness<'_>) -> (&'static str, Option<String>) {
     }
 }
 
-fn receiver(facts: &Facts<'_>, repository: &ObjectRef) -> Option<&'static str> {
-    let receivers = &facts.snapshot.receivers;
-    let triggers = |r: &&crate::facts::Receiver| {
-        r.spec.resources.iter().any(|to| Facts::resolve(to, &r.metadata.namespace) == *repository)
-    };
-    let mut own = receivers.items.iter().filter(triggers).peekable();
-    if own.peek().is_none() {
-        return receivers.gaps.is_empty().then_some("none");
-    }
-    let ready = own.any(|r| {
+/// Of each object that a Receiver triggers: whether one of its Receivers is ready.
+fn receivers(facts: &Facts<'_>) -> HashMap<ObjectRef, &'static str> {
+    let mut states = HashMap::new();
+    for r in &facts.snapshot.receivers.items {
         let s = &r.status;
-        readiness(&s.conditions, r.metadata.generation, s.observed_generation, r.spec.suspend)
-            == Readiness::Ready
-    });
-    Some(if ready { "ready" } else { "not ready" })
+        let state = readiness(&s.conditions, r.metadata.generation, s.observed_generation, r.spec.suspend);
+        for to in &r.spec.resources {
+            let known = states.entry(Facts::resolve(to, &r.metadata.namespace)).or_insert("not ready");
+            if state == Readiness::Ready {
+                *known = "ready";
+            }
+        }
+    }
+    states
 }
 
-fn feeds(facts: &Facts<'_>, source: &ObjectRef) -> Vec<ApplierRow> {
+/// What each source feeds, by object.
+fn feeds(facts: &Facts<'_>) -> HashMap<ObjectRef, Vec<ApplierRow>> {
     let s = facts.snapshot;
-    let kustomizations = s
-        .kustomizations
-        .items
-        .iter()
-        .filter(|k| Facts::resolve(&k.spec.source_ref, &k.metadata.namespace) == *source);
-    let from = |r: &&HelmRelease| {
+    let mut rows: HashMap<ObjectRef, Vec<ApplierRow>> = HashMap::new();
+    for k in &s.kustomizations.items {
+        let source = Facts::resolve(&k.spec.source_ref, &k.metadata.namespace);
+        rows.entry(source).or_default().push(kustomization(k));
+    }
+    for r in &s.helm_releases.items {
         let chart = r.spec.chart.as_ref().map(|c| &c.spec.source_ref).or(r.spec.chart_ref.as_ref());
-        chart.is_some_and(|reference| Facts::resolve(reference, &r.metadata.namespace) == *source)
-    };
-    let releases = s.helm_releases.items.iter().filter(from);
-    let mut rows: Vec<ApplierRow> = kustomizations.map(kustomization).chain(releases.map(release)).collect();
-    rows.sort_by(|a, b| a.object.cmp(&b.object));
+        if let Some(reference) = chart {
+            rows.entry(Facts::resolve(reference, &r.metadata.namespace)).or_default().push(release(r));
+        }
+    }
+    rows.values_mut().for_each(|rows| rows.sort_by(|a, b| a.object.cmp(&b.object)));
     rows
 }
 

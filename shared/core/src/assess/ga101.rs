@@ -2,7 +2,7 @@
 
 use semver::Version;
 
-use super::{Check, Finding, Judgement, Remedy, Severity};
+use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
 use crate::facts::{Facts, Observed, Why, WhyKind};
 use crate::need::Need;
 use crate::object::ObjectRef;
@@ -12,6 +12,7 @@ pub(super) static CHECK: Check = Check {
     slug: "api-server-unusable",
     title: "the API server answers, with a version that Flux supports",
     severity: Severity::Error,
+    impact: Impact::Workloads,
     needs: &[Need::Version],
     page: include_str!("../../../../docs/checks/GA101.md"),
     judge,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::remedy::yaml_word;
-use super::{Check, Finding, Judgement, Remedy, Severity};
+use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
 use crate::facts::{Facts, Permission, Why};
 use crate::object::ObjectRef;
 use crate::text::{count, quote};
@@ -13,6 +13,7 @@ pub(super) static CHECK: Check = Check {
     slug: "permission-missing",
     title: "you may read what the checks need",
     severity: Severity::Error,
+    impact: Impact::Visibility,
     needs: &[],
     page: include_str!("../../../../docs/checks/GA102.md"),
     judge,

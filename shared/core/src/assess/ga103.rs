@@ -1,6 +1,6 @@
 //! GA103: kubectl is installed and within one minor version of the API server.
 
-use super::{Check, Finding, Judgement, Remedy, Severity};
+use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
 use crate::facts::{Facts, Why, WhyKind};
 use crate::need::Need;
 use crate::object::ObjectRef;
@@ -10,6 +10,7 @@ pub(super) static CHECK: Check = Check {
     slug: "kubectl-unfit",
     title: "kubectl is installed and within one minor version of the API server",
     severity: Severity::Warning,
+    impact: Impact::Hygiene,
     needs: &[Need::Version, Need::Tools],
     page: include_str!("../../../../docs/checks/GA103.md"),
     judge,

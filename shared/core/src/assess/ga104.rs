@@ -3,7 +3,7 @@
 use semver::Version;
 
 use super::ga103::not_recorded;
-use super::{Check, Finding, Judgement, Remedy, Severity};
+use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
 use crate::facts::{Facts, Why, WhyKind};
 use crate::need::Need;
 use crate::object::ObjectRef;
@@ -13,6 +13,7 @@ pub(super) static CHECK: Check = Check {
     slug: "flux-cli-behind",
     title: "the Flux CLI, where it is installed, is v2 or newer and not behind the cluster's Flux",
     severity: Severity::Warning,
+    impact: Impact::Hygiene,
     needs: &[Need::Deployments, Need::Tools],
     page: include_str!("../../../../docs/checks/GA104.md"),
     judge,

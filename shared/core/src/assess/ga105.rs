@@ -1,6 +1,6 @@
 //! GA105: GitLab answers and accepts the person's token.
 
-use super::{Check, Finding, Judgement, Remedy, Severity};
+use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
 use crate::facts::{Facts, Why, WhyKind};
 use crate::need::Need;
 use crate::object::ObjectRef;
@@ -11,6 +11,7 @@ pub(super) static CHECK: Check = Check {
     slug: "gitlab-unusable",
     title: "GitLab answers and accepts your token, with the scopes needed here",
     severity: Severity::Error,
+    impact: Impact::Visibility,
     needs: &[Need::GitLabMetadata, Need::GitLabToken],
     page: include_str!("../../../../docs/checks/GA105.md"),
     judge,

@@ -1,6 +1,6 @@
 //! GA201: the Flux kinds are served in the versions that are used.
 
-use super::{Check, Finding, Judgement, Remedy, Severity};
+use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
 use crate::facts::flux::KINDS;
 use crate::facts::{ApiGroup, Facts, Listing, Why, WhyKind};
 use crate::need::Need;
@@ -11,6 +11,7 @@ pub(super) static CHECK: Check = Check {
     slug: "flux-kinds-not-served",
     title: "the Flux kinds are served in the versions that are used",
     severity: Severity::Error,
+    impact: Impact::Delivery,
     needs: &[Need::Groups, Need::Crds],
     page: include_str!("../../../../docs/checks/GA201.md"),
     judge,

@@ -1,6 +1,6 @@
 //! GA202: source-controller runs.
 
-use super::{Check, Judgement, Severity, controller};
+use super::{Check, Impact, Judgement, Severity, controller};
 use crate::facts::{Facts, Why};
 use crate::need::Need;
 
@@ -9,6 +9,7 @@ pub(super) static CHECK: Check = Check {
     slug: "source-controller-down",
     title: "source-controller runs",
     severity: Severity::Error,
+    impact: Impact::Delivery,
     needs: &[Need::Deployments],
     page: include_str!("../../../../docs/checks/GA202.md"),
     judge,

@@ -1,6 +1,6 @@
 //! GA203: kustomize-controller runs.
 
-use super::{Check, Judgement, Severity, controller};
+use super::{Check, Impact, Judgement, Severity, controller};
 use crate::facts::{Facts, Why};
 use crate::need::Need;
 
@@ -9,6 +9,7 @@ pub(super) static CHECK: Check = Check {
     slug: "kustomize-controller-down",
     title: "kustomize-controller runs",
     severity: Severity::Error,
+    impact: Impact::Delivery,
     needs: &[Need::Deployments],
     page: include_str!("../../../../docs/checks/GA203.md"),
     judge,

@@ -1,6 +1,6 @@
 //! GA205: notification-controller runs, and its Service `webhook-receiver` leads to it.
 
-use super::{Check, Finding, Judgement, Remedy, Severity, controller};
+use super::{Check, Finding, Impact, Judgement, Remedy, Severity, controller};
 use crate::facts::workload::selects;
 use crate::facts::{EndpointSlice, Facts, Service, Why, Workload};
 use crate::need::Need;
@@ -11,6 +11,7 @@ pub(super) static CHECK: Check = Check {
     slug: "notification-controller-down",
     title: "notification-controller runs, and its webhook receiver can be reached",
     severity: Severity::Error,
+    impact: Impact::Pushes,
     needs: &[Need::Deployments, Need::Services, Need::EndpointSlices],
     page: include_str!("../../../../docs/checks/GA205.md"),
     judge,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Check, Finding, Judgement, Remedy, Severity};
+use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
 use crate::facts::flux::REMOVED;
 use crate::facts::{Condition, Facts, InventoryEntry, Meta, Why, condition};
 use crate::need::Need;
@@ -13,6 +13,7 @@ pub(super) static CHECK: Check = Check {
     slug: "api-version-going",
     title: "what is applied from Git uses API versions that this Flux and the next one serve",
     severity: Severity::Warning,
+    impact: Impact::Delivery,
     needs: &[
         Need::Groups,
         Need::GitRepositories,

@@ -1,6 +1,6 @@
 //! GA207: the Flux controllers are of one release.
 
-use super::{Check, Finding, Judgement, Remedy, Severity};
+use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
 use crate::facts::flux::CONTROLLERS;
 use crate::facts::{Facts, Why, WhyKind, Workload};
 use crate::need::Need;
@@ -10,6 +10,7 @@ pub(super) static CHECK: Check = Check {
     slug: "controllers-of-different-releases",
     title: "the Flux controllers are of one release",
     severity: Severity::Warning,
+    impact: Impact::Hygiene,
     needs: &[Need::Deployments],
     page: include_str!("../../../../docs/checks/GA207.md"),
     judge,

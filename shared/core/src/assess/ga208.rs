@@ -1,7 +1,7 @@
 //! GA208: Flux manages itself from Git, and that works.
 
 use super::standing::{self, Shortfall};
-use super::{Check, Finding, Judgement, Remedy, Severity};
+use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
 use crate::facts::flux::CONTROLLERS;
 use crate::facts::{Facts, Kustomization, Why};
 use crate::need::Need;
@@ -12,6 +12,7 @@ pub(super) static CHECK: Check = Check {
     slug: "bootstrap-not-ready",
     title: "the bootstrap Kustomization and its source exist and are ready",
     severity: Severity::Error,
+    impact: Impact::Delivery,
     needs: &[Need::GitRepositories, Need::Kustomizations, Need::Deployments],
     page: include_str!("../../../../docs/checks/GA208.md"),
     judge,

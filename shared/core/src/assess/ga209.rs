@@ -1,7 +1,7 @@
 //! GA209: NetworkPolicies let agentk reach the webhook receiver.
 
 use super::remedy::yaml_word;
-use super::{Check, Finding, Judgement, Remedy, Severity};
+use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
 use crate::facts::agent::Agent;
 use crate::facts::network::{Direction, End, Passage, Port, passage};
 use crate::facts::{Facts, StringMap, Why, Workload};
@@ -13,6 +13,7 @@ pub(super) static CHECK: Check = Check {
     slug: "webhooks-kept-out",
     title: "NetworkPolicies let agentk reach the webhook receiver",
     severity: Severity::Warning,
+    impact: Impact::Pushes,
     needs: &[Need::Deployments, Need::NetworkPolicies, Need::Namespaces],
     page: include_str!("../../../../docs/checks/GA209.md"),
     judge,

@@ -1,6 +1,6 @@
 //! GA301: agentk is installed.
 
-use super::{Check, Finding, Judgement, Remedy, Severity, standing};
+use super::{Check, Finding, Impact, Judgement, Remedy, Severity, standing};
 use crate::facts::{Facts, HelmRelease, Why, WhyKind};
 use crate::need::Need;
 use crate::object::ObjectRef;
@@ -10,6 +10,7 @@ pub(super) static CHECK: Check = Check {
     slug: "agentk-missing",
     title: "agentk is installed",
     severity: Severity::Error,
+    impact: Impact::Pushes,
     needs: &[Need::Deployments],
     page: include_str!("../../../../docs/checks/GA301.md"),
     judge,

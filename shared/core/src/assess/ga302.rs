@@ -2,7 +2,7 @@
 
 use super::remedy::AgentInstall;
 use super::standing::{self, Shortfall};
-use super::{Check, Finding, Judgement, Remedy, Severity};
+use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
 use crate::facts::agent::Agent;
 use crate::facts::failure::classify;
 use crate::facts::{Facts, HelmRelease, Source, Why, condition};
@@ -15,6 +15,7 @@ pub(super) static CHECK: Check = Check {
     slug: "agentk-not-by-flux",
     title: "agentk is installed by a HelmRelease that is ready, and so are its chart and repository",
     severity: Severity::Warning,
+    impact: Impact::Pushes,
     needs: &[Need::HelmRepositories, Need::HelmCharts, Need::HelmReleases, Need::Deployments],
     page: include_str!("../../../../docs/checks/GA302.md"),
     judge,

@@ -1,7 +1,7 @@
 //! GA303: agentk's pods run.
 
 use super::workload::unwell;
-use super::{Check, Finding, Judgement, Remedy, Severity};
+use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
 use crate::facts::agent::Agent;
 use crate::facts::{Facts, Why};
 use crate::need::Need;
@@ -11,6 +11,7 @@ pub(super) static CHECK: Check = Check {
     slug: "agentk-pods-not-running",
     title: "agentk's pods run",
     severity: Severity::Error,
+    impact: Impact::Pushes,
     needs: &[Need::Deployments],
     page: include_str!("../../../../docs/checks/GA303.md"),
     judge,

@@ -1,7 +1,7 @@
 //! GA304: the Secret from which agentk reads its token exists and holds a well-formed token.
 
 use super::remedy::origin::origin;
-use super::{Check, Finding, Judgement, Remedy, Severity};
+use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
 use crate::facts::agent::Agent;
 use crate::facts::log::{Effect, Rule};
 use crate::facts::{Facts, Fault, KeyShape, SecretShape, ValueKind, Why};
@@ -13,6 +13,7 @@ pub(super) static CHECK: Check = Check {
     slug: "token-secret-unusable",
     title: "the agent's token Secret exists and holds a well-formed token",
     severity: Severity::Error,
+    impact: Impact::Pushes,
     needs: &[Need::Deployments, Need::Secrets],
     page: include_str!("../../../../docs/checks/GA304.md"),
     judge,

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Check, Finding, Judgement, Remedy, Severity};
+use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
 use crate::facts::readiness::{Readiness, readiness};
 use crate::facts::token_secret::{NamedSecret, named};
 use crate::facts::{Facts, HelmRelease, Why};
@@ -13,6 +13,7 @@ pub(super) static CHECK: Check = Check {
     slug: "secret-name-mismatch",
     title: "the agent's HelmRelease names the token Secret that is there",
     severity: Severity::Error,
+    impact: Impact::Pushes,
     needs: &[Need::HelmReleases, Need::Deployments, Need::Secrets],
     page: include_str!("../../../../docs/checks/GA305.md"),
     judge,

@@ -1,6 +1,6 @@
 //! GA306: `kasAddress` is one that agentk can use.
 
-use super::{Check, Finding, Judgement, Remedy, Severity};
+use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
 use crate::facts::agent::Agent;
 use crate::facts::host::{host, host_and_port};
 use crate::facts::{Facts, Why};
@@ -11,6 +11,7 @@ pub(super) static CHECK: Check = Check {
     slug: "kas-address-unusable",
     title: "kasAddress is one that agentk can use",
     severity: Severity::Error,
+    impact: Impact::Pushes,
     needs: &[Need::Deployments],
     page: include_str!("../../../../docs/checks/GA306.md"),
     judge,

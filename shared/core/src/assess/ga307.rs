@@ -1,6 +1,6 @@
 //! GA307: agentk is connected to GitLab.
 
-use super::{Check, Finding, Judgement, Remedy, Severity};
+use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
 use crate::facts::agent::{Agent, Connection};
 use crate::facts::{Facts, Why};
 use crate::need::Need;
@@ -12,6 +12,7 @@ pub(super) static CHECK: Check = Check {
     slug: "agent-not-connected",
     title: "agentk is connected to GitLab",
     severity: Severity::Error,
+    impact: Impact::Pushes,
     needs: &[Need::Deployments, Need::Pods, Need::PodLogs, Need::Leases],
     page: include_str!("../../../../docs/checks/GA307.md"),
     judge,

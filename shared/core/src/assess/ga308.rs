@@ -1,6 +1,6 @@
 //! GA308: the Lease of agentk's leader is held by a living pod.
 
-use super::{Check, Finding, Judgement, Remedy, Severity};
+use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
 use crate::facts::agent::Agent;
 use crate::facts::{Facts, Lease, Pod, Why, WhyKind};
 use crate::need::Need;
@@ -11,6 +11,7 @@ pub(super) static CHECK: Check = Check {
     slug: "lease-without-living-holder",
     title: "a living pod of agentk is its leader",
     severity: Severity::Warning,
+    impact: Impact::Pushes,
     needs: &[Need::Deployments, Need::Pods, Need::Leases],
     page: include_str!("../../../../docs/checks/GA308.md"),
     judge,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Check, Finding, Judgement, Remedy, Severity};
+use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
 use crate::facts::agent::Agent;
 use crate::facts::host::host;
 use crate::facts::{Facts, Why};
@@ -13,6 +13,7 @@ pub(super) static CHECK: Check = Check {
     slug: "agents-fight-over-flux",
     title: "one agent only manages Flux in this cluster",
     severity: Severity::Warning,
+    impact: Impact::Hygiene,
     needs: &[Need::Deployments],
     page: include_str!("../../../../docs/checks/GA309.md"),
     judge,

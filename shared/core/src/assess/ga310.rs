@@ -1,6 +1,6 @@
 //! GA310: agentk started after Flux's CRDs were made.
 
-use super::{Check, Finding, Judgement, Remedy, Severity};
+use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
 use crate::facts::agent::Agent;
 use crate::facts::{Crd, Facts, Why};
 use crate::need::Need;
@@ -11,6 +11,7 @@ pub(super) static CHECK: Check = Check {
     slug: "agentk-older-than-flux",
     title: "agentk started after Flux's CRDs were made",
     severity: Severity::Error,
+    impact: Impact::Pushes,
     needs: &[Need::Crds, Need::Deployments, Need::Pods],
     page: include_str!("../../../../docs/checks/GA310.md"),
     judge,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::remedy::yaml_word;
-use super::{Check, Finding, Judgement, Remedy, Severity};
+use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
 use crate::facts::agent::Agent;
 use crate::facts::{Facts, Permission, Why, WhyKind};
 use crate::need::Need;
@@ -15,6 +15,7 @@ pub(super) static CHECK: Check = Check {
     slug: "agentk-permission-missing",
     title: "agentk's service account may do what its Flux module needs",
     severity: Severity::Error,
+    impact: Impact::Pushes,
     needs: &[Need::Deployments, Need::GitRepositories, Need::AccessReviews],
     page: include_str!("../../../../docs/checks/GA311.md"),
     judge,

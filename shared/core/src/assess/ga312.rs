@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{Check, Finding, Judgement, Remedy, Severity};
+use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
 use crate::facts::agent::Agent;
 use crate::facts::{Facts, Why};
 use crate::need::Need;
@@ -14,6 +14,7 @@ pub(super) static CHECK: Check = Check {
     slug: "token-changed-after-start",
     title: "agentk runs with the token that its Secret holds",
     severity: Severity::Error,
+    impact: Impact::Pushes,
     needs: &[Need::Deployments, Need::Pods, Need::Secrets],
     page: include_str!("../../../../docs/checks/GA312.md"),
     judge,

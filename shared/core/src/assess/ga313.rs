@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Check, Finding, Judgement, Remedy, Severity};
+use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
 use crate::facts::agent::Agent;
 use crate::facts::{Facts, Pod, Why};
 use crate::need::Need;
@@ -12,6 +12,7 @@ pub(super) static CHECK: Check = Check {
     slug: "agentk-versions-differ",
     title: "all pods of one agent run one version of agentk",
     severity: Severity::Warning,
+    impact: Impact::Hygiene,
     needs: &[Need::Deployments, Need::Pods],
     page: include_str!("../../../../docs/checks/GA313.md"),
     judge,

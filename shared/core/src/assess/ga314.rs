@@ -1,6 +1,6 @@
 //! GA314: the agent's configuration file exists, and kas takes it.
 
-use super::{Check, Finding, Judgement, Remedy, Severity};
+use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
 use crate::facts::{Facts, Why};
 use crate::need::Need;
 use crate::snapshot::gitlab::AgentConfig;
@@ -10,6 +10,7 @@ pub(super) static CHECK: Check = Check {
     slug: "agent-config-rejected",
     title: "the agent's configuration file exists and holds known keys only",
     severity: Severity::Warning,
+    impact: Impact::Pushes,
     needs: &[Need::Deployments, Need::GitLabAgents, Need::GitLabAgentConfig],
     page: include_str!("../../../../docs/checks/GA314.md"),
     judge,

@@ -1,6 +1,6 @@
 //! GA315: agentk's log shows no fault.
 
-use super::{Check, Finding, Judgement, Remedy, Severity};
+use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
 use crate::facts::agent::Agent;
 use crate::facts::log::{Effect, LogLine, Rule, reading};
 use crate::facts::{Facts, Why};
@@ -12,6 +12,7 @@ pub(super) static CHECK: Check = Check {
     slug: "agentk-log-fault",
     title: "agentk's recent log shows no fault",
     severity: Severity::Error,
+    impact: Impact::Pushes,
     needs: &[Need::Deployments, Need::Pods, Need::PodLogs],
     page: include_str!("../../../../docs/checks/GA315.md"),
     judge,

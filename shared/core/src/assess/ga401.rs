@@ -2,7 +2,7 @@
 
 use jiff::SignedDuration;
 
-use super::{Check, Finding, Judgement, Remedy, Severity};
+use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
 use crate::facts::graph::expected_receiver;
 use crate::facts::host::host;
 use crate::facts::{Facts, Receiver, Source, Why};
@@ -13,6 +13,7 @@ pub(super) static CHECK: Check = Check {
     slug: "receiver-missing",
     title: "every GitRepository on the agent's GitLab has a Receiver",
     severity: Severity::Error,
+    impact: Impact::Pushes,
     needs: &[Need::GitRepositories, Need::Receivers, Need::Deployments],
     page: include_str!("../../../../docs/checks/GA401.md"),
     judge,

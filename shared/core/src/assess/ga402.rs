@@ -2,7 +2,7 @@
 
 use jiff::SignedDuration;
 
-use super::{Check, Finding, Judgement, Remedy, Severity};
+use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
 use crate::facts::readiness::{Readiness, lasts, readiness};
 use crate::facts::{Condition, Facts, Receiver, Why};
 use crate::need::Need;
@@ -12,6 +12,7 @@ pub(super) static CHECK: Check = Check {
     slug: "receiver-not-ready",
     title: "every Receiver is ready and has a webhook path",
     severity: Severity::Error,
+    impact: Impact::Pushes,
     needs: &[Need::Receivers],
     page: include_str!("../../../../docs/checks/GA402.md"),
     judge,

@@ -1,6 +1,6 @@
 //! GA403: the URL of a GitRepository is one that agentk recognises as GitLab's.
 
-use super::{Check, Finding, Judgement, Remedy, Severity};
+use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
 use crate::facts::host::host;
 use crate::facts::{Facts, Source, Why};
 use crate::need::Need;
@@ -11,6 +11,7 @@ pub(super) static CHECK: Check = Check {
     slug: "host-not-recognised",
     title: "the URL of every GitRepository on GitLab is one that agentk recognises",
     severity: Severity::Warning,
+    impact: Impact::Pushes,
     needs: &[Need::GitRepositories, Need::Receivers, Need::Deployments],
     page: include_str!("../../../../docs/checks/GA403.md"),
     judge,

@@ -1,6 +1,6 @@
 //! GA404: push events of each project reach agentk.
 
-use super::{Check, Finding, Judgement, Remedy, Severity};
+use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
 use crate::facts::{Facts, Why, WhyKind};
 use crate::need::Need;
 
@@ -9,6 +9,7 @@ pub(super) static CHECK: Check = Check {
     slug: "push-events-not-sent",
     title: "the project of each GitRepository is the agent's own or public",
     severity: Severity::Warning,
+    impact: Impact::Pushes,
     needs: &[Need::GitRepositories, Need::GitLabProjects, Need::GitLabAgents],
     page: include_str!("../../../../docs/checks/GA404.md"),
     judge,

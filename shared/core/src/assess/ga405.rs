@@ -3,7 +3,7 @@
 use jiff::SignedDuration;
 use serde_json::json;
 
-use super::{Check, Finding, Judgement, Remedy, Severity};
+use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
 use crate::facts::duration::parse;
 use crate::facts::{Facts, Why};
 use crate::need::Need;
@@ -13,6 +13,7 @@ pub(super) static CHECK: Check = Check {
     slug: "interval-unreasonable",
     title: "every GitRepository is fetched at a reasonable interval",
     severity: Severity::Warning,
+    impact: Impact::Pushes,
     needs: &[Need::GitRepositories],
     page: include_str!("../../../../docs/checks/GA405.md"),
     judge,

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{Check, Finding, Judgement, Remedy, Severity};
+use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
 use crate::facts::{Facts, HelmRelease, Kustomization, Receiver, Source, Why};
 use crate::need::Need;
 use crate::object::ObjectRef;
@@ -13,6 +13,7 @@ pub(super) static CHECK: Check = Check {
     slug: "suspended",
     title: "nothing between Git and pods is suspended",
     severity: Severity::Warning,
+    impact: Impact::Delivery,
     needs: &[
         Need::GitRepositories,
         Need::OciRepositories,

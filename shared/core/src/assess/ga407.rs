@@ -2,7 +2,7 @@
 
 use jiff::SignedDuration;
 
-use super::{Check, Finding, Judgement, Remedy, Severity};
+use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
 use crate::facts::failure::classify;
 use crate::facts::readiness::{Readiness, lasts, readiness, since};
 use crate::facts::{Condition, Facts, Source, Why};
@@ -15,6 +15,7 @@ pub(super) static CHECK: Check = Check {
     slug: "source-not-fetched",
     title: "every source is fetched",
     severity: Severity::Error,
+    impact: Impact::Delivery,
     needs: &[
         Need::GitRepositories,
         Need::OciRepositories,

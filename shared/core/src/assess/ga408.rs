@@ -2,7 +2,7 @@
 
 use jiff::SignedDuration;
 
-use super::{Check, Finding, Judgement, Remedy, Severity};
+use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
 use crate::facts::readiness::{Readiness, lasts, readiness, since};
 use crate::facts::{Condition, CrossRef, Facts, HelmRelease, Kustomization, Listing, Meta, Source, Why, condition};
 use crate::need::Need;
@@ -14,6 +14,7 @@ pub(super) static CHECK: Check = Check {
     slug: "not-applied",
     title: "every Kustomization and HelmRelease is applied at its source's revision",
     severity: Severity::Error,
+    impact: Impact::Delivery,
     needs: &[Need::GitRepositories, Need::HelmCharts, Need::Kustomizations, Need::HelmReleases],
     page: include_str!("../../../../docs/checks/GA408.md"),
     judge,

@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Check, Finding, Judgement, Remedy, Severity};
+use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
 use crate::facts::host::host;
 use crate::facts::request::last_request;
 use crate::facts::{Facts, Receiver, Source, Why, condition};
@@ -14,6 +14,7 @@ pub(super) static CHECK: Check = Check {
     slug: "push-not-announced",
     title: "push events have been arriving",
     severity: Severity::Info,
+    impact: Impact::Pushes,
     needs: &[Need::GitRepositories, Need::Receivers, Need::Deployments],
     page: include_str!("../../../../docs/checks/GA409.md"),
     judge,

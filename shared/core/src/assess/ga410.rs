@@ -1,6 +1,6 @@
 //! GA410: no Receiver or receiver Secret of agentk is left behind.
 
-use super::{Check, Finding, Judgement, Remedy, Severity};
+use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
 use crate::facts::{Facts, Meta, Receiver, Why};
 use crate::need::Need;
 use crate::object::ObjectRef;
@@ -10,6 +10,7 @@ pub(super) static CHECK: Check = Check {
     slug: "receiver-orphaned",
     title: "no Receiver or receiver Secret of agentk is left behind",
     severity: Severity::Warning,
+    impact: Impact::Hygiene,
     needs: &[Need::GitRepositories, Need::Receivers, Need::Deployments, Need::Leases],
     page: include_str!("../../../../docs/checks/GA410.md"),
     judge,

@@ -1,6 +1,6 @@
 //! GA411: each Receiver's Secret exists and fits its type.
 
-use super::{Check, Finding, Judgement, Remedy, Severity};
+use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
 use crate::facts::{Facts, Receiver, SecretShape, ValueKind, Why};
 use crate::need::Need;
 use crate::object::ObjectRef;
@@ -10,6 +10,7 @@ pub(super) static CHECK: Check = Check {
     slug: "receiver-secret-unusable",
     title: "every Receiver's Secret exists and fits its type",
     severity: Severity::Error,
+    impact: Impact::Pushes,
     needs: &[Need::Receivers, Need::Secrets],
     page: include_str!("../../../../docs/checks/GA411.md"),
     judge,

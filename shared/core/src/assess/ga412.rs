@@ -1,6 +1,6 @@
 //! GA412: the address at which agentk hands push events to Flux leads to notification-controller.
 
-use super::{Check, Finding, Judgement, Remedy, Severity};
+use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
 use crate::facts::host::host_and_port;
 use crate::facts::request::last_request;
 use crate::facts::{Facts, PortRef, Service, ServicePort, Why, WhyKind, Workload};
@@ -12,6 +12,7 @@ pub(super) static CHECK: Check = Check {
     slug: "webhook-address-wrong",
     title: "the address at which agentk hands push events to Flux leads to notification-controller",
     severity: Severity::Warning,
+    impact: Impact::Pushes,
     needs: &[Need::Deployments, Need::Services, Need::GitRepositories],
     page: include_str!("../../../../docs/checks/GA412.md"),
     judge,

@@ -1,6 +1,6 @@
 //! GA501: each source's credential Secret exists and is well formed for its URL.
 
-use super::{Check, Finding, Judgement, Remedy, Severity};
+use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
 use crate::facts::{Facts, Fault, KeyShape, SecretShape, Source, ValueKind, Why};
 use crate::need::Need;
 use crate::object::ObjectRef;
@@ -10,6 +10,7 @@ pub(super) static CHECK: Check = Check {
     slug: "source-credential-unusable",
     title: "every source's credential exists and fits its URL",
     severity: Severity::Error,
+    impact: Impact::Delivery,
     needs: &[
         Need::GitRepositories,
         Need::OciRepositories,

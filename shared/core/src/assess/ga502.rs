@@ -1,6 +1,6 @@
 //! GA502: Flux fetches with the kind of credential that can do nothing else.
 
-use super::{Check, Finding, Judgement, Remedy, Severity};
+use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
 use crate::facts::host::host;
 use crate::facts::{Facts, SecretShape, Source, ValueKind, Why, WhyKind};
 use crate::need::Need;
@@ -11,6 +11,7 @@ pub(super) static CHECK: Check = Check {
     slug: "credential-too-powerful",
     title: "sources on GitLab are fetched with a deploy token or a deploy key",
     severity: Severity::Warning,
+    impact: Impact::Hygiene,
     needs: &[Need::GitRepositories, Need::HelmRepositories, Need::Secrets],
     page: include_str!("../../../../docs/checks/GA502.md"),
     judge,

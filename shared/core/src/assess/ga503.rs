@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{Check, Finding, Judgement, Remedy, Severity};
+use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
 use crate::facts::dispatch::Dispatch;
 use crate::facts::gitlab::Held;
 use crate::facts::{Facts, Why};
@@ -16,6 +16,7 @@ pub(super) static CHECK: Check = Check {
     slug: "credential-expires",
     title: "no credential of a source or of job statuses has expired or expires soon",
     severity: Severity::Error,
+    impact: Impact::Delivery,
     needs: &[
         Need::GitRepositories,
         Need::Providers,
@@ -38,12 +39,13 @@ fn judge(facts: &Facts<'_>, judgement: &mut Judgement) -> Result<(), Why> {
                 .map(|(severity, said)| (severity, format!("holds {}, which {said}", credential.title()))),
             Held::OneOf(list) => one_of(facts, &list),
         };
-        tell(judgement, &secret, found, "see Flux fetch with it, and only then remove the old one");
+        tell(judgement, &secret, found, Impact::Delivery, "see Flux fetch with it, and only then remove the old one");
     }
     for provider in judgement.each(&facts.snapshot.providers) {
         let Some((secret, list)) = judgement.known(facts.held_status_token(provider)).flatten() else { continue };
         judgement.examine();
-        tell(judgement, &secret, one_of(facts, &list), "and remove the old one when the next job status has arrived");
+        let afterwards = "and remove the old one when the next job status has arrived";
+        tell(judgement, &secret, one_of(facts, &list), Impact::Notifications, afterwards);
     }
     refused(facts, judgement);
     Ok(())
@@ -59,7 +61,8 @@ fn refused(facts: &Facts<'_>, judgement: &mut Judgement) {
         for (failure, said) in [(Dispatch::Expired, "has expired"), (Dispatch::Revoked, "was revoked")] {
             let Some(event) = failures.get(&failure) else { continue };
             let message = format!("holds a token that {said}: GitLab says so when a job status is set with it");
-            let finding = Finding::new(secret.clone(), message, Remedy::of_provider_token(facts, provider, false));
+            let finding = Finding::new(secret.clone(), message, Remedy::of_provider_token(facts, provider, false))
+                .impact(Impact::Notifications);
             if !judgement.findings.iter().any(|f| f.subject == secret && f.message == finding.message) {
                 judgement.find(finding.because(&event.message));
             }
@@ -86,9 +89,9 @@ fn one_of(facts: &Facts<'_>, list: &[&Credential]) -> Option<Found> {
 }
 
 /// Several sources or Providers may share a Secret.
-fn tell(judgement: &mut Judgement, secret: &ObjectRef, found: Option<Found>, afterwards: &str) {
+fn tell(judgement: &mut Judgement, secret: &ObjectRef, found: Option<Found>, impact: Impact, afterwards: &str) {
     let Some((severity, message)) = found else { return };
-    let finding = Finding::new(secret.clone(), message, renew(secret, afterwards)).severity(severity);
+    let finding = Finding::new(secret.clone(), message, renew(secret, afterwards)).severity(severity).impact(impact);
     if !judgement.findings.contains(&finding) {
         judgement.find(finding);
     }

@@ -1,6 +1,6 @@
 //! GA504: the credentials that sources hold can fetch, and can do nothing else.
 
-use super::{Check, Finding, Judgement, Remedy, Severity};
+use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
 use crate::facts::gitlab::Held;
 use crate::facts::{Facts, Why, WhyKind};
 use crate::need::Need;
@@ -12,6 +12,7 @@ pub(super) static CHECK: Check = Check {
     slug: "credential-scopes",
     title: "the scopes of each source's credential suffice and do not exceed the need",
     severity: Severity::Warning,
+    impact: Impact::Hygiene,
     needs: &[Need::GitRepositories, Need::Secrets, Need::GitLabCredentials],
     page: include_str!("../../../../docs/checks/GA504.md"),
     judge,

@@ -1,6 +1,6 @@
 //! GA505: each Provider that writes to GitLab has a token that GitLab's API takes.
 
-use super::{Check, Finding, Judgement, Remedy, Severity};
+use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
 use crate::facts::notification::token;
 use crate::facts::{Facts, Fault, KeyShape, Provider, SecretShape, ValueKind, Why};
 use crate::need::Need;
@@ -10,6 +10,7 @@ pub(super) static CHECK: Check = Check {
     slug: "status-token-unusable",
     title: "every Provider that writes to GitLab has a token that can do it",
     severity: Severity::Error,
+    impact: Impact::Notifications,
     needs: &[Need::Providers, Need::Secrets],
     page: include_str!("../../../../docs/checks/GA505.md"),
     judge,

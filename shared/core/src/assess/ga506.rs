@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Check, Finding, Judgement, Remedy, Severity};
+use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
 use crate::facts::notification::{is_number, project, token};
 use crate::facts::{Facts, Provider, Why};
 use crate::need::Need;
@@ -12,6 +12,7 @@ pub(super) static CHECK: Check = Check {
     slug: "status-token-of-many-projects",
     title: "the token of each Provider that writes to GitLab serves one project",
     severity: Severity::Warning,
+    impact: Impact::Notifications,
     needs: &[Need::Providers, Need::Secrets],
     page: include_str!("../../../../docs/checks/GA506.md"),
     judge,

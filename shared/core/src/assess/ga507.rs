@@ -1,6 +1,6 @@
 //! GA507: notifications are delivered.
 
-use super::{Check, Finding, Judgement, Remedy, Severity};
+use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
 use crate::facts::dispatch::Dispatch;
 use crate::facts::{Alert, Event, Facts, Provider, Why};
 use crate::need::Need;
@@ -11,6 +11,7 @@ pub(super) static CHECK: Check = Check {
     slug: "notification-not-delivered",
     title: "notifications are delivered",
     severity: Severity::Error,
+    impact: Impact::Notifications,
     needs: &[Need::Providers, Need::Alerts, Need::Events],
     page: include_str!("../../../../docs/checks/GA507.md"),
     judge,

@@ -1,6 +1,6 @@
 //! GA508: what is deployed from GitLab shows as a job in the project's pipeline.
 
-use super::{Check, Finding, Judgement, Remedy, Severity};
+use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
 use crate::facts::host::host;
 use crate::facts::{Facts, Kustomization, Source, Why};
 use crate::need::Need;
@@ -11,6 +11,7 @@ pub(super) static CHECK: Check = Check {
     slug: "no-job-status",
     title: "an Alert registers a job status in GitLab for what is deployed from there",
     severity: Severity::Warning,
+    impact: Impact::Notifications,
     needs: &[Need::GitRepositories, Need::Kustomizations, Need::Receivers, Need::Providers, Need::Alerts],
     page: include_str!("../../../../docs/checks/GA508.md"),
     judge,

@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Check, Finding, Judgement, Remedy, Severity};
+use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
 use crate::facts::agent::Agent;
 use crate::facts::{Facts, Why};
 use crate::need::Need;
@@ -14,6 +14,7 @@ pub(super) static CHECK: Check = Check {
     slug: "agent-token-unused",
     title: "no active agent token lies unused",
     severity: Severity::Warning,
+    impact: Impact::Hygiene,
     needs: &[Need::Deployments, Need::GitLabAgents],
     page: include_str!("../../../../docs/checks/GA509.md"),
     judge,

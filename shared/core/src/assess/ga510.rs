@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Check, Finding, Judgement, Remedy, Severity};
+use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
 use crate::facts::token_use::{Purpose, TokenUse};
 use crate::facts::{Facts, Why};
 use crate::need::Need;
@@ -12,6 +12,7 @@ pub(super) static CHECK: Check = Check {
     slug: "token-of-many-purposes",
     title: "one token is not used for several purposes",
     severity: Severity::Warning,
+    impact: Impact::Hygiene,
     needs: &[
         Need::GitRepositories,
         Need::OciRepositories,

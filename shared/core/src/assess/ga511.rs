@@ -1,6 +1,6 @@
 //! GA511: no Secret lies in Git in plain text.
 
-use super::{Check, Finding, Judgement, Remedy, Severity};
+use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
 use crate::facts::git_secret::holds_a_secret;
 use crate::facts::{Facts, HelmRelease, Kustomization, Why};
 use crate::need::Need;
@@ -11,6 +11,7 @@ pub(super) static CHECK: Check = Check {
     slug: "secret-in-plain-git",
     title: "no Secret is applied in plain text from Git",
     severity: Severity::Error,
+    impact: Impact::Hygiene,
     needs: &[Need::Kustomizations, Need::HelmReleases],
     page: include_str!("../../../../docs/checks/GA511.md"),
     judge,

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Check, Finding, Judgement, Remedy, Severity};
+use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
 use crate::facts::agent::Agent;
 use crate::facts::host::host;
 use crate::facts::{Facts, Provider, Source, Why};
@@ -13,6 +13,7 @@ pub(super) static CHECK: Check = Check {
     slug: "transport-insecure",
     title: "every connection is encrypted, and to a server that proved its name",
     severity: Severity::Warning,
+    impact: Impact::Hygiene,
     needs: &[
         Need::GitRepositories,
         Need::OciRepositories,

@@ -1,6 +1,6 @@
 //! GA601: agentk is of the GitLab server's version.
 
-use super::{Check, Finding, Judgement, Remedy, Severity};
+use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
 use crate::facts::agent::Agent;
 use crate::facts::{Facts, Why, WhyKind};
 use crate::need::Need;
@@ -11,6 +11,7 @@ pub(super) static CHECK: Check = Check {
     slug: "version-skew",
     title: "agentk is of GitLab's minor version, or of a neighbouring one",
     severity: Severity::Warning,
+    impact: Impact::Hygiene,
     needs: &[Need::Deployments, Need::GitLabMetadata],
     page: include_str!("../../../../docs/checks/GA601.md"),
     judge,

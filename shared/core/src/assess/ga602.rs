@@ -1,7 +1,7 @@
 //! GA602: patches of the agent's chart arrive by themselves, and nothing else does.
 
 use super::range::{Reach, reach};
-use super::{Check, Finding, Judgement, Remedy, Severity};
+use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
 use crate::facts::{Facts, HelmRelease, Why, WhyKind};
 use crate::need::Need;
 use crate::object::ObjectRef;
@@ -11,6 +11,7 @@ pub(super) static CHECK: Check = Check {
     slug: "auto-patch-off",
     title: "the chart version of agentk's HelmRelease is a patch-only range",
     severity: Severity::Warning,
+    impact: Impact::Hygiene,
     needs: &[Need::HelmReleases],
     page: include_str!("../../../../docs/checks/GA602.md"),
     judge,

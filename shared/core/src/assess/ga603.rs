@@ -4,7 +4,7 @@ use semver::Version;
 use serde_json::json;
 
 use super::range::admits;
-use super::{Check, Finding, Judgement, Remedy, Severity};
+use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
 use crate::facts::chart::{deployed, version};
 use crate::facts::{Facts, HelmRelease, Why, WhyKind};
 use crate::need::Need;
@@ -16,6 +16,7 @@ pub(super) static CHECK: Check = Check {
     slug: "chart-update-available",
     title: "agentk's chart is the newest that fits",
     severity: Severity::Warning,
+    impact: Impact::Hygiene,
     needs: &[Need::HelmRepositories, Need::HelmReleases, Need::ChartIndex],
     page: include_str!("../../../../docs/checks/GA603.md"),
     judge,

@@ -2,7 +2,7 @@
 
 use semver::Version;
 
-use super::{Check, Finding, Judgement, Remedy, Severity};
+use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
 use crate::facts::agent::Agent;
 use crate::facts::chart::version;
 use crate::facts::{Facts, Why, WhyKind};
@@ -13,6 +13,7 @@ pub(super) static CHECK: Check = Check {
     slug: "kubernetes-unsupported",
     title: "agentk's version supports this version of Kubernetes",
     severity: Severity::Warning,
+    impact: Impact::Hygiene,
     needs: &[Need::Version, Need::Deployments],
     page: include_str!("../../../../docs/checks/GA604.md"),
     judge,

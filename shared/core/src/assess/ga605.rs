@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Check, Finding, Judgement, Remedy, Severity};
+use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
 use crate::facts::agent::Agent;
 use crate::facts::chart::deployed;
 use crate::facts::{Facts, HelmRelease, Why};
@@ -13,6 +13,7 @@ pub(super) static CHECK: Check = Check {
     slug: "image-tag-differs",
     title: "agentk's image is the one of its chart",
     severity: Severity::Warning,
+    impact: Impact::Hygiene,
     needs: &[Need::HelmReleases, Need::Deployments],
     page: include_str!("../../../../docs/checks/GA605.md"),
     judge,

@@ -1,6 +1,6 @@
 //! GA606: the last upgrade of agentk's release did not fail.
 
-use super::{Check, Finding, Judgement, Remedy, Severity};
+use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
 use crate::facts::chart::deployed;
 use crate::facts::{Facts, HelmRelease, Why, condition};
 use crate::need::Need;
@@ -11,6 +11,7 @@ pub(super) static CHECK: Check = Check {
     slug: "upgrade-failed",
     title: "the last upgrade of agentk's release neither failed nor was rolled back",
     severity: Severity::Error,
+    impact: Impact::Delivery,
     needs: &[Need::HelmReleases],
     page: include_str!("../../../../docs/checks/GA606.md"),
     judge,

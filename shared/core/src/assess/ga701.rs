@@ -1,7 +1,7 @@
 //! GA701: what Kustomizations and HelmReleases deployed is running.
 
 use super::workload::unwell;
-use super::{Check, Finding, Judgement, Remedy, Severity};
+use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
 use crate::facts::flux::CONTROLLERS;
 use crate::facts::{Facts, Listing, Why, Workload};
 use crate::need::Need;
@@ -12,6 +12,7 @@ pub(super) static CHECK: Check = Check {
     slug: "workload-not-running",
     title: "what Flux deployed is running",
     severity: Severity::Error,
+    impact: Impact::Workloads,
     needs: &[
         Need::Kustomizations,
         Need::HelmReleases,

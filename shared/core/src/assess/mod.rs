@@ -105,6 +105,24 @@ pub enum Severity {
     Error,
 }
 
+/// What users lose through a finding, the worst first: the order of independent problems of one severity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Impact {
+    /// Something that users need does not run.
+    Workloads,
+    /// Changes are not deployed.
+    Delivery,
+    /// Pushes are noticed late, or CI/CD jobs cannot use the agent.
+    Pushes,
+    /// Nobody is told what happened.
+    Notifications,
+    /// Nothing yet.
+    Hygiene,
+    /// Nothing: only what this run can see is limited. What is known to be broken comes before it.
+    Visibility,
+}
+
 /// What a check found out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -176,6 +194,8 @@ pub struct Check {
     pub title: &'static str,
     /// Severity of its findings unless one says otherwise.
     pub severity: Severity,
+    /// What users lose through its findings unless one says otherwise.
+    pub impact: Impact,
     /// What it reads. Held by a test: taking one away makes it unknown, taking any other away changes nothing.
     pub needs: &'static [Need],
     /// Its page.
@@ -210,6 +230,8 @@ impl Check {
 pub struct Finding {
     /// Severity, where it differs from the check's.
     pub severity: Option<Severity>,
+    /// What users lose, where it differs from the check's.
+    pub impact: Option<Impact>,
     /// The object that is not as it should be. Consequences are found through it.
     pub subject: ObjectRef,
     /// What is, in one sentence without a full stop; the subject is named before it.
@@ -223,7 +245,7 @@ pub struct Finding {
 impl Finding {
     /// A finding on `subject`.
     pub fn new(subject: ObjectRef, message: impl Into<String>, remedy: Remedy) -> Self {
-        Self { severity: None, subject, message: message.into(), evidence: Vec::new(), remedy }
+        Self { severity: None, impact: None, subject, message: message.into(), evidence: Vec::new(), remedy }
     }
 
     /// Adds what shows it; empty text adds nothing.
@@ -233,6 +255,13 @@ impl Finding {
         if !evidence.trim().is_empty() {
             self.evidence.push(evidence);
         }
+        self
+    }
+
+    /// Says that users lose something other than the check says.
+    #[must_use]
+    pub fn impact(mut self, impact: Impact) -> Self {
+        self.impact = Some(impact);
         self
     }
 

@@ -15,52 +15,66 @@ use crate::snapshot::kinds::{CrossRef, HelmRelease, Kustomization, Meta, Source}
 pub(super) struct Chain<'f, 's> {
     pub(super) facts: &'f Facts<'s>,
     pub(super) nodes: BTreeMap<ObjectRef, BTreeSet<ObjectRef>>,
+    /// Every object that takes requests.
+    objects: BTreeMap<ObjectRef, Object<'s>>,
+    /// What [`Chain::upwards`] and [`Chain::downwards`] have been at: each object is walked once, however many are named.
+    above: BTreeSet<ObjectRef>,
+    below: BTreeSet<ObjectRef>,
 }
 
-impl<'s> Chain<'_, 's> {
-    fn kustomizations(&self) -> &'s [Kustomization] {
-        &self.facts.snapshot.kustomizations.items
+/// An object that takes requests.
+#[derive(Clone, Copy)]
+enum Object<'s> {
+    Source(&'s Source),
+    Kustomization(&'s Kustomization),
+    Release(&'s HelmRelease),
+}
+
+impl<'s> Object<'s> {
+    fn metadata(self) -> &'s Meta {
+        match self {
+            Self::Source(s) => &s.metadata,
+            Self::Kustomization(k) => &k.metadata,
+            Self::Release(r) => &r.metadata,
+        }
+    }
+}
+
+impl<'f, 's> Chain<'f, 's> {
+    pub(super) fn new(facts: &'f Facts<'s>) -> Self {
+        let s = facts.snapshot;
+        let sources = facts.source_kinds().into_iter().flat_map(|(kind, listing)| {
+            listing.items.iter().map(move |s| (s.metadata.object(kind), Object::Source(s)))
+        });
+        let kustomizations = s.kustomizations.items.iter();
+        let kustomizations =
+            kustomizations.map(|k| (k.metadata.object("Kustomization"), Object::Kustomization(k)));
+        let releases = s.helm_releases.items.iter();
+        let releases = releases.map(|r| (r.metadata.object("HelmRelease"), Object::Release(r)));
+        let objects = sources.chain(kustomizations).chain(releases).collect();
+        Self { facts, nodes: BTreeMap::new(), objects, above: BTreeSet::new(), below: BTreeSet::new() }
     }
 
-    fn releases(&self) -> &'s [HelmRelease] {
-        &self.facts.snapshot.helm_releases.items
-    }
-
-    fn sources(&self) -> impl Iterator<Item = (ObjectRef, &'s Source)> + use<'s> {
-        let kinds = self.facts.source_kinds();
-        kinds.into_iter().flat_map(|(kind, l)| l.items.iter().map(move |s| (s.metadata.object(kind), s)))
+    fn sources(&self) -> impl Iterator<Item = (&ObjectRef, &'s Source)> {
+        self.objects.iter().filter_map(|(object, found)| match found {
+            Object::Source(source) => Some((object, *source)),
+            _ => None,
+        })
     }
 
     fn source(&self, object: &ObjectRef) -> Option<&'s Source> {
-        let listing = self.facts.sources(&object.kind)?;
-        listing.items.iter().find(|s| is(&s.metadata, object))
-    }
-
-    fn kustomization(&self, object: &ObjectRef) -> Option<&'s Kustomization> {
-        self.kustomizations().iter().find(|k| object.kind == "Kustomization" && is(&k.metadata, object))
-    }
-
-    fn release(&self, object: &ObjectRef) -> Option<&'s HelmRelease> {
-        self.releases().iter().find(|r| object.kind == "HelmRelease" && is(&r.metadata, object))
-    }
-
-    /// Every object that takes requests, with its metadata.
-    fn everything(&self) -> Vec<(ObjectRef, &'s Meta)> {
-        let sources = self.sources().map(|(o, s)| (o, &s.metadata));
-        let kustomizations =
-            self.kustomizations().iter().map(|k| (k.metadata.object("Kustomization"), &k.metadata));
-        let releases = self.releases().iter().map(|r| (r.metadata.object("HelmRelease"), &r.metadata));
-        sources.chain(kustomizations).chain(releases).collect()
+        match self.objects.get(object) {
+            Some(Object::Source(source)) => Some(source),
+            _ => None,
+        }
     }
 
     fn exists(&self, object: &ObjectRef) -> bool {
-        self.source(object).is_some()
-            || self.kustomization(object).is_some()
-            || self.release(object).is_some()
+        self.objects.contains_key(object)
     }
 
     pub(super) fn named(&self, selection: &Selection) -> Result<Vec<ObjectRef>, NoPlan> {
-        let all = self.everything();
+        let all = self.objects.iter().map(|(object, found)| (object, found.metadata()));
         let found: Vec<ObjectRef> = match selection {
             Selection::Agentk => {
                 self.facts.agent_releases().map(|r| r.metadata.object("HelmRelease")).collect()
@@ -70,21 +84,21 @@ impl<'s> Chain<'_, 's> {
                     |s: &Source| project_path(&s.spec.url).is_some_and(|p| same_project(&p, project));
                 self.sources()
                     .filter(|(o, s)| o.kind == "GitRepository" && fetches(s))
-                    .map(|(o, _)| o)
+                    .map(|(o, _)| o.clone())
                     .collect()
             }
             Selection::Object { kind, namespace, name } => {
                 let fits = |o: &&ObjectRef| {
                     o.kind == *kind && o.name == *name && namespace.as_ref().is_none_or(|n| *n == o.namespace)
                 };
-                all.iter().map(|(o, _)| o).filter(fits).cloned().collect()
+                all.map(|(o, _)| o).filter(fits).cloned().collect()
             }
             Selection::Labels(selector) => {
-                all.iter().filter(|(_, m)| selector.matches(&m.labels)).map(|(o, _)| o.clone()).collect()
+                all.filter(|(_, m)| selector.matches(&m.labels)).map(|(o, _)| o.clone()).collect()
             }
             Selection::All => {
                 let applies = |o: &&ObjectRef| matches!(o.kind.as_str(), "Kustomization" | "HelmRelease");
-                all.iter().map(|(o, _)| o).filter(applies).cloned().collect()
+                all.map(|(o, _)| o).filter(applies).cloned().collect()
             }
         };
         if let (Selection::Object { .. }, true) = (selection, found.len() > 1) {
@@ -101,10 +115,10 @@ impl<'s> Chain<'_, 's> {
         }
         let near = |kind: &str| {
             let names: Vec<String> = self
-                .everything()
-                .into_iter()
-                .filter(|(o, _)| o.kind == kind)
-                .map(|(o, _)| format!("{}/{}", o.namespace, o.name))
+                .objects
+                .keys()
+                .filter(|o| o.kind == kind)
+                .map(|o| format!("{}/{}", o.namespace, o.name))
                 .take(8)
                 .collect();
             if names.is_empty() {
@@ -184,11 +198,10 @@ impl<'s> Chain<'_, 's> {
 
     /// Adds what has to come before an object: its source, and what it depends on with theirs.
     pub(super) fn upwards(&mut self, object: &ObjectRef) {
-        let mut seen = BTreeSet::new();
         let mut queue = vec![object.clone()];
         while let Some(next) = queue.pop() {
             self.nodes.entry(next.clone()).or_default();
-            if !seen.insert(next.clone()) {
+            if !self.above.insert(next.clone()) {
                 continue;
             }
             for need in self.needs(&next) {
@@ -200,37 +213,38 @@ impl<'s> Chain<'_, 's> {
         }
     }
 
-    /// Adds what hangs on an object, with what that depends on. Its other sources are not asked for.
-    pub(super) fn downwards(&mut self, object: &ObjectRef) {
+    /// Adds what hangs on objects, with what that depends on. Its other sources are not asked for.
+    pub(super) fn downwards(&mut self, objects: &[ObjectRef]) {
         let dependants = self.dependants();
-        let mut seen = BTreeSet::new();
-        let mut queue = vec![object.clone()];
+        let mut queue = objects.to_vec();
         while let Some(next) = queue.pop() {
-            if !seen.insert(next.clone()) {
+            if !self.below.insert(next.clone()) {
                 continue;
             }
             for on in dependants.get(&next).into_iter().flatten() {
                 self.edge(&next, on);
-                self.siblings(on);
+                if self.needs(on).iter().any(|need| need.kind == on.kind && self.exists(need)) {
+                    self.upwards(on);
+                }
                 queue.push(on.clone());
             }
         }
+        self.siblings();
     }
 
     /// What an object depends on comes before it also where it was only found on the way down.
-    fn siblings(&mut self, object: &ObjectRef) {
-        for need in self.needs(object) {
-            if need.kind == object.kind && self.exists(&need) {
-                self.upwards(object);
-            }
-            if self.nodes.contains_key(&need) {
-                self.edge(&need, object);
+    fn siblings(&mut self) {
+        for object in std::mem::take(&mut self.below) {
+            for need in self.needs(&object) {
+                if self.nodes.contains_key(&need) {
+                    self.edge(&need, &object);
+                }
             }
         }
     }
 
     /// For agentk: the Kustomizations that applied what carries it, with their sources, come first.
-    pub(super) fn appliers(&mut self, named: &[ObjectRef]) {
+    pub(super) fn appliers(&mut self, named: &BTreeSet<ObjectRef>) {
         let owners = self.facts.owners();
         let carried: Vec<ObjectRef> = self.nodes.keys().cloned().collect();
         for object in carried {
@@ -248,8 +262,8 @@ impl<'s> Chain<'_, 's> {
 
     fn dependants(&self) -> BTreeMap<ObjectRef, BTreeSet<ObjectRef>> {
         let mut found: BTreeMap<ObjectRef, BTreeSet<ObjectRef>> = BTreeMap::new();
-        for (object, _) in self.everything() {
-            for need in self.needs(&object) {
+        for object in self.objects.keys() {
+            for need in self.needs(object) {
                 found.entry(need).or_default().insert(object.clone());
             }
         }
@@ -267,14 +281,19 @@ impl<'s> Chain<'_, 's> {
             }
         };
         let mut needs = Vec::new();
-        if let Some(k) = self.kustomization(object) {
-            needs.push(Facts::resolve(&k.spec.source_ref, namespace));
-            needs.extend(k.spec.depends_on.iter().map(on("Kustomization")));
-        } else if let Some(r) = self.release(object) {
-            needs.extend(self.chart(r));
-            needs.extend(r.spec.depends_on.iter().map(on("HelmRelease")));
-        } else if let Some(from) = self.source(object).and_then(|s| s.spec.source_ref.as_ref()) {
-            needs.push(Facts::resolve(from, namespace));
+        match self.objects.get(object) {
+            Some(Object::Kustomization(k)) => {
+                needs.push(Facts::resolve(&k.spec.source_ref, namespace));
+                needs.extend(k.spec.depends_on.iter().map(on("Kustomization")));
+            }
+            Some(Object::Release(r)) => {
+                needs.extend(self.chart(r));
+                needs.extend(r.spec.depends_on.iter().map(on("HelmRelease")));
+            }
+            Some(Object::Source(s)) => {
+                needs.extend(s.spec.source_ref.as_ref().map(|from| Facts::resolve(from, namespace)));
+            }
+            None => {}
         }
         needs
     }
@@ -301,50 +320,64 @@ impl<'s> Chain<'_, 's> {
         let is_static = |c: &Self, o: &ObjectRef| {
             o.kind == "HelmRepository" && c.source(o).is_some_and(|s| s.spec.kind == "oci")
         };
-        let statics: Vec<ObjectRef> = self.nodes.keys().filter(|o| is_static(self, o)).cloned().collect();
-        for object in statics {
+        let statics: BTreeSet<ObjectRef> =
+            self.nodes.keys().filter(|o| is_static(self, o)).cloned().collect();
+        for object in &statics {
             notes.push(format!("{object} is of type oci: there is nothing to reconcile in it"));
-            self.nodes.remove(&object);
-            self.nodes.values_mut().for_each(|before| before.retain(|b| *b != object));
+            self.nodes.remove(object);
         }
+        self.nodes.values_mut().for_each(|before| before.retain(|b| !statics.contains(b)));
     }
 
     /// The objects in an order in which each comes behind what it waits for: sources first, then as far as they lie
     /// from them.
     pub(super) fn order(&self) -> Result<Vec<ObjectRef>, NoPlan> {
-        let mut ordered: Vec<ObjectRef> = Vec::new();
-        let mut left: BTreeMap<&ObjectRef, &BTreeSet<ObjectRef>> = self.nodes.iter().collect();
-        while !left.is_empty() {
-            let ready = |(_, before): &(&&ObjectRef, &&BTreeSet<ObjectRef>)| {
-                before.iter().all(|b| ordered.contains(b))
-            };
-            let mut next: Vec<ObjectRef> = left.iter().filter(ready).map(|(o, _)| (*o).clone()).collect();
-            if next.is_empty() {
-                return Err(NoPlan::Circle(left.keys().map(|o| (*o).clone()).collect()));
-            }
-            next.sort_by_key(|o| (rank(&o.kind), o.clone()));
-            left.retain(|o, _| !next.contains(o));
-            ordered.extend(next);
+        let mut waits: BTreeMap<&ObjectRef, usize> =
+            self.nodes.iter().map(|(object, before)| (object, before.len())).collect();
+        let mut behind: BTreeMap<&ObjectRef, Vec<&ObjectRef>> = BTreeMap::new();
+        for (object, before) in &self.nodes {
+            before.iter().for_each(|b| behind.entry(b).or_default().push(object));
         }
-        Ok(ordered)
+        let mut ready: Vec<&ObjectRef> =
+            waits.extract_if(.., |_, count| *count == 0).map(|(o, _)| o).collect();
+        let mut ordered: Vec<ObjectRef> = Vec::new();
+        while !ready.is_empty() {
+            ready.sort_by_key(|o| (rank(&o.kind), *o));
+            let mut next = Vec::new();
+            for object in ready {
+                for on in behind.get(object).into_iter().flatten() {
+                    let count = waits.get_mut(*on).map(|count| {
+                        *count -= 1;
+                        *count
+                    });
+                    if count == Some(0) {
+                        waits.remove(*on);
+                        next.push(*on);
+                    }
+                }
+                ordered.push(object.clone());
+            }
+            ready = next;
+        }
+        if waits.is_empty() { Ok(ordered) } else { Err(NoPlan::Circle(waits.into_keys().cloned().collect())) }
     }
 
-    pub(super) fn hop(&self, object: &ObjectRef, before: &[Hop], named: bool) -> Hop {
-        let index = |o: &ObjectRef| before.iter().position(|h| h.object == *o);
+    /// The hop of an object; `before`: the hops in front of it, by index.
+    pub(super) fn hop(&self, object: &ObjectRef, before: &BTreeMap<ObjectRef, usize>, named: bool) -> Hop {
+        let index = |o: &ObjectRef| before.get(o).copied();
         let after = self.nodes.get(object).into_iter().flatten().filter_map(index).collect();
         let needs = self.needs(object);
         let source = needs.iter().find(|n| n.kind != object.kind).and_then(index);
         let outside = needs.into_iter().filter(|n| n.kind == object.kind && index(n).is_none()).collect();
-        let (suspended, revision) =
-            match (self.source(object), self.kustomization(object), self.release(object)) {
-                (Some(s), ..) => (
-                    s.spec.suspend,
-                    s.status.artifact.as_ref().map(|a| a.revision.clone()).unwrap_or_default(),
-                ),
-                (_, Some(k), _) => (k.spec.suspend, k.status.last_applied_revision.clone()),
-                (.., Some(r)) => (r.spec.suspend, release_revision(r)),
-                _ => (false, String::new()),
-            };
+        let (suspended, revision) = match self.objects.get(object) {
+            Some(Object::Source(s)) => {
+                let artifact = s.status.artifact.as_ref();
+                (s.spec.suspend, artifact.map(|a| a.revision.clone()).unwrap_or_default())
+            }
+            Some(Object::Kustomization(k)) => (k.spec.suspend, k.status.last_applied_revision.clone()),
+            Some(Object::Release(r)) => (r.spec.suspend, release_revision(r)),
+            None => (false, String::new()),
+        };
         let fetches = self.source(object).map(fetches).unwrap_or_default();
         let name = controller_of(&object.kind).unwrap_or("source-controller");
         let found = self.facts.controller(name).ok().flatten();
@@ -379,8 +412,4 @@ fn fetches(source: &Source) -> String {
         None if !r.branch.is_empty() => format!("branch {}", r.branch),
         None => String::new(),
     }
-}
-
-fn is(meta: &Meta, object: &ObjectRef) -> bool {
-    meta.name == object.name && meta.namespace == object.namespace
 }

@@ -80,7 +80,7 @@ impl Plan {
         namespace: Option<&str>,
         only: bool,
     ) -> Result<Self, NoPlan> {
-        let mut chain = Chain { facts, nodes: BTreeMap::new() };
+        let mut chain = Chain::new(facts);
         let mut named = chain.named(selection)?;
         if matches!(selection, Selection::Labels(_) | Selection::All) {
             named.retain(|o| namespace.is_none_or(|n| n == o.namespace));
@@ -92,20 +92,19 @@ impl Plan {
         if only {
             chain.nodes = named.iter().cloned().map(|o| (o, BTreeSet::new())).collect();
         } else {
-            for object in &named {
-                chain.upwards(object);
-                chain.downwards(object);
-            }
+            named.iter().for_each(|object| chain.upwards(object));
+            chain.downwards(&named);
             if *selection == Selection::Agentk {
-                chain.appliers(&named);
+                chain.appliers(&named.iter().cloned().collect());
             }
             chain.drop_static(&mut notes);
         }
         let hops = chain.order()?;
         let mut plan = Self { hops: Vec::new(), notes };
+        let (named, mut places) = (BTreeSet::from_iter(named), BTreeMap::new());
         for object in hops {
-            let hop = chain.hop(&object, &plan.hops, named.contains(&object));
-            plan.hops.push(hop);
+            plan.hops.push(chain.hop(&object, &places, named.contains(&object)));
+            places.insert(object, places.len());
         }
         Ok(plan)
     }

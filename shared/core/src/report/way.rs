@@ -1,18 +1,20 @@
 //! The way from GitLab projects to pods, as far as what was found lies on it: the data of a picture.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::Problem;
 use crate::facts::Facts;
 use crate::facts::graph::expected_receiver;
 use crate::facts::host::host;
-use crate::facts::{HelmRelease, Inventory, InventoryEntry, Source};
+use crate::facts::{Inventory, InventoryEntry, Source};
 use crate::object::ObjectRef;
 
 /// A picture that fits a page: so many sources, appliers of each, and workloads of each of those.
 const SOURCES: usize = 3;
 const APPLIERS: usize = 3;
 const WORKLOADS: usize = 2;
+/// So many causes beside them.
+const CAUSES: usize = 10;
 
 /// The picture.
 #[derive(Debug, Default)]
@@ -86,16 +88,15 @@ impl Way {
         if lanes.iter().any(touched) {
             lanes.retain(touched);
         }
-        lanes
-            .sort_by_key(|lane| !lane.objects().iter().any(|o| matches!(marks.get(o), Some(Mark::Cause(_)))));
+        lanes.sort_by_cached_key(|lane| {
+            !lane.objects().iter().any(|o| matches!(marks.get(o), Some(Mark::Cause(_))))
+        });
         let mut drawing = Drawing { way: Self::default(), at: BTreeMap::new(), marks: &marks, facts };
         drawing.way.left_out = lanes.len().saturating_sub(SOURCES);
         for lane in lanes.iter().take(SOURCES) {
             drawing.lane(lane);
         }
-        for problem in problems {
-            drawing.cause(&problem.finding.subject);
-        }
+        drawing.causes(problems);
         drawing.way
     }
 }
@@ -103,9 +104,9 @@ impl Way {
 /// An object that is a cause and a consequence both is drawn as a cause.
 fn marks(problems: &[Problem]) -> Marks {
     let mut marks = Marks::new();
+    let roots = problems.iter().map(|problem| (problem, true));
     let follow = problems.iter().flat_map(|root| root.flatten().into_iter().skip(1));
-    for problem in problems.iter().chain(follow) {
-        let root = problems.iter().any(|p| std::ptr::eq(p, problem));
+    for (problem, root) in roots.chain(follow.map(|problem| (problem, false))) {
         let mark = marks.entry(problem.finding.subject.clone()).or_default();
         let codes = match mark {
             Mark::Cause(codes) if root => codes,
@@ -127,13 +128,15 @@ fn marks(problems: &[Problem]) -> Marks {
 /// GitRepository, OCIRepository, Bucket and HelmRepository with what they feed.
 fn lanes<'s>(facts: &Facts<'s>) -> Vec<Lane<'s>> {
     let mut lanes = Vec::new();
+    let mut appliers = appliers(facts);
+    let receivers = receivers(facts);
     for (kind, listing) in facts.source_kinds().into_iter().filter(|(kind, _)| *kind != "HelmChart") {
         for source in &listing.items {
             let object = source.metadata.object(kind);
             lanes.push(Lane {
                 from: ObjectRef::new(from(kind), "", &address(source)),
-                push: (kind == "GitRepository").then(|| push(facts, &object)).flatten(),
-                appliers: appliers(facts, &object),
+                push: (kind == "GitRepository").then(|| push(facts, &receivers, &object)).flatten(),
+                appliers: appliers.remove(&object).unwrap_or_default(),
                 source: object,
             });
         }
@@ -163,43 +166,52 @@ fn address(source: &Source) -> String {
     }
 }
 
-/// agentk and the Receiver that triggers a GitRepository; where there is none, the one that agentk should have made.
-fn push(facts: &Facts<'_>, repository: &ObjectRef) -> Option<(ObjectRef, ObjectRef)> {
-    let agent = facts.agents.first()?.object();
-    let receivers = &facts.snapshot.receivers.items;
-    let triggers = receivers
-        .iter()
-        .find(|r| r.spec.resources.iter().any(|to| Facts::resolve(to, &r.metadata.namespace) == *repository));
-    let expected = || expected_receiver(&repository.namespace, &repository.name);
-    Some((agent, triggers.map_or_else(expected, |r| r.metadata.object("Receiver"))))
+/// The first Receiver that triggers each object.
+fn receivers(facts: &Facts<'_>) -> HashMap<ObjectRef, ObjectRef> {
+    let mut first = HashMap::new();
+    for receiver in &facts.snapshot.receivers.items {
+        for to in &receiver.spec.resources {
+            let triggered = Facts::resolve(to, &receiver.metadata.namespace);
+            first.entry(triggered).or_insert_with(|| receiver.metadata.object("Receiver"));
+        }
+    }
+    first
 }
 
-fn appliers<'s>(facts: &Facts<'s>, source: &ObjectRef) -> Vec<Applier<'s>> {
+/// agentk and the Receiver that triggers a GitRepository; where there is none, the one that agentk should have made.
+fn push(
+    facts: &Facts<'_>,
+    receivers: &HashMap<ObjectRef, ObjectRef>,
+    repository: &ObjectRef,
+) -> Option<(ObjectRef, ObjectRef)> {
+    let agent = facts.agents.first()?.object();
+    let expected = || expected_receiver(&repository.namespace, &repository.name);
+    Some((agent, receivers.get(repository).cloned().unwrap_or_else(expected)))
+}
+
+/// The appliers by the source that they are fed from.
+fn appliers<'s>(facts: &Facts<'s>) -> HashMap<ObjectRef, Vec<Applier<'s>>> {
     let s = facts.snapshot;
-    let kustomizations = s
-        .kustomizations
-        .items
-        .iter()
-        .filter(|k| Facts::resolve(&k.spec.source_ref, &k.metadata.namespace) == *source);
-    let kustomizations = kustomizations.map(|k| Applier {
-        chart: None,
-        object: k.metadata.object("Kustomization"),
-        inventory: &k.status.inventory,
-    });
-    let from = |r: &&HelmRelease| {
+    let mut by_source: HashMap<ObjectRef, Vec<Applier<'s>>> = HashMap::new();
+    for k in &s.kustomizations.items {
+        let source = Facts::resolve(&k.spec.source_ref, &k.metadata.namespace);
+        by_source.entry(source).or_default().push(Applier {
+            chart: None,
+            object: k.metadata.object("Kustomization"),
+            inventory: &k.status.inventory,
+        });
+    }
+    for r in &s.helm_releases.items {
         let chart = r.spec.chart.as_ref().map(|c| &c.spec.source_ref).or(r.spec.chart_ref.as_ref());
-        chart.is_some_and(|reference| Facts::resolve(reference, &r.metadata.namespace) == *source)
-    };
-    let chart = |r: &HelmRelease| {
-        let (namespace, name) = r.status.helm_chart.split_once('/')?;
-        Some(ObjectRef::new("HelmChart", namespace, name))
-    };
-    let releases = s.helm_releases.items.iter().filter(from).map(|r| Applier {
-        chart: chart(r),
-        object: r.metadata.object("HelmRelease"),
-        inventory: &r.status.inventory,
-    });
-    kustomizations.chain(releases).collect()
+        let Some(reference) = chart else { continue };
+        let made = r.status.helm_chart.split_once('/');
+        by_source.entry(Facts::resolve(reference, &r.metadata.namespace)).or_default().push(Applier {
+            chart: made.map(|(namespace, name)| ObjectRef::new("HelmChart", namespace, name)),
+            object: r.metadata.object("HelmRelease"),
+            inventory: &r.status.inventory,
+        });
+    }
+    by_source
 }
 
 impl Lane<'_> {
@@ -275,23 +287,28 @@ impl Drawing<'_, '_> {
         }
     }
 
+    /// The first causes that what is drawn needs.
+    fn causes(&mut self, problems: &[Problem]) {
+        let needs = self.facts.graph.needs_of(self.at.keys());
+        let beside = problems.iter().map(|p| &p.finding.subject);
+        let beside = beside.filter(|subject| needs.contains(subject) && !self.at.contains_key(*subject));
+        let beside: Vec<&ObjectRef> = beside.take(CAUSES).collect();
+        for subject in beside {
+            self.cause(subject);
+        }
+    }
+
     /// A cause beside the way, for example a Secret or a controller, with the nearest hops that need it.
     fn cause(&mut self, subject: &ObjectRef) {
         let graph = &self.facts.graph;
         if self.at.contains_key(subject) || *subject == ObjectRef::cluster() {
             return;
         }
-        let need: Vec<(ObjectRef, usize)> = self
-            .at
-            .iter()
-            .filter(|(object, _)| graph.needs(object).contains(subject))
-            .map(|(object, at)| (object.clone(), *at))
-            .collect();
-        let nearest = |object: &ObjectRef| {
-            let through = graph.needs(object);
-            !need.iter().any(|(other, _)| other != object && through.contains(other))
-        };
-        let nearest: Vec<usize> = need.iter().filter(|(o, _)| nearest(o)).map(|(_, at)| *at).collect();
+        let needs_it = graph.nearest(|object| object == subject);
+        let need: BTreeSet<&ObjectRef> = self.at.keys().filter(|o| needs_it.of(o).is_some()).collect();
+        let through = graph.nearest(|object| need.contains(object));
+        let nearest = self.at.iter().filter(|(o, _)| need.contains(o) && through.of(o).is_none());
+        let nearest: Vec<usize> = nearest.map(|(_, at)| *at).collect();
         if nearest.is_empty() {
             return;
         }
