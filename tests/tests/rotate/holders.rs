@@ -64,7 +64,9 @@ fn two_deployments_on_one_secret_are_both_restarted_and_proven() -> Result<()> {
 fn a_copy_of_the_value_is_refused_wherever_it_lies() -> Result<()> {
     World::with(|world| {
         let stage = Stage::new(world)?;
-        world.apply(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "copies"}}).to_string())?;
+        world.apply(
+            &json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "copies"}}).to_string(),
+        )?;
         let token = stage.held()?;
         let auth = STANDARD.encode(format!("agent:{token}"));
         for (name, key, text) in [
@@ -132,11 +134,18 @@ fn a_second_cluster_is_not_cut_off() -> Result<()> {
 fn a_token_that_is_not_proven_to_be_the_secrets_is_not_revoked() -> Result<()> {
     World::with(|world| {
         let stage = Stage::new(world)?;
-        stage.kubectl(&["annotate", "--overwrite", "secret", "gitlab-agent-token", "gitlab.com/agent-token-id=4711"])?;
+        stage.kubectl(&[
+            "annotate",
+            "--overwrite",
+            "secret",
+            "gitlab-agent-token",
+            "gitlab.com/agent-token-id=4711",
+        ])?;
         stage.refuses(&mut stage.prepared(&["--yes"]), 5, &["4711", "is not proven"])?;
         stage.kubectl(&["annotate", "secret", "gitlab-agent-token", "gitlab.com/agent-token-id-"])?;
         let id = world.gitlab().agent_tokens(AGENT_ID).iter().find(|t| !t.revoked).context("a token")?.id;
-        let used = world.gitlab().agent_tokens(AGENT_ID).iter().find(|t| t.id == id).and_then(|t| t.last_used);
+        let used =
+            world.gitlab().agent_tokens(AGENT_ID).iter().find(|t| t.id == id).and_then(|t| t.last_used);
         world.gitlab().fault(
             &format!("GET /api/v4/projects/*/cluster_agents/*/tokens/{id}"),
             gitlab_agent_tests::world::gitlab::Fault::Status(
@@ -156,11 +165,18 @@ fn a_token_that_is_not_proven_to_be_the_secrets_is_not_revoked() -> Result<()> {
 fn what_others_write_is_refused() -> Result<()> {
     World::with(|world| {
         let stage = Stage::new(world)?;
-        let patch = |patch: &str| stage.kubectl(&["patch", "secret", "gitlab-agent-token", "--type=merge", "-p", patch]);
+        let patch = |patch: &str| {
+            stage.kubectl(&["patch", "secret", "gitlab-agent-token", "--type=merge", "-p", patch])
+        };
         for (part, key, value, word) in [
             ("labels", "reconcile.external-secrets.io/managed", "true", "ExternalSecret"),
             ("labels", "secrets.hashicorp.com/vso-ownerRefUID", "u", "Vault"),
-            ("annotations", "reflector.v1.k8s.emberstack.com/reflects", "platform/token", "Reflector platform/token"),
+            (
+                "annotations",
+                "reflector.v1.k8s.emberstack.com/reflects",
+                "platform/token",
+                "Reflector platform/token",
+            ),
             ("annotations", "replicator.v1.mittwald.de/replicate-from", "platform/token", "Replicator"),
             ("labels", "kubed.appscode.com/origin.name", "token", "Config Syncer"),
             ("labels", "agent.gitlab.com/id-7", "", "GitLab-managed"),
@@ -169,9 +185,12 @@ fn what_others_write_is_refused() -> Result<()> {
             stage.refuses(&mut stage.prepared(&["--yes"]), 5, &[word, "--begin"])?;
             patch(&json!({"metadata": {part: {key: null}}}).to_string())?;
         }
-        let uid = stage.kubectl(&["get", "deployment", "gitlab-agent-v2", "-o", "jsonpath={.metadata.uid}"])?;
+        let uid =
+            stage.kubectl(&["get", "deployment", "gitlab-agent-v2", "-o", "jsonpath={.metadata.uid}"])?;
         let owner = json!([{"apiVersion": "example.com/v1", "kind": "VaultSecret", "name": "v", "uid": uid, "controller": true}]);
-        patch(&json!({"metadata": {"ownerReferences": owner, "finalizers": ["example.com/kept"]}}).to_string())?;
+        patch(
+            &json!({"metadata": {"ownerReferences": owner, "finalizers": ["example.com/kept"]}}).to_string(),
+        )?;
         stage.refuses(&mut stage.prepared(&["--yes"]), 5, &["VaultSecret gitlab/v"])?;
         patch(r#"{"metadata":{"ownerReferences":null,"finalizers":null}}"#)?;
         // A program that left no sign but its name as the field manager of the data.
@@ -203,7 +222,8 @@ fn lists_that_lag_lose_nothing() -> Result<()> {
                 let ran = stage.rotate(&[args, "-o", "json"]);
                 ensure!(ran.code == 0 && ran.json()["verdict"] == "rotated", "{killed:?}: {ran:?}");
                 let requests = world.gitlab().requests();
-                let deletes = requests.iter().filter(|r| r.method == "DELETE" && r.path.contains("/tokens/")).count();
+                let deletes =
+                    requests.iter().filter(|r| r.method == "DELETE" && r.path.contains("/tokens/")).count();
                 ensure!(deletes <= 3, "{killed:?}: {deletes} times DELETE");
                 Ok(())
             });

@@ -45,7 +45,11 @@ fn the_documented_roles_are_enough() -> Result<()> {
         // The first one is of the whole cluster: without it not every holder is seen, and that is refused unless it is allowed.
         let roles = roles()?;
         world.apply(&json!({"apiVersion": "v1", "kind": "List", "items": roles[2..]}).to_string())?;
-        stage.refuses(&mut stage.prepared(&["--yes", "--as", ACCOUNT]), 5, &["list secrets", "--allow-unseen-holders"])?;
+        stage.refuses(
+            &mut stage.prepared(&["--yes", "--as", ACCOUNT]),
+            5,
+            &["list secrets", "--allow-unseen-holders"],
+        )?;
         let agent = stage.rotate(&["--yes", "--as", ACCOUNT, "--allow-unseen-holders"]);
         ensure!(agent.code == 0, "{agent:?}");
         world.apply(&json!({"apiVersion": "v1", "kind": "List", "items": roles[..2]}).to_string())?;

@@ -13,16 +13,23 @@ use super::{Running, Stage, watched};
 #[test]
 fn told_in_any_step_it_ends_at_the_next_safe_place() -> Result<()> {
     World::with(|world| {
-        for (step, signal) in
-            [("journal", "INT"), ("create", "TERM"), ("write", "HUP"), ("roll-out", "TERM"), ("verify", "INT")]
-        {
+        for (step, signal) in [
+            ("journal", "INT"),
+            ("create", "TERM"),
+            ("write", "HUP"),
+            ("roll-out", "TERM"),
+            ("verify", "INT"),
+        ] {
             let stage = Stage::new(world)?;
             watched(&stage, || {
                 let mut running = Running::start(&mut stage.prepared(&["--yes"]))?;
                 running.until(step, 1)?;
                 running.signal(signal)?;
                 let (code, seen) = running.ended()?;
-                ensure!(code == Some(7) && seen.contains(&format!("SIG{signal}")), "{step} {signal}: {code:?} {seen}");
+                ensure!(
+                    code == Some(7) && seen.contains(&format!("SIG{signal}")),
+                    "{step} {signal}: {code:?} {seen}"
+                );
                 let ran = stage.rotate(&["--resume", "-o", "json"]);
                 ensure!(ran.code == 0 && ran.json()["verdict"] == "rotated", "{step}: {ran:?}");
                 Ok(())
@@ -48,7 +55,10 @@ fn while_the_lock_is_waited_for_it_ends_at_once() -> Result<()> {
             running.until("lock", 1)?;
             running.signal(signal)?;
             let (ended, seen) = running.ended()?;
-            ensure!(ended == Some(code) && seen.contains("nothing was changed"), "{signal}: {ended:?} {seen}");
+            ensure!(
+                ended == Some(code) && seen.contains("nothing was changed"),
+                "{signal}: {ended:?} {seen}"
+            );
             let holder = "jsonpath={.spec.holderIdentity}";
             let held = stage.kubectl(&["get", "lease", "gitlab-agent-token-rotation", "-o", holder])?;
             ensure!(held == "somebody else", "{held}");
@@ -100,7 +110,10 @@ fn at_the_prompt_it_ends_at_once() -> Result<()> {
             let mut rest = String::new();
             screen.read_to_string(&mut rest)?;
             let ended = child.wait()?.code();
-            ensure!(ended == Some(code) && rest.contains("nothing was changed"), "{signal}: {ended:?} {rest}");
+            ensure!(
+                ended == Some(code) && rest.contains("nothing was changed"),
+                "{signal}: {ended:?} {rest}"
+            );
         }
         ensure!(stage.state()? == before, "nothing was changed");
         stage.is_clean()

@@ -148,11 +148,9 @@ impl Action {
             Self::Restart | Self::Wait => Step::RollOut,
             Self::Verify => Step::Verify,
             Self::Prove => Step::ProveNotReverted,
-            Self::Settle
-            | Self::RemoveBackup
-            | Self::RemoveJournal(_)
-            | Self::Done(_)
-            | Self::Stop(_) => Step::Clean,
+            Self::Settle | Self::RemoveBackup | Self::RemoveJournal(_) | Self::Done(_) | Self::Stop(_) => {
+                Step::Clean
+            }
         }
     }
 }

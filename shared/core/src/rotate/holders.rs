@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use base64::Engine as _;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
@@ -223,9 +223,16 @@ impl Names<'_> {
         let lower = key.to_ascii_lowercase();
         let reading = if lower == "imagepullsecrets" { Reading::AtEachUse } else { Reading::AtStart };
         let means = ["secret", "secrets", "imagepullsecrets"].contains(&lower.as_str())
-            || ["secretname", "secretref", "secretkeyref", "secretreference", "secretrefs", "secretkeyselector"]
-                .iter()
-                .any(|end| lower.ends_with(end));
+            || [
+                "secretname",
+                "secretref",
+                "secretkeyref",
+                "secretreference",
+                "secretrefs",
+                "secretkeyselector",
+            ]
+            .iter()
+            .any(|end| lower.ends_with(end));
         match value {
             Value::String(name) if means && name == self.secret => self.find(reading),
             Value::Object(fields) => {
@@ -248,7 +255,8 @@ impl Names<'_> {
 
     fn named(&mut self, fields: &serde_json::Map<String, Value>, reading: Reading) {
         let here = fields.get("namespace").and_then(Value::as_str).is_none_or(|n| Some(n) == self.namespace);
-        let named = ["name", "secretName"].iter().any(|key| fields.get(*key).is_some_and(|v| v == self.secret));
+        let named =
+            ["name", "secretName"].iter().any(|key| fields.get(*key).is_some_and(|v| v == self.secret));
         if here && named {
             self.find(reading);
         }
@@ -349,11 +357,27 @@ mod tests {
         use Reading::{AtEachUse, AtStart};
         for (object, reading) in [
             (pod(json!({"volumes": [{"secret": {"secretName": "t"}}]})), AtStart),
-            (template(json!({"volumes": [{"projected": {"sources": [{"secret": {"name": "t"}}]}}]})), AtStart),
+            (
+                template(json!({"volumes": [{"projected": {"sources": [{"secret": {"name": "t"}}]}}]})),
+                AtStart,
+            ),
             (template(json!({"containers": [{"envFrom": [{"secretRef": {"name": "t"}}]}]})), AtStart),
-            (template(json!({"initContainers": [{"env": [{"valueFrom": {"secretKeyRef": {"name": "t", "key": "k"}}}]}]})), AtStart),
-            (template(json!({"ephemeralContainers": [{"envFrom": [{"secretRef": {"name": "t"}}]}]})), AtStart),
-            (pod(json!({"jobTemplate": {"spec": {"template": {"spec": {"volumes": [{"secret": {"secretName": "t"}}]}}}}})), AtStart),
+            (
+                template(
+                    json!({"initContainers": [{"env": [{"valueFrom": {"secretKeyRef": {"name": "t", "key": "k"}}}]}]}),
+                ),
+                AtStart,
+            ),
+            (
+                template(json!({"ephemeralContainers": [{"envFrom": [{"secretRef": {"name": "t"}}]}]})),
+                AtStart,
+            ),
+            (
+                pod(
+                    json!({"jobTemplate": {"spec": {"template": {"spec": {"volumes": [{"secret": {"secretName": "t"}}]}}}}}),
+                ),
+                AtStart,
+            ),
             (template(json!({"volumes": [{"csi": {"nodePublishSecretRef": {"name": "t"}}}]})), AtStart),
             (template(json!({"imagePullSecrets": [{"name": "t"}]})), AtEachUse),
             (json!({"metadata": {"namespace": "n"}, "imagePullSecrets": [{"name": "t"}]}), AtEachUse),
@@ -384,8 +408,10 @@ mod tests {
     fn pods_are_named_by_what_runs_them() {
         let mount = json!({"volumes": [{"secret": {"secretName": "t"}}]});
         let of = |kind: &'static str, name: &str, owner: Option<(&str, &str)>, spec: Value, status: Value| {
-            let owners: Vec<Value> =
-                owner.iter().map(|(kind, name)| json!({"kind": kind, "name": name, "controller": true})).collect();
+            let owners: Vec<Value> = owner
+                .iter()
+                .map(|(kind, name)| json!({"kind": kind, "name": name, "controller": true}))
+                .collect();
             let meta = json!({"name": name, "namespace": "n", "ownerReferences": owners});
             (kind, json!({"metadata": meta, "spec": spec, "status": status}))
         };
@@ -395,7 +421,13 @@ mod tests {
             of("Deployment", "agentk", None, template.clone(), none.clone()),
             of("ReplicaSet", "agentk-1", Some(("Deployment", "agentk")), template.clone(), none.clone()),
             of("Pod", "agentk-1-a", Some(("ReplicaSet", "agentk-1")), mount.clone(), none.clone()),
-            of("ReplicaSet", "old-0", None, json!({"replicas": 0, "template": {"spec": mount}}), none.clone()),
+            of(
+                "ReplicaSet",
+                "old-0",
+                None,
+                json!({"replicas": 0, "template": {"spec": mount}}),
+                none.clone(),
+            ),
             of("Pod", "done", None, mount.clone(), json!({"phase": "Succeeded"})),
             of("Pod", "bare", None, mount.clone(), json!({"phase": "Running"})),
             of("Pod", "of-operator", Some(("Runner", "r")), mount.clone(), none.clone()),
@@ -410,7 +442,14 @@ mod tests {
         let names: Vec<String> = found.iter().map(|(by, _)| format!("{}/{}", by.kind, by.name)).collect();
         assert_eq!(
             names,
-            ["CronJob/nightly", "Deployment/agentk", "ImageRepository/app", "Pod/bare", "Pod/of-operator", "StatefulSet/db"]
+            [
+                "CronJob/nightly",
+                "Deployment/agentk",
+                "ImageRepository/app",
+                "Pod/bare",
+                "Pod/of-operator",
+                "StatefulSet/db"
+            ]
         );
         assert_eq!(found.iter().filter(|(_, r)| *r == Reading::AtEachUse).count(), 1);
     }

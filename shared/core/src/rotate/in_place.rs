@@ -5,8 +5,8 @@
 //! GitLab ends the whole family where a token that was renewed already asks again (`rotate_service.rb`, reuse detection).
 //! So each token is asked for once, and that is written down before.
 
-use super::journal::Journal;
 use super::action::{Action, Outcome};
+use super::journal::Journal;
 use super::machine::{Goal, Held, Seen, Token};
 use super::memory::Memory;
 
@@ -240,8 +240,7 @@ mod tests {
     impl Play {
         fn again(&mut self, goal: Goal) {
             self.runs += 1;
-            (self.memory, self.goal) =
-                (Memory::new(format!("run-{}", self.runs), goal), goal);
+            (self.memory, self.goal) = (Memory::new(format!("run-{}", self.runs), goal), goal);
         }
 
         /// One look and one action; true when it has ended.

@@ -56,7 +56,8 @@ pub struct Managed {
 /// `f:data` with a key in it. The bare `"."` is left behind by whoever created the Secret, also when every key is another's.
 fn owns_data<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
     let fields = Option::<Value>::deserialize(deserializer)?.unwrap_or_default();
-    let owned = |part: &str| fields[part].as_object().is_some_and(|keys| keys.keys().any(|k| k.starts_with("f:")));
+    let owned =
+        |part: &str| fields[part].as_object().is_some_and(|keys| keys.keys().any(|k| k.starts_with("f:")));
     Ok(owned("f:data") || owned("f:stringData"))
 }
 
@@ -168,9 +169,10 @@ fn controller(secret: &Metadata, owner: &OwnerReference) -> Option<Owner> {
             "in the store that the ExternalSecret reads",
         ),
         "SopsSecret" => ("its operator writes the encrypted value again", "in the encrypted SopsSecret"),
-        _ if owner.controller => {
-            ("its controller writes the Secret again at its next reconciliation", "where that object takes the value from")
-        }
+        _ if owner.controller => (
+            "its controller writes the Secret again at its next reconciliation",
+            "where that object takes the value from",
+        ),
         _ => return None,
     };
     Some(Owner::of(&owner.kind, &secret.namespace, &owner.name, reverts, instead))
@@ -181,7 +183,13 @@ fn argo(secret: &Metadata) -> Option<Owner> {
     let name = tracked
         .and_then(|id| id.split(':').next())
         .or_else(|| secret.labels.get("argocd.argoproj.io/instance").map(String::as_str))?;
-    Some(Owner::of("Application", "", name, "Argo CD writes the value that is in Git at its next sync", "in Git"))
+    Some(Owner::of(
+        "Application",
+        "",
+        name,
+        "Argo CD writes the value that is in Git at its next sync",
+        "in Git",
+    ))
 }
 
 /// The owner that a label or annotation names. A value such as `namespace/name` says which object it is.
@@ -260,7 +268,9 @@ mod tests {
     #[test]
     fn each_owner_is_known_by_its_sign() {
         let flux = |group: &str, more: &str| {
-            format!(r#"{{"name": "{more}", "labels": {{"{group}/name": "apps", "{group}/namespace": "flux-system"}}}}"#)
+            format!(
+                r#"{{"name": "{more}", "labels": {{"{group}/name": "apps", "{group}/namespace": "flux-system"}}}}"#
+            )
         };
         for (metadata, owner, held) in [
             (flux("kustomize.toolkit.fluxcd.io", "t"), "Kustomization flux-system/apps", true),
@@ -293,10 +303,16 @@ mod tests {
             (annotations("reconcile.external-secrets.io/data-hash", "4f2a"), "ExternalSecret"),
             (managed("externalsecrets.external-secrets.io/agent-token"), "ExternalSecret n/agent-token"),
             (labels("secrets.hashicorp.com/vso-ownerRefUID", "u"), "Vault Secrets Operator"),
-            (annotations("reflector.v1.k8s.emberstack.com/reflects", "platform/token"), "Reflector platform/token"),
+            (
+                annotations("reflector.v1.k8s.emberstack.com/reflects", "platform/token"),
+                "Reflector platform/token",
+            ),
             (annotations("kubed.appscode.com/origin", "{}"), "Config Syncer"),
             (labels("kubed.appscode.com/origin.name", "token"), "Config Syncer"),
-            (annotations("replicator.v1.mittwald.de/replicate-from", "platform/token"), "Replicator platform/token"),
+            (
+                annotations("replicator.v1.mittwald.de/replicate-from", "platform/token"),
+                "Replicator platform/token",
+            ),
             (labels("generate.kyverno.io/policy-name", "clone"), "Kyverno"),
             (labels("agent.gitlab.com/id-7", ""), "GitLab-managed Kubernetes resources"),
             (annotations("agent.gitlab.com/template", "default"), "GitLab-managed Kubernetes resources"),

@@ -46,7 +46,11 @@ pub(super) const SIGNS: &[Sign] = &[
     sign("kubed.appscode.com/origin*", "Config Syncer", ORIGIN),
     sign("config-syncer.appscode.com/origin*", "Config Syncer", ORIGIN),
     sign("generate.kyverno.io/*", "Kyverno policy", ORIGIN),
-    sign("agent.gitlab.com/*", "GitLab-managed Kubernetes resources", "in the template in the agent's project"),
+    sign(
+        "agent.gitlab.com/*",
+        "GitLab-managed Kubernetes resources",
+        "in the template in the agent's project",
+    ),
     sign("kapp.k14s.io/app", "kapp", "in the manifests that kapp deploys"),
     sign("secretgen.carvel.dev/*", "secretgen-controller", ORIGIN),
     sign("pulumi.com/*", "Pulumi", "in the program that Pulumi runs"),
@@ -69,7 +73,11 @@ pub(super) const MANAGERS: &[(&str, &[&str], &str)] = &[
     ("OpenTofu", &[], "in OpenTofu's configuration"),
     ("external-secrets", &["ExternalSecret"], STORE),
     ("controller", &["SealedSecret"], "where that controller takes the value from"),
-    ("vault-secrets-operator", &["Vault Secrets Operator", "VaultStaticSecret", "VaultDynamicSecret"], "in Vault"),
+    (
+        "vault-secrets-operator",
+        &["Vault Secrets Operator", "VaultStaticSecret", "VaultDynamicSecret"],
+        "in Vault",
+    ),
     ("agentk", &["GitLab-managed Kubernetes resources"], "where agentk takes the value from"),
 ];
 

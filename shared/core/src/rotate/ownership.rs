@@ -35,8 +35,12 @@ pub fn doubt(e: &Evidence<'_>) -> Option<String> {
         return Some(format!("the Secret's annotation says that it holds token {named}"));
     }
     let made_later = |made: Timestamp, changed: Timestamp| made.duration_since(changed) > CLOCKS;
-    if let Some((made, changed)) = e.created_at.zip(e.changed_at).filter(|(made, changed)| made_later(*made, *changed)) {
-        return Some(format!("token {id} was made at {made:.0}, and what the Secret holds is older: since {changed:.0}"));
+    if let Some((made, changed)) =
+        e.created_at.zip(e.changed_at).filter(|(made, changed)| made_later(*made, *changed))
+    {
+        return Some(format!(
+            "token {id} was made at {made:.0}, and what the Secret holds is older: since {changed:.0}"
+        ));
     }
     match e.last_used_at {
         None => Some(format!("token {id} was never used, and agentk is connected")),
@@ -75,7 +79,11 @@ mod tests {
             ("no number", Evidence { annotation: Some("seven"), ..good }, false),
             ("an empty annotation", Evidence { annotation: Some(""), ..good }, false),
             ("never used", Evidence { last_used_at: None, ..good }, false),
-            ("never used, whatever the annotation says", Evidence { last_used_at: None, annotation: None, ..good }, false),
+            (
+                "never used, whatever the annotation says",
+                Evidence { last_used_at: None, annotation: None, ..good },
+                false,
+            ),
             ("used yesterday", Evidence { last_used_at: at(8_600), ..good }, false),
             ("used as late as the database shows", Evidence { last_used_at: at(9_945), ..good }, true),
             ("made after the Secret was written", Evidence { created_at: at(9_000), ..good }, false),

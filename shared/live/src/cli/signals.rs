@@ -79,7 +79,9 @@ impl Signals {
         {
             use tokio::signal::unix::{SignalKind, signal};
             let kinds = (SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup());
-            let (Ok(mut int), Ok(mut term), Ok(mut hang)) = (signal(kinds.0), signal(kinds.1), signal(kinds.2)) else {
+            let (Ok(mut int), Ok(mut term), Ok(mut hang)) =
+                (signal(kinds.0), signal(kinds.1), signal(kinds.2))
+            else {
                 return std::future::pending().await;
             };
             loop {

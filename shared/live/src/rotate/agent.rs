@@ -10,11 +10,12 @@ use gitlab_agent_core::rotate::ownership::{Evidence, doubt};
 use jiff::Timestamp;
 
 use super::keys::{self, Connected, Keys, Listed};
-use super::pods::Sight;
+use super::pods::{self, Sight};
 use super::preflight::{Refusal, Wanted};
 use super::secret::Read;
 use super::target::Agentk;
-use crate::gitlab::{FaultKind, GitLabWriter};
+use crate::access::WriteClient;
+use crate::gitlab::{Fault, FaultKind, GitLabWriter};
 
 /// What was found of an agent.
 pub(super) struct Found {
@@ -45,8 +46,10 @@ impl Listing {
     /// `ours` are the pods that were ever seen here, `now` those that are here: `namespace/name` each.
     pub(super) fn of(found: &Connected, ours: &[String], now: &[String]) -> Self {
         let ours: BTreeSet<&str> = ours.iter().chain(now).map(String::as_str).collect();
-        let listed: Vec<String> = found.pods.iter().map(|(namespace, pod)| format!("{namespace}/{pod}")).collect();
-        let foreign: Vec<String> = listed.iter().filter(|pod| !ours.contains(pod.as_str())).cloned().collect();
+        let listed: Vec<String> =
+            found.pods.iter().map(|(namespace, pod)| format!("{namespace}/{pod}")).collect();
+        let foreign: Vec<String> =
+            listed.iter().filter(|pod| !ours.contains(pod.as_str())).cloned().collect();
         match () {
             () if !foreign.is_empty() => Self::Foreign(foreign),
             () if found.pods.len() < MOST && now.iter().any(|pod| listed.contains(pod)) => Self::OnlyOurs,
@@ -55,8 +58,38 @@ impl Listing {
     }
 }
 
+/// What GitLab lists of an agent now; `ours` are pods that were seen here before.
+///
+/// # Errors
+/// GitLab does not say.
+pub(super) async fn listing(
+    client: &WriteClient,
+    keys: &Keys,
+    agentks: &[Agentk],
+    ours: &[String],
+) -> Result<Listing, Fault> {
+    let found = keys.connected().await?;
+    let mut now = Vec::new();
+    for agentk in agentks {
+        if let Ok(Some(sight)) = Sight::look(client, &agentk.deployment).await {
+            now.extend(sight.names());
+        }
+    }
+    let listing = Listing::of(&found, ours, &now);
+    if !matches!(listing, Listing::Foreign(_)) {
+        return Ok(listing);
+    }
+    let namespaces: BTreeSet<&str> = agentks.iter().map(|a| a.deployment.namespace.as_str()).collect();
+    let mut ours = ours.to_vec();
+    for namespace in namespaces {
+        ours.extend(pods::made_here(client, namespace).await);
+    }
+    Ok(Listing::of(&found, &ours, &now))
+}
+
 /// agentk's Deployments, as GitLab is asked about them.
 pub(super) struct Installed<'a> {
+    pub(super) client: &'a WriteClient,
     pub(super) agentks: &'a [Agentk],
     pub(super) sights: &'a [Sight],
     pub(super) read: &'a Read,
@@ -163,19 +196,19 @@ async fn identity(
     let here: Vec<String> = installed.sights.iter().flat_map(Sight::names).collect();
     match keys.connected().await {
         Ok(found) => {
-            match Listing::of(&found, &here, &here) {
-                Listing::Foreign(pods) => against.push(format!(
+            match listing(installed.client, keys, installed.agentks, &here).await {
+                Ok(Listing::Foreign(pods)) => against.push(format!(
                     "GitLab lists a connection of agent {} with {}, which is no pod of this cluster: another cluster that runs \
                      with the same token would be cut off. Register an agent of its own for it; a pod that is gone GitLab \
                      forgets within 20 minutes",
                     keys.name,
                     pods.join(", ")
                 )),
-                Listing::Unknown if named.is_some() && !wanted.allow_unseen => against.push(format!(
+                Ok(Listing::Unknown) if named.is_some() && !wanted.allow_unseen => against.push(format!(
                     "whether another cluster runs with the same token is not known: GitLab lists no connection of the pods that \
                      are here; {UNSEEN}"
                 )),
-                Listing::OnlyOurs | Listing::Unknown => {}
+                Ok(Listing::OnlyOurs | Listing::Unknown) | Err(_) => {}
             }
             let known = |(namespace, pod): &&(String, String)| here.contains(&format!("{namespace}/{pod}"));
             if let Some((_, pod)) = found.pods.iter().find(known) {
@@ -201,8 +234,9 @@ async fn identity(
             ));
             return String::new();
         }
-        Err(fault) if !wanted.allow_unseen => against
-            .push(format!("whether another cluster runs with the same token is not known ({fault}); {UNSEEN}")),
+        Err(fault) if !wanted.allow_unseen => against.push(format!(
+            "whether another cluster runs with the same token is not known ({fault}); {UNSEEN}"
+        )),
         Err(_) => {}
     }
     let agent = facts.agents.iter().find(|a| a.object() == target.deployment);

@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::secret::{Change, Content, Read, fingerprint_of};
 use super::pods::Sight;
+use super::secret::{Change, Content, Read, fingerprint_of};
 use super::{Run, SETTLE, Stop, TROUBLES, holders, pods, random};
 use crate::gitlab::FaultKind;
 
@@ -349,7 +349,13 @@ impl Run<'_> {
     /// The journal once the new one is given away.
     fn given(&self, j: &Journal, stage: Stage, id: u64, content: &Content) -> Journal {
         let new_fingerprint = Some(fingerprint_of(&j.id, content));
-        Journal { stage, new_token: Some(id), new_fingerprint, new_mark: self.mark(&j.id, content), ..j.clone() }
+        Journal {
+            stage,
+            new_token: Some(id),
+            new_fingerprint,
+            new_mark: self.mark(&j.id, content),
+            ..j.clone()
+        }
     }
 
     /// The number and the content in hand.

@@ -49,7 +49,8 @@ impl Run<'_> {
                     if action == Action::Verify
                         && let Some(since) = self.waiting.take()
                     {
-                        let text = format!("all pods of {} started since", holders::names(&self.target.readers));
+                        let text =
+                            format!("all pods of {} started since", holders::names(&self.target.readers));
                         (self.tell)(Event { step: Step::RollOut, text, took: since.elapsed() });
                     }
                     match self.act(&action, &read).await {

@@ -405,7 +405,9 @@ async fn identify(
     let Some(token) = target.form.token(read) else { return Ok(Old::Unknown) };
     let shape = KeyShape::of(token.expose_secret().as_bytes(), b"").kind;
     // An access token works with any user name, also with that of a deploy token which others use.
-    if let Some(user) = target.form.user(read).filter(|user| !user.is_empty() && shape != ValueKind::AccessToken) {
+    if let Some(user) =
+        target.form.user(read).filter(|user| !user.is_empty() && shape != ValueKind::AccessToken)
+    {
         let found = listed(gitlab, Kind::DeployToken, places, |item| item.username == user).await?;
         if !matches!(found, Old::Unknown) {
             return Ok(found);

@@ -8,8 +8,8 @@ use gitlab_agent_core::object::ObjectRef;
 use gitlab_agent_core::rotate::holders::{Mark, READER_KINDS, ReaderKind, Reading, readers};
 use gitlab_agent_core::snapshot::{Why, WhyKind};
 use http::StatusCode;
-use secrecy::{ExposeSecret as _, SecretString};
 use secrecy::zeroize::{Zeroize as _, Zeroizing};
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -41,7 +41,12 @@ pub(super) struct Holders {
 
 impl Holders {
     /// Looks. Without a mark only readers are looked for; `own` are the Secrets of this rotation.
-    pub(super) async fn look(client: &WriteClient, target: &Target, mark: Option<&Mark>, own: &[&str]) -> Self {
+    pub(super) async fn look(
+        client: &WriteClient,
+        target: &Target,
+        mark: Option<&Mark>,
+        own: &[&str],
+    ) -> Self {
         let mut found = Self::default();
         if let Some(mark) = mark {
             found.find_copies(client, target, mark, own).await;
@@ -217,7 +222,8 @@ async fn namespaces(client: &WriteClient) -> Result<Vec<String>, Why> {
         metadata: Name,
     }
     let mut names = Vec::new();
-    pages(client, "/api/v1/namespaces", "", "list namespaces", |n: Named| names.push(n.metadata.name)).await?;
+    pages(client, "/api/v1/namespaces", "", "list namespaces", |n: Named| names.push(n.metadata.name))
+        .await?;
     Ok(names)
 }
 

@@ -214,7 +214,10 @@ pub async fn run(
         lock: &lock,
         signals,
         tell,
-        memory: RefCell::new(Memory { revoke_anyway: options.revoke_anyway, ..Memory::new(name, options.goal) }),
+        memory: RefCell::new(Memory {
+            revoke_anyway: options.revoke_anyway,
+            ..Memory::new(name, options.goal)
+        }),
         hand: RefCell::default(),
         stuck: RefCell::default(),
         restarts: Cell::new(0),

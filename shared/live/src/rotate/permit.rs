@@ -48,7 +48,8 @@ fn needs(target: &Target) -> Vec<Need> {
         Reader::Agent(agentks) => {
             for agentk in agentks {
                 let at = &agentk.deployment;
-                let named = |resource: &str| if resource == "deployments" { at.name.clone() } else { String::new() };
+                let named =
+                    |resource: &str| if resource == "deployments" { at.name.clone() } else { String::new() };
                 let rows = AGENTK.iter();
                 needs.extend(rows.map(|(verb, group, resource)| {
                     (*verb, *group, *resource, at.namespace.clone(), named(resource))

@@ -206,6 +206,26 @@ pub(super) fn path(object: &ObjectRef) -> String {
     format!("/apis/apps/v1/namespaces/{}/deployments/{}", segment(&object.namespace), segment(&object.name))
 }
 
+/// Pods that a ReplicaSet of this namespace made within the last hour, `namespace/name` each: a pod that is gone is told by
+/// that from one of another cluster, whose name ends in other random letters. Nobody where Events may not be listed.
+pub(super) async fn made_here(client: &WriteClient, namespace: &str) -> Vec<String> {
+    #[derive(Deserialize)]
+    struct Made {
+        #[serde(default)]
+        message: String,
+    }
+    let path = format!(
+        "/api/v1/namespaces/{}/events?fieldSelector={}",
+        segment(namespace),
+        segment("reason=SuccessfulCreate,involvedObject.kind=ReplicaSet")
+    );
+    let asked = format!("list events in namespace {namespace}");
+    let events = get::<List<Made>>(client, &path, &asked).await.ok().flatten();
+    let events = events.map(|list| list.items).unwrap_or_default();
+    let name = |event: &Made| Some(format!("{namespace}/{}", event.message.strip_prefix("Created pod: ")?.trim()));
+    events.iter().filter_map(name).collect()
+}
+
 /// Reads an object; `None` where it is not there.
 pub(super) async fn get<T: DeserializeOwned>(
     client: &WriteClient,

@@ -10,12 +10,12 @@ use gitlab_agent_core::snapshot::{Why, WhyKind};
 use jiff::{SignedDuration, Timestamp};
 
 use super::find::{self, Choice};
+use super::holders::{self, Holders};
 use super::issuer::Issuer;
 use super::pods::Sight;
 use super::resource::{Item, Resource};
 use super::secret::Read;
 use super::target::{Agentk, Fetcher, Notifier, Reader, Target};
-use super::holders::{self, Holders};
 use super::{agent, keys, permit};
 use crate::access::WriteClient;
 use crate::gitlab::{FaultKind, GitLabWriter};
@@ -140,7 +140,9 @@ pub async fn preflight(
     said.against.extend(speaks_against(&read, &name, target, wanted));
     own_token(gitlab, &mut said).await?;
     let mut checked = match &target.reader {
-        Reader::Agent(agentks) => of_agent(client, gitlab, facts, (agentks, &read), wanted, &mut said).await?,
+        Reader::Agent(agentks) => {
+            of_agent(client, gitlab, facts, (agentks, &read), wanted, &mut said).await?
+        }
         Reader::Sources(_) | Reader::Providers(_) => {
             of_resource(gitlab, target, &read, wanted, &mut said).await?
         }
@@ -250,7 +252,7 @@ async fn of_agent(
         sights.push(sight);
     }
     let Notes { against, notes } = said;
-    let installed = agent::Installed { agentks, sights: &sights, read };
+    let installed = agent::Installed { client, agentks, sights: &sights, read };
     let found = agent::look(&installed, gitlab, facts, wanted, against, notes).await?;
     let project = &found.keys.project;
     role(project.access_level(), &format!("project {}", project.path_with_namespace), said);

@@ -59,7 +59,10 @@ impl Run<'_> {
                 Ok(found) => {
                     let ours = |(n, pod): &&(String, String)| n == namespace && new.contains(pod);
                     if let Some((_, pod)) = found.pods.iter().find(ours) {
-                        return Proof::Yes(format!("GitLab is connected with pod {pod} of {}", agentk.deployment));
+                        return Proof::Yes(format!(
+                            "GitLab is connected with pod {pod} of {}",
+                            agentk.deployment
+                        ));
                     }
                 }
                 Err(fault) => seen = fault.to_string(),
@@ -67,7 +70,10 @@ impl Run<'_> {
             if begun.elapsed() > Duration::from_secs(5)
                 && let Some(line) = self.refused(agentk, &new).await
             {
-                return Proof::No(format!("the log of {} says that GitLab refuses the token: {line}", agentk.deployment));
+                return Proof::No(format!(
+                    "the log of {} says that GitLab refuses the token: {line}",
+                    agentk.deployment
+                ));
             }
             tokio::time::sleep(PAUSE).await;
         }

@@ -143,7 +143,9 @@ impl Target {
         let agentks: Vec<Agentk> = sharing.map(|a| agentk(a, &projects)).collect();
         let numbers: BTreeSet<u64> = agentks.iter().filter_map(|a| a.agent).collect();
         if numbers.len() > 1 {
-            return Err(format!("{secret} is read by agents of different numbers: {numbers:?}; give each its own Secret"));
+            return Err(format!(
+                "{secret} is read by agents of different numbers: {numbers:?}; give each its own Secret"
+            ));
         }
         Ok(Self {
             of: format!("agentk {}/{}", agent.namespace(), agent.deployment.metadata.name),

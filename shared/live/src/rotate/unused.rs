@@ -7,12 +7,11 @@ use gitlab_agent_core::rotate::{Journal, Kind, Proof, Stage};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::agent::Listing;
+use super::Run;
+use super::agent::{self, Listing};
 use super::holders::Holders;
 use super::issuer::Issuer;
 use super::keys::Keys;
-use super::pods::Sight;
-use super::Run;
 
 /// How often is looked.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -94,20 +93,18 @@ impl Run<'_> {
     async fn only_ours(&self, keys: &Keys, journal: &Journal) -> Result<bool, Proof> {
         let begun = Instant::now();
         loop {
-            let mut ours: Vec<String> = journal.pods.clone();
-            let mut now = Vec::new();
-            for agentk in self.target.agentks() {
-                if let Ok(Some(sight)) = Sight::look(self.client, &agentk.deployment).await {
-                    now.extend(sight.names());
-                }
-            }
-            ours.extend(now.iter().cloned());
-            let why = match keys.connected().await {
-                Ok(found) => match Listing::of(&found, &ours, &now) {
+            let why = match agent::listing(self.client, keys, self.target.agentks(), &journal.pods).await {
+                Ok(listing) => match listing {
                     Listing::Foreign(pods) => {
-                        let what = format!("GitLab lists a connection of agent {} with {}", keys.name, pods.join(", "));
+                        let what = format!(
+                            "GitLab lists a connection of agent {} with {}",
+                            keys.name,
+                            pods.join(", ")
+                        );
                         return Err(sign(
-                            &format!("{what}, which is no pod of this cluster: another cluster runs with the same token"),
+                            &format!(
+                                "{what}, which is no pod of this cluster: another cluster runs with the same token"
+                            ),
                             "register an agent of its own for it; a pod that is gone GitLab forgets within 20 minutes",
                         ));
                     }
@@ -154,12 +151,16 @@ impl Run<'_> {
                 && let Some(at) = used
             {
                 return sign(
-                    &format!("GitLab saw token {id} used at {at:.0}, after all that is known here had moved to the new one"),
+                    &format!(
+                        "GitLab saw token {id} used at {at:.0}, after all that is known here had moved to the new one"
+                    ),
                     "find out what uses it and give it a credential of its own",
                 );
             }
             if moved.since.elapsed() >= watch {
-                return Proof::Yes(format!("nothing else holds token {id}, and GitLab saw no use of it since"));
+                return Proof::Yes(format!(
+                    "nothing else holds token {id}, and GitLab saw no use of it since"
+                ));
             }
             if self.must_end() {
                 return Proof::Open(format!(

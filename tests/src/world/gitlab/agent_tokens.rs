@@ -98,7 +98,8 @@ impl State {
     fn listed_agent_tokens(&self, agent: u64) -> impl Iterator<Item = &AgentToken> {
         let lag = self.settings.list_lag;
         let now = Timestamp::now();
-        let unknown = move |at: Timestamp| Duration::try_from(at.duration_until(now)).is_ok_and(|age| age < lag);
+        let unknown =
+            move |at: Timestamp| Duration::try_from(at.duration_until(now)).is_ok_and(|age| age < lag);
         let shown = move |token: &&AgentToken| {
             let revoked = token.revoked && !token.revoked_at.is_some_and(unknown);
             token.agent == agent && !revoked && !unknown(token.created)
@@ -172,7 +173,8 @@ pub(super) fn list(gitlab: &GitLab, call: &Call<'_>, id: &str, agent: &str) -> A
     let project = visible_project(&state, Some(caller.user), id)?;
     let agent = state.agent_for(caller.user, project.id, agent)?;
     let listed = state.listed_agent_tokens(agent.id);
-    let all: Vec<Value> = listed.map(|token| AgentToken { revoked: false, ..token.clone() }.basic()).collect();
+    let all: Vec<Value> =
+        listed.map(|token| AgentToken { revoked: false, ..token.clone() }.basic()).collect();
     Ok(pagination::page(call, &all))
 }
 

@@ -236,11 +236,12 @@ impl Inventory {
             row.add(&used);
         }
         let mut rows: Vec<Row> = rows.into_values().collect();
+        let values = place::values(facts);
         for row in &mut rows {
             if row.kind == Kind::DeployToken && row.purposes.contains(&Purpose::Notification) {
                 row.notes.push("a deploy token cannot set job statuses (GA505)".to_owned());
             }
-            row.same_in = place::same_value(facts, row);
+            row.same_in = place::same_value(facts, &values, row);
             gitlab::fill(facts, row);
             row.next = next::next(facts, row);
         }

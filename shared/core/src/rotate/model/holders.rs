@@ -57,9 +57,18 @@ fn a_holder_that_appears_meanwhile_stops_it_before_the_revoke() {
             others.push(FIRST);
             let end = run(&mut play, &never);
             assert!(matches!(end, Some(Action::Stop(_))), "at {at}: {end:?}");
-            assert!(play.world.is_active(FIRST) && play.world.cut_off.is_empty(), "at {at}: {:?}", play.world);
+            assert!(
+                play.world.is_active(FIRST) && play.world.cut_off.is_empty(),
+                "at {at}: {:?}",
+                play.world
+            );
             play.world.happen(Event::Follow);
-            assert_eq!(run(&mut play, &never), Some(Action::Done(Outcome::Rotated)), "at {at}: {:?}", play.world);
+            assert_eq!(
+                run(&mut play, &never),
+                Some(Action::Done(Outcome::Rotated)),
+                "at {at}: {:?}",
+                play.world
+            );
             assert!(play.world.aims() && play.world.active() == [play.world.secret], "{:?}", play.world);
         }
     }

@@ -97,7 +97,9 @@ fn killed_at_every_step_it_is_resumed_to_the_end() {
 /// The steps of a run in which all goes well, in their order.
 #[test]
 fn all_goes_well() {
-    use Action::{Backup, Create, Done, Prove, RemoveBackup, RemoveJournal, Restart, Revoke, Survey, Verify, Write};
+    use Action::{
+        Backup, Create, Done, Prove, RemoveBackup, RemoveJournal, Restart, Revoke, Survey, Verify, Write,
+    };
     let mut play = Play::new(World::new(2, 2, false), false, Goal::Rotate);
     let mut steps = Vec::new();
     loop {

@@ -40,11 +40,18 @@ impl World {
         done
     }
 
-    fn perform_in_gitlab(&mut self, memory: &mut Memory, action: &Action, locked: bool, answered: bool) -> bool {
+    fn perform_in_gitlab(
+        &mut self,
+        memory: &mut Memory,
+        action: &Action,
+        locked: bool,
+        answered: bool,
+    ) -> bool {
         match action {
             Action::Create if locked && self.active().len() < self.most() => {
                 let Some(journal) = &self.journal else { return false };
-                let (id, name) = (self.tokens.iter().map(|t| t.id).max().unwrap_or(0) + 1, journal.token_name());
+                let (id, name) =
+                    (self.tokens.iter().map(|t| t.id).max().unwrap_or(0) + 1, journal.token_name());
                 self.change_tokens(|tokens| tokens.push(Made { id, name, active: true }));
                 if answered {
                     memory.in_hand = Some(id);

@@ -109,7 +109,9 @@ impl Play {
         let unknown = Some(Proof::Open(String::new()));
         match (fault, action) {
             (Fault::NotDone, Action::Create) => memory.lists.may_hide(),
-            (Fault::NotDone, Action::Revoke(id) | Action::RevokeOrphan(id)) => memory.asked_to_revoke(*id, false),
+            (Fault::NotDone, Action::Revoke(id) | Action::RevokeOrphan(id)) => {
+                memory.asked_to_revoke(*id, false)
+            }
             (Fault::NotDone, _) => {}
             (Fault::Blind, Action::Verify) => memory.verified = unknown,
             (Fault::Blind, Action::Prove) => memory.proven = unknown,

@@ -247,7 +247,9 @@ impl Args {
         match &self.confirm_group {
             Some(named) if named.trim_matches('/') == group => Ok(()),
             Some(_) => Err(why),
-            None if !self.yes && confirmed(group, "revoke the group's credential for everybody").await => Ok(()),
+            None if !self.yes && confirmed(group, "revoke the group's credential for everybody").await => {
+                Ok(())
+            }
             None => Err(why),
         }
     }

@@ -58,11 +58,15 @@ fn steps(target: &Target, checked: &Checked, manifest: Option<&Manifest>) -> Vec
         Reader::Agent(agentks) => {
             let (pods, seen) = match agentks.len() {
                 1 => ("the pods restart and read it", "GitLab sees the new token used, or a new pod leads"),
-                _ => ("the pods of each Deployment restart and read it", "GitLab is connected with a new pod of each"),
+                _ => (
+                    "the pods of each Deployment restart and read it",
+                    "GitLab is connected with a new pod of each",
+                ),
             };
             steps.push((Step::RollOut, pods.to_owned()));
             steps.push((Step::Verify, seen.to_owned()));
-            let releases = agentks.iter().filter_map(|a| a.release.as_ref()).filter(|(_, suspended)| !suspended);
+            let releases =
+                agentks.iter().filter_map(|a| a.release.as_ref()).filter(|(_, suspended)| !suspended);
             asked.extend(releases.map(|(release, _)| release.clone()));
         }
         Reader::Sources(fetchers) => {
@@ -86,7 +90,9 @@ fn steps(target: &Target, checked: &Checked, manifest: Option<&Manifest>) -> Vec
     steps.push((Step::ProveNotReverted, prove));
     if checked.old_id.is_some() && kind != core::Kind::PersonalToken {
         let seen = match kind {
-            core::Kind::AgentToken => ", no other cluster is connected with it, and GitLab saw no use of it since",
+            core::Kind::AgentToken => {
+                ", no other cluster is connected with it, and GitLab saw no use of it since"
+            }
             core::Kind::AccessToken => ", and GitLab saw no use of it since",
             _ => "; whether others use it GitLab does not tell",
         };
