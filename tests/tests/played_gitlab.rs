@@ -187,6 +187,12 @@ fn files_commits_and_statuses_come_from_the_repository() -> Result<()> {
     ensure!(tree.as_array().is_some_and(|all| all.len() == 4), "three folders and a file: {tree}");
     ensure!(played.get(&format!("{root}/repository/branches/main"), &owner)?.json()?["commit"]["id"] == sha);
     ensure!(played.get(&format!("{root}/repository/commits/{}", &sha[..8]), &owner)?.json()?["id"] == sha);
+    let query = "query($path: ID!, $file: String!) { project(fullPath: $path) { repository { blobs(paths: [$file]) { nodes { rawTextBlob } } } } }";
+    let variables = json!({"path": "platform/fleet", "file": ".gitlab/agents/world/config.yaml"});
+    let body = json!({"query": query, "variables": variables}).to_string();
+    let blobs = played.ask("POST", "/api/graphql", &owner, &body)?.json()?;
+    let blobs = &blobs["data"]["project"]["repository"]["blobs"]["nodes"];
+    ensure!(blobs[0]["rawTextBlob"] == "observability: {}\n", "{blobs}");
     statuses(&played, root, &sha, &owner)
 }
 
@@ -199,8 +205,16 @@ fn statuses(played: &Played, root: &str, sha: &str, owner: &str) -> Result<()> {
         made.map(|token| token.value)
     };
     ensure!(played.ask("POST", &path, &bot("api", Role::Developer)?, &body)?.status == 201, "it may");
+    ensure!(played.ask("POST", &path, owner, &body)?.status == 201, "another user's is another line");
     let twice = played.ask("POST", &path, owner, &body)?.json()?["message"].to_string();
-    ensure!(twice.contains("Cannot transition status via :run from :running"), "{twice}");
+    ensure!(twice.starts_with("\"Cannot transition status via :run from :running"), "no prefix: {twice}");
+    gitlab.protect("platform/fleet", "main", &[40], &[40])?;
+    let refused = played.ask("POST", &path, &bot("api", Role::Developer)?, &body)?;
+    ensure!(refused.status == 403 && refused.json()?["message"] == "403 Forbidden", "protected: {refused:?}");
+    ensure!(played.ask("POST", &path, &bot("api", Role::Maintainer)?, &body)?.status == 201, "who may push");
+    let branch = played.get(&format!("{root}/repository/branches/main"), owner)?.json()?;
+    ensure!(branch["protected"] == true && branch["developers_can_push"] == false, "{branch}");
+    gitlab.protect("platform/fleet", "main", &[40], &[30])?;
     ensure!(played.ask("POST", &path, &bot("api", Role::Reporter)?, &body)?.status == 403, "the role");
     let scope = played.ask("POST", &path, &bot("read_api", Role::Developer)?, &body)?.json()?;
     ensure!(scope["error"] == "insufficient_scope", "{scope}");
@@ -272,5 +286,127 @@ fn a_trap_keeps_what_reaches_it() -> Result<()> {
         caught.len() == 1 && caught[0].contains("/here") && caught[0].contains("not-a-token"),
         "{caught:?}"
     );
+    Ok(())
+}
+
+/// What GitLab answers to whom: each row is a token, a request, and the status with the words of the answer.
+#[test]
+fn each_refusal_has_the_shape_that_gitlab_gives_it() -> Result<()> {
+    let played = Played::new()?;
+    let gitlab = &played.gitlab;
+    let owner = gitlab.new_access_token(&["api"])?;
+    let bot = |role| gitlab.new_resource_token("platform/fleet", "bot", &["api"], role, in_days(9));
+    let (reporter, developer) = (bot(Role::Reporter)?, bot(Role::Developer)?);
+    let oauth = gitlab.new_oauth_token(gitlab.person(), &["api"])?;
+    let dead = gitlab.new_access_token(&["api"])?;
+    gitlab.revoke(&dead)?;
+    let fine = gitlab.new_fine_grained_token(gitlab.person(), "fine", &["Metadata: Read"])?.value;
+    let deploy = gitlab.new_deploy_token("platform/fleet", &["read_repository"])?.1;
+    let root = "/api/v4/projects/platform%2Ffleet";
+    let one: &str = &format!("{root}/access_tokens/{}", reporter.id);
+    let own = "/api/v4/personal_access_tokens/self";
+    let agents: &str = &format!("{root}/cluster_agents");
+    let tokens: &str = &format!("{root}/access_tokens");
+    let protected: &str = &format!("{root}/protected_branches");
+    let long = json!({"name": "x", "scopes": ["api"], "expires_at": in_days(9).map(|d| d.to_string()),
+        "description": "d".repeat(256)});
+    for (token, method, path, body, status, words) in [
+        (&oauth, "GET", own, json!({}), 400, "requires token type to be a personal access token"),
+        (&oauth, "GET", "/oauth/token/info", json!({}), 200, "resource_owner_id"),
+        (&owner, "GET", "/oauth/token/info", json!({}), 401, "invalid_token"),
+        (&dead, "GET", own, json!({}), 401, "invalid_token"),
+        (&deploy, "GET", own, json!({}), 401, "401 Unauthorized"),
+        (&fine, "GET", "/api/v4/metadata", json!({}), 200, "version"),
+        (&fine, "GET", own, json!({}), 403, "insufficient_granular_scope"),
+        (&fine, "GET", root, json!({}), 403, "[Project: Read]"),
+        (&reporter.value, "GET", agents, json!({}), 404, "404 ClusterAgents Not Found"),
+        (&developer.value, "GET", one, json!({}), 401, "401 Unauthorized"),
+        (&developer.value, "DELETE", one, json!({}), 400, "cannot delete"),
+        (&developer.value, "GET", protected, json!({}), 403, "403 Forbidden"),
+        (&owner, "GET", protected, json!({}), 200, "push_access_levels"),
+        (&owner, "POST", tokens, long, 500, "500 Internal Server Error"),
+        (&owner, "GET", "/api/v4/users/2", json!({}), 200, "\"bot\":false"),
+    ] {
+        let answer = played.ask(method, path, token, &body.to_string())?;
+        ensure!(answer.status == status && answer.text.contains(words), "{method} {path}: {answer:?}");
+        let api = path.starts_with("/api/v4");
+        ensure!(
+            answer.headers.contains_key("x-gitlab-meta") == api,
+            "Rails marks what it answers: {answer:?}"
+        );
+    }
+    ensure!(gitlab.users().iter().any(|u| u.username.ends_with("_bot_left")), "its bot is left behind");
+    gitlab.configure(|settings| settings.paid = false);
+    ensure!(played.get(tokens, &owner)?.status == 401, "without a paid tier nobody sees any");
+    let body = json!({"name": "x", "scopes": ["api"], "expires_at": in_days(9).map(|d| d.to_string())});
+    let refused = played.ask("POST", tokens, &owner, &body.to_string())?;
+    ensure!(
+        refused.status == 400 && refused.text.contains("does not have permission to create"),
+        "{refused:?}"
+    );
+    Ok(())
+}
+
+#[test]
+fn a_use_is_noted_at_once_and_then_every_ten_minutes() -> Result<()> {
+    let played = Played::new()?;
+    let gitlab = &played.gitlab;
+    let token = gitlab.new_resource_token("platform/fleet", "t", &["api"], Role::Developer, in_days(9))?;
+    let used = || gitlab.token(&token.value).and_then(|token| token.last_used);
+    ensure!(used().is_none(), "not yet");
+    played.get("/api/v4/metadata", &token.value)?;
+    let first = used().context("at once")?;
+    played.get("/api/v4/metadata", &token.value)?;
+    ensure!(used() == Some(first), "not again so soon");
+    gitlab.change_access_token(token.id, |token| {
+        token.last_used = Some(first - jiff::SignedDuration::from_mins(11))
+    })?;
+    played.get("/api/v4/metadata", &token.value)?;
+    ensure!(used() > Some(first), "after ten minutes");
+    Ok(())
+}
+
+/// Roles, and the status of what each asks for; of connections how many are shown.
+#[test]
+fn each_role_sees_what_gitlab_shows_it() -> Result<()> {
+    let played = Played::new()?;
+    played.write_repository("platform/fleet")?;
+    let gitlab = &played.gitlab;
+    gitlab.connect(7, "gitlab", "pod-1", "v19.2.1");
+    let root = "/api/v4/projects/platform%2Ffleet";
+    let columns = [
+        "",
+        "/repository/files/.gitlab%2Fagents%2Fworld%2Fconfig.yaml/raw",
+        "/cluster_agents",
+        "/cluster_agents/7/tokens",
+        "/deploy_tokens",
+        "/deploy_keys",
+        "/access_tokens",
+        "/protected_branches",
+    ];
+    let query = r#"{ project(fullPath: "platform/fleet") { clusterAgent(name: "world") { connections { nodes { connectedAt } } } } }"#;
+    let query = json!({ "query": query }).to_string();
+    for (role, statuses, connections) in [
+        (None, [404, 404, 404, 404, 404, 404, 404, 404], 0),
+        (Some(Role::Guest), [200, 403, 404, 404, 403, 403, 401, 403], 0),
+        (Some(Role::Planner), [200, 403, 404, 404, 403, 403, 401, 403], 0),
+        (Some(Role::Reporter), [200, 200, 404, 404, 403, 403, 401, 403], 0),
+        (Some(Role::SecurityManager), [200, 200, 404, 404, 403, 403, 401, 403], 0),
+        (Some(Role::Developer), [200, 200, 200, 200, 403, 403, 401, 403], 0),
+        (Some(Role::Maintainer), [200, 200, 200, 200, 200, 200, 200, 200], 1),
+        (Some(Role::Owner), [200, 200, 200, 200, 200, 200, 200, 200], 1),
+    ] {
+        let user = gitlab.new_user(&format!("{role:?}"));
+        gitlab.set_role(user, "platform/fleet", role)?;
+        let token = gitlab.new_personal_token(user, "t", &["read_api"], in_days(9))?.value;
+        for (column, status) in columns.iter().zip(statuses) {
+            let answer = played.get(&format!("{root}{column}"), &token)?;
+            ensure!(answer.status == status, "{role:?} {column}: {answer:?}");
+        }
+        let shown = played.ask("POST", "/api/graphql", &token, &query)?.json()?;
+        let nodes = &shown["data"]["project"]["clusterAgent"]["connections"]["nodes"];
+        ensure!(nodes.as_array().map_or(0, Vec::len) == connections, "{role:?}: {shown}");
+        ensure!(shown.get("errors").is_none(), "and no error: {shown}");
+    }
     Ok(())
 }

@@ -15,7 +15,7 @@ const NAME: &str = "flux-of-dana";
 const RENEW: &str = "POST /api/v4/personal_access_tokens/*/rotate";
 
 /// The world with a person's token in the Secret of a source; what was there comes back at the end.
-fn with_persons_token(test: impl FnOnce(&Person<'_>, &str) -> Result<()>) -> Result<()> {
+pub(super) fn with_persons_token(test: impl FnOnce(&Person<'_>, &str) -> Result<()>) -> Result<()> {
     World::with(|world| {
         let person = Person::new(world)?;
         let (user, before) = (person.held(APP, "username")?, person.held(APP, "password")?);
@@ -44,7 +44,7 @@ fn never_twice(world: &World) -> Result<()> {
     Ok(())
 }
 
-const ROTATE: [&str; 4] = ["source", SOURCE, "--in-place", NAME];
+pub(super) const ROTATE: [&str; 4] = ["source", SOURCE, "--in-place", NAME];
 
 #[test]
 fn a_persons_token_is_renewed_by_its_owner() -> Result<()> {

@@ -2,6 +2,7 @@
 //! played agentk reads its token once per pod and is cut off when that token is revoked.
 
 mod by_hand;
+mod gitlab_rules;
 mod holders;
 mod in_place;
 mod resource;

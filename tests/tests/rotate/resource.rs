@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use gitlab_agent_tests::programs::{Ran, command, run};
 use gitlab_agent_tests::world::World;
 use gitlab_agent_tests::world::gitlab::ssh::key_pair;
-use gitlab_agent_tests::world::gitlab::{AGENT_PROJECT, EXAMPLE_PROJECT, Fault, Role, in_days};
+use gitlab_agent_tests::world::gitlab::{AGENT_PROJECT, ALWAYS, EXAMPLE_PROJECT, Fault, Role, in_days};
 use gitlab_agent_tests::world::wait::yes;
 use serde_json::{Value, json};
 
@@ -474,8 +474,19 @@ fn a_notification_that_gitlab_refuses_is_taken_back() -> Result<()> {
     World::with(|world| {
         let person = Person::new(world)?;
         let (old, before) = (person.held(STATUS, "token")?, person.living());
-        let reporter = person.rotate(&["notification", STATUS, "--yes", "--role", "reporter", "-o", "json"]);
-        ensure!(reporter.code == 6 && reporter.json()["verdict"] == "undone", "{reporter:?}");
+        // A role that cannot do it is refused before anything is made.
+        let reporter = ["notification", STATUS, "--yes", "--role", "reporter"];
+        person.refuses(
+            &mut person.prepared(&reporter),
+            5,
+            STATUS,
+            &["role Reporter may not", "Developer"],
+        )?;
+        let denied = Fault::Status(403, r#"{"message":"403 Forbidden"}"#.to_owned());
+        world.gitlab().fault("POST /api/v4/projects/*/statuses/*", denied, ALWAYS);
+        let ran = person.rotate(&["notification", STATUS, "--yes", "-o", "json"]);
+        world.gitlab().clear_faults();
+        ensure!(ran.code == 6 && ran.json()["verdict"] == "undone", "{ran:?}");
         ensure!(person.held(STATUS, "token")? == old && person.is_active(&old), "the old one is back");
         person.one_for_one(&before, &old, &old)?;
         person.is_clean(STATUS)

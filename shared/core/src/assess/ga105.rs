@@ -28,7 +28,14 @@ fn judge(facts: &Facts<'_>, judgement: &mut Judgement) -> Result<(), Why> {
     }
     if let Some(token) = judgement.known(token) {
         judgement.examine();
-        if !token.scopes.iter().any(|s| s == "read_api" || s == "api") {
+        if let Some(said) = &token.refused_as_legacy {
+            let message = "refuses your token where fine-grained personal access tokens are enforced: it is a legacy token";
+            judgement.find(Finding::new(subject, message, Remedy::say(FINE_GRAINED_TOKEN)).because(said));
+            return Ok(());
+        }
+        // What a fine-grained token may do it does not say; what it may not, each request says, with the permission.
+        let fine_grained = token.scopes.iter().any(|s| s == "granular");
+        if !fine_grained && !token.scopes.iter().any(|s| s == "read_api" || s == "api") {
             let has = if token.scopes.is_empty() { "none".to_owned() } else { token.scopes.join(", ") };
             let message = format!("accepts your token, but it lacks the scope read_api (it has {has})");
             judgement.find(Finding::new(subject.clone(), message, Remedy::say(NEW_TOKEN)));
@@ -47,8 +54,14 @@ fn judge(facts: &Facts<'_>, judgement: &mut Judgement) -> Result<(), Why> {
     Ok(())
 }
 
-const NEW_TOKEN: &str = "make an access token with the scope read_api (in GitLab: your avatar > Edit profile > Access tokens, or \
-                         Settings > Access tokens of the project), and give it as GITLAB_TOKEN or --gitlab-token-file";
+const NEW_TOKEN: &str = "create an access token with the scope read_api (in GitLab: your avatar > Edit profile > Access > \
+                         Personal access tokens > Generate token > Legacy token, or Settings > Access tokens of the \
+                         project), and give it as GITLAB_TOKEN or --gitlab-token-file";
+
+const FINE_GRAINED_TOKEN: &str =
+    "create a fine-grained token (in GitLab: your avatar > Edit profile > Access > Personal access tokens > Generate token > \
+     Fine-grained token) with the permissions that docs/gitlab-access.md lists, for the projects that this cluster uses, and \
+     give it as GITLAB_TOKEN or --gitlab-token-file";
 
 fn unusable(subject: &ObjectRef, why: &Why) -> Option<Finding> {
     let (message, remedy) = match why.kind {
@@ -74,6 +87,7 @@ mod tests {
         OwnToken {
             scopes: scopes.iter().map(|s| (*s).to_owned()).collect(),
             expires_at: expires.map(|at| at.parse().expect("a time")),
+            refused_as_legacy: None,
         }
     }
 
@@ -97,6 +111,16 @@ mod tests {
         let found = finding(&CHECK, set(token(&["api"], Some("2026-11-12T00:00:00Z"))));
         assert_eq!((found.message.as_str(), found.severity), ("accepts your token, which expires in 9d", Some(Severity::Warning)));
         passes(&CHECK, set(token(&["api"], None)));
+    }
+
+    #[test]
+    fn a_fine_grained_token_is_usable_and_a_legacy_one_is_refused_where_they_are_enforced() {
+        passes(&CHECK, set(token(&["granular"], None)));
+        let mut legacy = token(&["api"], None);
+        legacy.refused_as_legacy = Some("403 Access denied".to_owned());
+        let found = finding(&CHECK, set(legacy));
+        assert!(found.message.contains("fine-grained personal access tokens are enforced"), "{}", found.message);
+        assert!(found.remedy.text.contains("Fine-grained token") && found.evidence == ["403 Access denied"]);
     }
 
     #[test]

@@ -130,6 +130,20 @@ mod tests {
     }
 
     #[test]
+    fn connections_that_gitlab_may_hide_prove_nothing() {
+        let hidden = |s: &mut Snapshot| {
+            let why = Why::new(crate::facts::WhyKind::Forbidden, "connections", "shown to Maintainers only");
+            fixture::gitlab_agent_mut(s).connections = Observed::Unknown(why);
+        };
+        passes(&CHECK, hidden);
+        let found = finding(&CHECK, |s| {
+            hidden(s);
+            s.leases.items.clear();
+        });
+        assert!(found.evidence.is_empty(), "{:?}", found.evidence);
+    }
+
+    #[test]
     fn without_gitlab_the_cluster_is_judged_alone() {
         passes(&CHECK, |s| {
             s.gitlab = Observed::Unknown(Why::new(crate::facts::WhyKind::NoGitLab, "GitLab", "none given"));

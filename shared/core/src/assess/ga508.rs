@@ -55,9 +55,9 @@ fn judge(facts: &Facts<'_>, judgement: &mut Judgement) -> Result<(), Why> {
         return Ok(());
     }
     if s.providers.items.iter().any(|p| p.writes_to_gitlab()) {
-        bare.iter().for_each(|project| judgement.find(uncovered(project)));
+        bare.iter().for_each(|project| judgement.find(uncovered(facts, project)));
     } else if let Some(first) = bare.first() {
-        judgement.find(unused(first, bare.len()));
+        judgement.find(unused(facts, first, bare.len()));
     }
     Ok(())
 }
@@ -75,7 +75,7 @@ fn is_registered(facts: &Facts<'_>, source: &Source, k: &Kustomization) -> bool 
         })
 }
 
-fn uncovered(project: &Project<'_>) -> Finding {
+fn uncovered(facts: &Facts<'_>, project: &Project<'_>) -> Finding {
     let names: Vec<&str> = project.bare.iter().map(|k| k.metadata.name.as_str()).collect();
     let message = format!(
         "has a project whose pipelines do not show what became of {}: no Alert sends it to a Provider of type gitlab \
@@ -86,12 +86,12 @@ fn uncovered(project: &Project<'_>) -> Finding {
             format!("Kustomization {}", names.join(", "))
         }
     );
-    let remedy = Remedy::register_statuses(project.source, &project.bare);
+    let remedy = Remedy::register_statuses(facts, project.source, &project.bare);
     Finding::new(project.source.metadata.object("GitRepository"), message, remedy)
 }
 
 /// Nobody asked for job statuses in this cluster: that is an offer, not a fault.
-fn unused(first: &Project<'_>, projects: usize) -> Finding {
+fn unused(facts: &Facts<'_>, first: &Project<'_>, projects: usize) -> Finding {
     let others = match projects {
         1 => String::new(),
         more => format!(" (nor do {})", count(more - 1, "other project")),
@@ -100,7 +100,7 @@ fn unused(first: &Project<'_>, projects: usize) -> Finding {
         "registers no job status in its project's pipelines{others}: there is no Provider of type gitlab, so GitLab does \
          not show whether a commit was deployed"
     );
-    let remedy = Remedy::register_statuses(first.source, &first.kustomizations);
+    let remedy = Remedy::register_statuses(facts, first.source, &first.kustomizations);
     Finding::new(first.source.metadata.object("GitRepository"), message, remedy).severity(Severity::Info)
 }
 
@@ -158,7 +158,7 @@ mod tests {
         ] {
             *s.git_repositories.items[0].spec.url = url.to_owned();
             let remedy =
-                Remedy::register_statuses(&s.git_repositories.items[0], &[&s.kustomizations.items[0]]);
+                Remedy::register_statuses(&Facts::derive(&s), &s.git_repositories.items[0], &[&s.kustomizations.items[0]]);
             assert!(remedy.commands[1].contains(address), "{:?}", remedy.commands[1]);
         }
     }

@@ -83,7 +83,8 @@ impl Dispatch {
             Self::Revoked => "the token was revoked",
             Self::Refused => "the token is refused (401: wrong, expired or revoked)",
             Self::Denied => {
-                "the token may not do this (403: it lacks scope api or role Developer, or the branch is protected)"
+                "the token may not do this (403: it lacks scope api or role Developer, or its role may neither push nor merge \
+                 to the protected branch)"
             }
             Self::NotFound => "no such project or commit, or the token may not see it (404)",
             Self::Limited => "the server asks for fewer requests (429)",

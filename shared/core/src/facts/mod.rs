@@ -14,6 +14,7 @@ pub mod host;
 pub mod log;
 pub mod network;
 pub mod notification;
+pub mod protection;
 pub mod readiness;
 pub mod request;
 pub mod token_secret;

@@ -94,6 +94,9 @@ pub struct OwnToken {
     pub scopes: Vec<String>,
     /// When it expires.
     pub expires_at: Option<Timestamp>,
+    /// What GitLab said where it refused it because it is no fine-grained token, which a group or the instance enforces.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refused_as_legacy: Option<String>,
 }
 
 /// One agentk of the cluster, and the agent that it is in GitLab.
@@ -179,6 +182,19 @@ pub struct ProjectEntry {
     pub project: Observed<ProjectRecord>,
     /// What opens its repository: deploy tokens, deploy keys, project access tokens.
     pub credentials: Observed<Vec<Credential>>,
+    /// Who may push or merge to its protected branches; asked only where a Provider writes job statuses to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protected_branches: Option<Observed<Vec<ProtectedBranch>>>,
+}
+
+/// A rule that protects branches.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ProtectedBranch {
+    /// A branch, or a pattern in which a star stands for any text.
+    pub name: String,
+    /// Access levels of the roles that may push or merge; 0 is nobody. Single users, groups and keys are left out.
+    pub roles: Vec<u32>,
 }
 
 /// A project.

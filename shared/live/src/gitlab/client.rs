@@ -67,6 +67,12 @@ impl GitLab {
         &self.transport.host
     }
 
+    /// What GitLab said where it first refused the token for want of a fine-grained token's permission. To a legacy token it
+    /// says so where fine-grained ones are enforced.
+    pub fn granular_refusal(&self) -> Option<String> {
+        self.transport.granular_refusal()
+    }
+
     /// `GET /api/v4PATH` as JSON. `asked` says in words what is asked for.
     ///
     /// # Errors
@@ -195,15 +201,16 @@ fn following(reply: &Reply, query: &str) -> Option<String> {
 fn decode<T: DeserializeOwned>(reply: &Reply, asked: &str) -> Result<T, Fault> {
     serde_json::from_slice(&reply.body).map_err(|e| {
         let kind = reply.header("content-type").unwrap_or_default();
-        let text = if kind.contains("html") {
-            "a web page came instead of JSON: is this GitLab, and is nothing in front of it that asks to sign in?".to_owned()
+        let page = kind.contains("html") || reply.body.trim_ascii_start().starts_with(b"<");
+        let (kind, text) = if page {
+            let text = "a web page came instead of JSON: is this GitLab, and is nothing in front of it that asks to sign in?";
+            (FaultKind::NotGitLab, text.to_owned())
         } else {
-            format!("the answer is not what was asked for (line {} column {})", e.line(), e.column())
+            let (line, column) = (e.line(), e.column());
+            let text = format!("the answer is not what was asked for (line {line} column {column})");
+            (FaultKind::Unreadable, text)
         };
-        let mut fault = unreadable(asked);
-        fault.message = text;
-        fault.status = Some(reply.status.as_u16());
-        fault
+        Fault { kind, asked: asked.to_owned(), status: Some(reply.status.as_u16()), message: text }
     })
 }
 

@@ -153,7 +153,7 @@ async fn graphql_gives_data_and_errors_and_refuses_mutations() {
 async fn a_page_of_a_proxy_says_so() {
     let played = played(&[&answer("200 OK", "content-type: text/html\r\n", "<html>sign in</html>")]).await;
     let fault = played.gitlab.get::<Value>("/metadata", "metadata").await.expect_err("no JSON");
-    assert_eq!(fault.kind, FaultKind::Unreadable);
+    assert_eq!(fault.kind, FaultKind::NotGitLab);
     assert!(fault.message.contains("a web page came"), "{}", fault.message);
 }
 
@@ -231,4 +231,124 @@ async fn a_project_that_was_renamed_says_so() {
     let fault = played.gitlab.project("a/old").await.expect_err("moved");
     assert_eq!((fault.kind, played.seen().len()), (FaultKind::NotFound, 1));
     assert!(fault.message.contains("new path"), "{}", fault.message);
+}
+
+fn project(level: Option<u32>) -> crate::gitlab::Project {
+    let permissions =
+        level.map(|level| json!({"project_access": {"access_level": level}, "group_access": null}));
+    let text = json!({"id": 12, "path_with_namespace": "a/b", "permissions": permissions});
+    serde_json::from_value(text).expect("a project")
+}
+
+/// Whether an empty list of connections proves anything: by the role, by the right itself, by another agent's.
+#[tokio::test]
+async fn an_empty_list_of_connections_counts_only_where_one_would_be_shown() {
+    let right =
+        |may: &str| format!(r#"{{"data":{{"project":{{"userPermissions":{{"adminProject":{may}}}}}}}}}"#);
+    let others =
+        |nodes: &str| format!(r#"{{"data":{{"project":{{"clusterAgents":{{"nodes":[{nodes}]}}}}}}}}"#);
+    let (none, one) =
+        (r#"{"connections":{"nodes":[]}}"#, r#"{"connections":{"nodes":[{"connectedAt":"x"}]}}"#);
+    let failed = r#"{"data":null,"errors":[{"message":"Access denied"}]}"#.to_owned();
+    for (level, bodies, shown) in [
+        (Some(50), vec![], true),
+        (Some(40), vec![], true),
+        (Some(30), vec![right("true")], true),
+        (None, vec![right("true")], true),
+        (Some(30), vec![right("false"), others(none)], false),
+        (Some(30), vec![right("false"), others("")], false),
+        (Some(30), vec![right("false"), others(&format!("{none},{one}"))], true),
+        (None, vec![right("null"), others(none)], false),
+        (None, vec![failed.clone(), others(one)], true),
+        (None, vec![failed.clone(), failed.clone()], false),
+        (Some(30), vec![r#"{"data":{"project":null}}"#.to_owned(), others("null")], false),
+        (Some(20), vec![right("false"), others(r#"{"connections":null}"#)], false),
+    ] {
+        let answers: Vec<String> = bodies.iter().map(|body| answer("200 OK", "", body)).collect();
+        let played = played(&answers.iter().map(String::as_str).collect::<Vec<_>>()).await;
+        assert_eq!(played.gitlab.shows_connections(&project(level)).await, shown, "{level:?} {bodies:?}");
+        assert_eq!(played.seen().len(), bodies.len(), "{level:?} {bodies:?}");
+    }
+}
+
+/// Each kind of token says what it is in its own way.
+#[tokio::test]
+async fn every_kind_of_token_is_asked_what_it_is() {
+    let record = r#"{"id":5,"user_id":2,"scopes":["api"],"expires_at":"2027-01-01"}"#;
+    let fine = r#"{"id":6,"user_id":2,"scopes":["granular"],"granular":true,"expires_at":null}"#;
+    let info = r#"{"resource_owner_id":2,"scope":["read_api"],"expires_in":7200}"#;
+    let lacks =
+        r#"{"error":"insufficient_granular_scope","error_description":"[Personal Access Token: Read]"}"#;
+    let kind =
+        r#"{"message":"400 Bad request - This endpoint requires token type to be a personal access token"}"#;
+    let dead = r#"{"error":"invalid_token","error_description":"Token was revoked."}"#;
+    for (answers, wanted) in [
+        (vec![("200 OK", record)], Ok((Some(5), Some(2), "api"))),
+        (vec![("200 OK", fine)], Ok((Some(6), Some(2), "granular"))),
+        (vec![("403 Forbidden", lacks)], Ok((None, None, "granular"))),
+        (vec![("400 Bad Request", kind), ("200 OK", info)], Ok((None, Some(2), "read_api"))),
+        (
+            vec![("404 Not Found", r#"{"error":"404 Not Found"}"#), ("200 OK", info)],
+            Ok((None, Some(2), "read_api")),
+        ),
+        (vec![("400 Bad Request", kind), ("401 Unauthorized", dead)], Err(FaultKind::Refused)),
+        (vec![("401 Unauthorized", dead)], Err(FaultKind::DeadToken)),
+        (vec![("401 Unauthorized", r#"{"message":"401 Unauthorized"}"#)], Err(FaultKind::SignIn)),
+        (vec![("401 Unauthorized", "<html>sign in</html>")], Err(FaultKind::NotGitLab)),
+        (vec![("200 OK", "<!DOCTYPE html><title>Sign in</title>")], Err(FaultKind::NotGitLab)),
+        (vec![("502 Bad Gateway", "<html></html>")], Err(FaultKind::Server)),
+    ] {
+        let texts: Vec<String> = answers.iter().map(|(status, body)| answer(status, "", body)).collect();
+        let played = played(&texts.iter().map(String::as_str).collect::<Vec<_>>()).await;
+        let own = played.gitlab.own_token().await;
+        let told = own.map(|own| (own.id, own.user_id, own.scopes.join(" "))).map_err(|fault| fault.kind);
+        assert_eq!(told, wanted.map(|(id, user, scopes)| (id, user, scopes.to_owned())), "{answers:?}");
+    }
+}
+
+#[tokio::test]
+async fn levels_of_single_users_and_keys_protect_for_nobody_else() {
+    let rules = r#"[{"name":"main","push_access_levels":[{"access_level":40,"user_id":null},
+        {"access_level":30,"user_id":9},{"access_level":30,"group_id":3},{"access_level":30,"deploy_key_id":1}],
+        "merge_access_levels":[{"access_level":0}]},{"name":"release/*"}]"#;
+    let played = played(&[&answer("200 OK", "", rules)]).await;
+    let rules = played.gitlab.protected_branches(&project(None)).await.expect("rules");
+    let roles: Vec<(&str, &[u32])> = rules.iter().map(|r| (r.name.as_str(), &r.roles[..])).collect();
+    assert_eq!(roles, [("main", &[40, 0][..]), ("release/*", &[][..])]);
+}
+
+#[tokio::test]
+async fn a_branch_says_who_may_change_it_as_far_as_it_knows() {
+    for (status, body, roles) in [
+        ("200 OK", r#"{"protected":false,"developers_can_push":false}"#, vec![]),
+        ("200 OK", r#"{"protected":true,"developers_can_push":true,"developers_can_merge":false}"#, vec![30]),
+        ("200 OK", r#"{"protected":true,"developers_can_push":false,"developers_can_merge":true}"#, vec![30]),
+        (
+            "200 OK",
+            r#"{"protected":true,"developers_can_push":false,"developers_can_merge":false}"#,
+            vec![40],
+        ),
+        ("404 Not Found", r#"{"message":"404 Branch Not Found"}"#, vec![]),
+    ] {
+        let played = played(&[&answer(status, "", body)]).await;
+        let rules = played.gitlab.branch_protection(&project(None), "main").await.expect("rules");
+        assert_eq!(rules.into_iter().flat_map(|r| r.roles).collect::<Vec<_>>(), roles, "{body}");
+    }
+}
+
+#[test]
+fn bots_are_told_by_gitlab_or_by_their_name() {
+    for (user, bot) in [
+        (json!({"username": "project_12_bot_0af", "bot": true}), true),
+        (json!({"username": "project_12_bot_0af"}), true),
+        (json!({"username": "group_3_bot"}), true),
+        (json!({"username": "dana", "bot": false}), false),
+        (json!({"username": "dana"}), false),
+        (json!({"username": "project_lead", "bot": false}), false),
+        (json!({"username": "robot", "bot": true}), true),
+        (json!({"username": "group_bot_fan", "bot": false}), false),
+    ] {
+        let read: crate::gitlab::User = serde_json::from_value(user.clone()).expect("a user");
+        assert_eq!(read.is_bot(), bot, "{user}");
+    }
 }

@@ -6,8 +6,10 @@
 use std::fmt;
 
 use gitlab_agent_core::snapshot::{Why, WhyKind, mask};
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use serde_json::Value;
+
+use super::answerer;
 
 /// Longer messages are cut: a proxy's page says nothing in its second hundred words.
 const LONGEST: usize = 300;
@@ -17,12 +19,20 @@ const LONGEST: usize = 300;
 pub enum FaultKind {
     /// Nobody answered: refused, no such host, TLS, no answer in time. A change was not sent.
     Unreachable,
-    /// The token was refused (401).
+    /// The token was refused (401): GitLab does not know it, or, below `access_tokens` of a project or group, its owner may
+    /// not read there.
     SignIn,
+    /// The token was refused as such (401 `invalid_token`): revoked, expired, or of another GitLab.
+    DeadToken,
     /// The token's owner may not do it (403).
     Forbidden,
     /// The token has not the scope for it (403 `insufficient_scope`).
     Scope,
+    /// A fine-grained token lacks the permission, or a legacy token is refused where fine-grained ones are enforced (403
+    /// `insufficient_granular_scope`).
+    Granular,
+    /// Something in front of GitLab answered in its place. GitLab has not seen the request.
+    NotGitLab,
     /// It does not exist, or the token may not see it: GitLab does not tell which (404).
     NotFound,
     /// It collides with another change (409).
@@ -61,11 +71,13 @@ impl Fault {
     }
 
     /// The fault that an answer is, where it is one.
-    pub(super) fn of(status: StatusCode, location: Option<&str>, body: &[u8], asked: &str) -> Option<Self> {
+    pub(super) fn of(status: StatusCode, headers: &HeaderMap, body: &[u8], asked: &str) -> Option<Self> {
         if status.is_success() {
             return None;
         }
-        let said = said(body);
+        let foreign = !answerer::is_gitlab(status, headers, body);
+        let said = if foreign { strange(status, headers, body) } else { said(body) };
+        let location = headers.get("location").and_then(|v| v.to_str().ok());
         let (kind, message) = match status.as_u16() {
             300..=399 => {
                 let place = location.map_or_else(|| "another place".to_owned(), mask::url);
@@ -73,8 +85,11 @@ impl Fault {
                     format!("GitLab says it moved to {place}; if that is right, name it with --gitlab-host");
                 (FaultKind::Moved, text)
             }
+            400..=428 | 430..=499 if foreign => (FaultKind::NotGitLab, said),
+            401 if has_error(body, "invalid_token") => (FaultKind::DeadToken, said),
             401 => (FaultKind::SignIn, said),
-            403 if is_scope(body) => (FaultKind::Scope, said),
+            403 if has_error(body, "insufficient_scope") => (FaultKind::Scope, said),
+            403 if has_error(body, "insufficient_granular_scope") => (FaultKind::Granular, said),
             403 => (FaultKind::Forbidden, said),
             404 => (FaultKind::NotFound, said),
             409 => (FaultKind::Conflict, said),
@@ -107,9 +122,13 @@ impl std::error::Error for Fault {}
 impl From<Fault> for Why {
     fn from(fault: Fault) -> Self {
         let kind = match fault.kind {
-            FaultKind::Unreachable | FaultKind::Moved | FaultKind::Lost => WhyKind::Unreachable,
-            FaultKind::SignIn => WhyKind::SignIn,
-            FaultKind::Forbidden | FaultKind::Scope | FaultKind::NotFound => WhyKind::Forbidden,
+            FaultKind::Unreachable | FaultKind::Moved | FaultKind::Lost | FaultKind::NotGitLab => {
+                WhyKind::Unreachable
+            }
+            FaultKind::SignIn | FaultKind::DeadToken => WhyKind::SignIn,
+            FaultKind::Forbidden | FaultKind::Scope | FaultKind::Granular | FaultKind::NotFound => {
+                WhyKind::Forbidden
+            }
             FaultKind::Limited => WhyKind::TimedOut,
             FaultKind::Conflict | FaultKind::Refused | FaultKind::Server | FaultKind::Unreadable => {
                 WhyKind::Unreadable
@@ -119,8 +138,24 @@ impl From<Fault> for Why {
     }
 }
 
-fn is_scope(body: &[u8]) -> bool {
-    serde_json::from_slice::<Value>(body).is_ok_and(|v| v["error"] == "insufficient_scope")
+fn has_error(body: &[u8], error: &str) -> bool {
+    serde_json::from_slice::<Value>(body).is_ok_and(|v| v["error"] == error)
+}
+
+/// What an answer says that GitLab's API did not write, and who wrote it.
+fn strange(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> String {
+    let said = said(body);
+    if answerer::may_be_ban(status, body) {
+        return "Forbidden, in plain text: GitLab refuses this address after too many bad requests, or something in front of \
+                GitLab refused; it says nothing of your role"
+            .to_owned();
+    }
+    // GitLab's own pages while it starts or breaks.
+    if status.is_server_error() && (said.contains("GitLab") || said.contains("Deploy in progress")) {
+        return said;
+    }
+    let who = format!("not GitLab answered, but something in front of it{}", answerer::name(headers));
+    if said.is_empty() { who } else { format!("{who}: {said}") }
 }
 
 /// What an answer says, in one line.
@@ -179,12 +214,9 @@ mod tests {
 
     fn of(status: u16, body: &str) -> (FaultKind, String) {
         let status = StatusCode::from_u16(status).expect("a status");
-        let fault = Fault::of(
-            status,
-            Some("https://user:pw@elsewhere.example.com/x?private_token=y"),
-            body.as_bytes(),
-            "ask",
-        );
+        let place = "https://user:pw@elsewhere.example.com/x?private_token=y".parse().expect("a value");
+        let headers = HeaderMap::from_iter([(http::header::LOCATION, place)]);
+        let fault = Fault::of(status, &headers, body.as_bytes(), "ask");
         let fault = fault.expect("a fault");
         (fault.kind, fault.message)
     }
@@ -197,7 +229,7 @@ mod tests {
             (
                 401,
                 r#"{"error":"invalid_token","error_description":"Token is expired."}"#,
-                SignIn,
+                DeadToken,
                 "401 Token is expired.",
             ),
             (
@@ -205,6 +237,12 @@ mod tests {
                 r#"{"error":"insufficient_scope","error_description":"The request requires higher privileges.","scope":"api"}"#,
                 Scope,
                 "403 The request requires higher privileges. (needs the scope api)",
+            ),
+            (
+                403,
+                r#"{"error":"insufficient_granular_scope","error_description":"Access denied: [Project: Read]."}"#,
+                Granular,
+                "403 Access denied: [Project: Read].",
             ),
             (403, r#"{"message":"403 Forbidden"}"#, Forbidden, "403 Forbidden"),
             (404, r#"{"message":"404 Project Not Found"}"#, NotFound, "404 Project Not Found"),
@@ -230,7 +268,15 @@ mod tests {
                 Server,
                 "502 a web page: GitLab is not responding (502)",
             ),
-            (503, "", Server, "503"),
+            (503, "", Server, "503 not GitLab answered, but something in front of it"),
+            (
+                403,
+                "<title>Blocked</title>",
+                NotGitLab,
+                "403 not GitLab answered, but something in front of it: a web page: Blocked",
+            ),
+            (401, "", NotGitLab, "401 not GitLab answered, but something in front of it"),
+            (429, "slow down", Limited, "429 not GitLab answered, but something in front of it: slow down"),
         ] {
             assert_eq!(of(status, body), (kind, message.to_owned()), "{body}");
         }
@@ -248,6 +294,6 @@ mod tests {
         let (_, message) = of(400, &format!(r#"{{"message":"token glpat-{} is bad"}}"#, "x".repeat(20)));
         assert_eq!(message, "400 token *** is bad");
         let (_, message) = of(500, &"x".repeat(5000));
-        assert!(message.chars().count() < 310, "{message}");
+        assert!(message.chars().count() < 360, "{message}");
     }
 }

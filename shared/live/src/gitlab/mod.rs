@@ -8,12 +8,15 @@
 //! https only; no redirect is followed; the token goes into the `Authorization` header of requests to the named host
 //! and nowhere else.
 
+mod answerer;
 mod client;
 mod config;
 mod fault;
 mod glab;
 mod host;
+mod own;
 mod project;
+mod rights;
 mod token;
 mod transport;
 mod write;
@@ -23,5 +26,7 @@ pub(crate) use config::hide_tokens;
 pub use config::{Credentials, GitLabArgs, Trust};
 pub use fault::{Fault, FaultKind};
 pub use host::Host;
+pub use own::{FINE_GRAINED, Own};
 pub use project::{Project, ProjectRef};
+pub use rights::{CONNECTIONS_HIDDEN, User, user};
 pub use write::GitLabWriter;

@@ -2,7 +2,7 @@
 //! redirects, the proxy of the environment.
 
 use std::error::Error as StdError;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -57,6 +57,8 @@ pub(super) struct Transport {
     /// How long one exchange may take; none waits until the run's deadline.
     pub(super) patience: Option<Duration>,
     verbose: u8,
+    /// The first refusal for want of a permission of a fine-grained token.
+    granular: Mutex<Option<String>>,
     /// The instance, for messages.
     pub(super) host: Host,
 }
@@ -88,7 +90,8 @@ impl Transport {
             anyhow::anyhow!("cannot build a client for {host}{}: {}", ca.unwrap_or_default(), innermost(&e))
         })?;
         let (client, limit) = (builder.build(), Arc::new(Semaphore::new(AT_ONCE)));
-        Ok(Self { client, token: fitting(credentials.token.clone())?, limit, patience, verbose, host })
+        let token = fitting(credentials.token.clone())?;
+        Ok(Self { client, token, limit, patience, verbose, granular: Mutex::default(), host })
     }
 
     /// The same connection with another token; both keep one limit.
@@ -99,6 +102,7 @@ impl Transport {
             limit: self.limit.clone(),
             patience: self.patience,
             verbose: self.verbose,
+            granular: Mutex::default(),
             host: self.host.clone(),
         })
     }
@@ -160,6 +164,11 @@ impl Transport {
         tokio::time::timeout(patience, whole).await.unwrap_or_else(|_| Err(late()))
     }
 
+    /// What GitLab said where it first asked for a fine-grained token's permission.
+    pub(super) fn granular_refusal(&self) -> Option<String> {
+        self.granular.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Masks the token itself, should an answer repeat it.
     pub(super) fn mask(&self, text: &str) -> String {
         text.replace(self.token.expose_secret(), mask::MASK)
@@ -173,10 +182,14 @@ impl Transport {
         change: bool,
     ) -> Result<Reply, Fault> {
         match reply {
-            Ok(reply) => match Fault::of(reply.status, reply.header("location"), &reply.body, asked) {
+            Ok(reply) => match Fault::of(reply.status, &reply.headers, &reply.body, asked) {
                 None => Ok(reply),
                 Some(mut fault) => {
                     fault.message = self.mask(&fault.message);
+                    if fault.kind == FaultKind::Granular {
+                        let mut seen = self.granular.lock().unwrap_or_else(PoisonError::into_inner);
+                        seen.get_or_insert_with(|| fault.message.clone());
+                    }
                     Err(fault)
                 }
             },

@@ -13,7 +13,7 @@ use gitlab_agent_core::facts::gitlab::{project_of, project_of_provider};
 use gitlab_agent_core::object::ObjectRef;
 use gitlab_agent_core::snapshot::gitlab::{
     AgentConfig, AgentEntry, AgentRecord, Credential, CredentialKind, GitLabPart, Metadata, OwnToken,
-    ProjectEntry, ProjectRecord,
+    ProjectEntry, ProjectRecord, ProtectedBranch,
 };
 use gitlab_agent_core::snapshot::{Observed, Snapshot, Why, WhyKind};
 use jiff::Timestamp;
@@ -21,10 +21,12 @@ use serde::Deserialize;
 
 use super::secrets::{Door, Public};
 use super::{gitlab_agent, inventory};
-use crate::gitlab::{Fault, FaultKind, GitLab, ProjectRef};
+use crate::gitlab::{FINE_GRAINED, Fault, FaultKind, GitLab, Project, ProjectRef};
 
 /// Projects that are asked for: each costs up to five requests.
 const PROJECTS: usize = 100;
+/// Branches of one project that are asked one by one.
+const BRANCHES: usize = 5;
 /// The second wave takes no longer, so that a slow GitLab costs its own facts and not the run.
 const SECOND_WAVE: Duration = Duration::from_secs(30);
 
@@ -65,7 +67,7 @@ pub(super) async fn observe(
     let wanted = Wanted::of(snapshot, &url, named);
     let useless = |why: &Why| matches!(why.kind, WhyKind::Unreachable | WhyKind::SignIn | WhyKind::TimedOut);
     let silent = metadata.get().err().filter(useless).or_else(|| token.get().err().filter(useless));
-    let part = match &silent {
+    let (agents, projects) = match &silent {
         Some(why) => wanted.unknown(why),
         None => match tokio::time::timeout(SECOND_WAVE, wanted.ask(gitlab, door)).await {
             Ok(part) => part,
@@ -75,13 +77,22 @@ pub(super) async fn observe(
             }
         },
     };
-    let (agents, projects) = part;
+    let token = refused_as_legacy(gitlab, token);
     let mut part =
         GitLabPart { url, metadata, token, agents, projects, groups: Vec::new(), held: Vec::new() };
     if inventory && silent.is_none() {
         inventory::observe(gitlab, snapshot, door, &mut part).await;
     }
     part
+}
+
+/// A token with scopes that was asked for a fine-grained token's permission is refused because it is a legacy one.
+fn refused_as_legacy(gitlab: &GitLab, token: Observed<OwnToken>) -> Observed<OwnToken> {
+    let Observed::Known(mut own) = token else { return token };
+    if !own.scopes.iter().any(|scope| scope == FINE_GRAINED) {
+        own.refused_as_legacy = gitlab.granular_refusal();
+    }
+    Observed::Known(own)
 }
 
 /// Makes a fact of an answer.
@@ -126,36 +137,9 @@ async fn metadata(gitlab: &GitLab) -> Observed<Metadata> {
     }))
 }
 
-/// The person's token. An OAuth token, as glab gets one by signing in with a browser, is none that has a record.
+/// The person's token.
 async fn own_token(gitlab: &GitLab) -> Observed<OwnToken> {
-    #[derive(Deserialize)]
-    struct Raw {
-        #[serde(default)]
-        scopes: Vec<String>,
-        #[serde(default)]
-        expires_at: Option<String>,
-    }
-    #[derive(Deserialize)]
-    struct OAuth {
-        #[serde(default)]
-        scope: Vec<String>,
-    }
-    let asked = "your token";
-    match gitlab.get::<Raw>("/personal_access_tokens/self", asked).await {
-        Ok(raw) => {
-            let expires_at = raw.expires_at.as_deref().and_then(moment);
-            Observed::Known(OwnToken { scopes: raw.scopes, expires_at })
-        }
-        Err(fault) if matches!(fault.kind, FaultKind::NotFound | FaultKind::Refused) => {
-            let oauth = gitlab.get_root::<OAuth>("/oauth/token/info", asked).await;
-            oauth.map_or_else(
-                |_| Observed::Unknown(why(fault)),
-                // It is renewed by whoever signed in; its end within two hours is nothing to warn of.
-                |raw| Observed::Known(OwnToken { scopes: raw.scope, expires_at: None }),
-            )
-        }
-        Err(fault) => Observed::Unknown(why(fault)),
-    }
+    observed(gitlab.own_token().await.map(|own| own.recorded(moment)))
 }
 
 /// `2026-12-01` is the start of that day in UTC: this is when GitLab lets a token expire.
@@ -168,8 +152,19 @@ struct Wanted<'s> {
     /// agentk of the cluster, each with its number where that is known.
     agents: Vec<(ObjectRef, Option<u64>)>,
     named: &'s [NamedAgent],
-    /// Projects, each with whether a source of it, or a Provider for it, has a Secret.
-    projects: BTreeMap<String, bool>,
+    /// Projects, each with what is asked about it.
+    projects: BTreeMap<String, Use>,
+}
+
+/// What of a project the cluster uses.
+#[derive(Default)]
+struct Use {
+    /// A source of it, or a Provider for it, has a Secret.
+    with_secret: bool,
+    /// A Provider writes job statuses to it.
+    notified: bool,
+    /// On commits of these branches.
+    branches: BTreeSet<String>,
 }
 
 type Found = (Vec<AgentEntry>, Vec<ProjectEntry>);
@@ -177,19 +172,28 @@ type Found = (Vec<AgentEntry>, Vec<ProjectEntry>);
 impl<'s> Wanted<'s> {
     fn of(snapshot: &Snapshot, url: &str, named: &'s [NamedAgent]) -> Self {
         let facts = Facts::derive(snapshot);
-        let mut projects = BTreeMap::new();
+        let mut projects: BTreeMap<String, Use> = BTreeMap::new();
         for source in &snapshot.git_repositories.items {
             if let Some(path) = project_of(url, &source.spec.url) {
-                *projects.entry(path).or_default() |= source.spec.secret_ref.is_some();
+                projects.entry(path).or_default().with_secret |= source.spec.secret_ref.is_some();
             }
         }
         for provider in &snapshot.providers.items {
             if let Some(path) = project_of_provider(url, provider) {
-                *projects.entry(path).or_default() |= provider.secret().is_some();
+                let used = projects.entry(path).or_default();
+                used.with_secret |= provider.secret().is_some();
+                used.notified = true;
             }
         }
         while projects.len() > PROJECTS {
             projects.pop_last();
+        }
+        for provider in &snapshot.providers.items {
+            let used = project_of_provider(url, provider).and_then(|path| projects.get_mut(&path));
+            // A project's rules tell of all its branches; single ones are asked only where the rules are not shown.
+            if let Some(used) = used.filter(|used| used.branches.is_empty()) {
+                used.branches = facts.status_branches(provider);
+            }
         }
         let agents = facts.agents.iter().map(|a| (a.object(), a.id)).collect();
         Self { agents, named, projects }
@@ -204,6 +208,7 @@ impl<'s> Wanted<'s> {
             path: path.clone(),
             project: Observed::Unknown(why.clone()),
             credentials: Observed::Unknown(why.clone()),
+            protected_branches: None,
         };
         (self.agents.iter().map(agent).collect(), self.projects.keys().map(project).collect())
     }
@@ -217,9 +222,9 @@ impl<'s> Wanted<'s> {
         };
         let found: BTreeMap<String, Result<ProjectRef, Fault>> =
             join_all(named.union(&own).map(|path| one((*path).clone()))).await.into_iter().collect();
-        let projects = self.projects.iter().map(|(path, with_secret)| {
+        let projects = self.projects.iter().map(|(path, used)| {
             let answer = &found[path];
-            async move { project_entry(gitlab, door, path, answer, *with_secret).await }
+            async move { project_entry(gitlab, door, path, answer, used).await }
         });
         let (agents, projects) = tokio::join!(self.agents(gitlab, &found), join_all(projects));
         (agents, projects)
@@ -283,13 +288,14 @@ impl<'s> Wanted<'s> {
 fn not_found(deployment: &ObjectRef, refused: Option<Fault>) -> Why {
     let asked = format!("which agent of GitLab {deployment} is");
     match refused {
-        Some(fault) => {
+        // GitLab hides the agents of a project from whoever is less than a Developer: 404, of old an empty list.
+        Some(fault) if fault.kind != FaultKind::NotFound => {
             let mut why = why(fault);
             why.message = format!("{}: {}; --gitlab-agent PROJECT:NAME names it", why.asked, why.message);
             why.asked = asked;
             why
         }
-        None => {
+        _ => {
             let text = "no project that this cluster fetches from shows it to you, which takes the role Developer there; \
                         --gitlab-agent PROJECT:NAME names it where it is in another one";
             Why::new(WhyKind::NotAsked, asked, text)
@@ -302,13 +308,17 @@ async fn project_entry(
     door: &Door,
     path: &str,
     found: &Result<ProjectRef, Fault>,
-    with_secret: bool,
+    used: &Use,
 ) -> ProjectEntry {
+    let mut protected_branches = None;
     let (project, credentials) = match found {
         Err(fault) => (Observed::Unknown(why(fault.clone())), Observed::Unknown(why(fault.clone()))),
         Ok(found) => {
+            if used.notified {
+                protected_branches = Some(observed(protection(gitlab, &found.project, &used.branches).await));
+            }
             let record = ProjectRecord { id: found.project.id, visibility: found.project.visibility.clone() };
-            let credentials = if with_secret {
+            let credentials = if used.with_secret {
                 observed(credentials(gitlab, found, door).await)
             } else {
                 Observed::Unknown(Why::new(
@@ -320,7 +330,29 @@ async fn project_entry(
             (Observed::Known(record), credentials)
         }
     };
-    ProjectEntry { path: path.to_owned(), project, credentials }
+    ProjectEntry { path: path.to_owned(), project, credentials, protected_branches }
+}
+
+/// The rules for a project's branches; where those are not shown, what single branches say of themselves.
+pub(crate) async fn protection(
+    gitlab: &GitLab,
+    project: &Project,
+    branches: &BTreeSet<String>,
+) -> Result<Vec<ProtectedBranch>, Fault> {
+    let refused = match gitlab.protected_branches(project).await {
+        Ok(rules) => return Ok(rules),
+        Err(fault) => fault,
+    };
+    if branches.is_empty()
+        || !matches!(refused.kind, FaultKind::Forbidden | FaultKind::NotFound | FaultKind::Granular)
+    {
+        return Err(refused);
+    }
+    let mut rules = Vec::new();
+    for branch in branches.iter().take(BRANCHES) {
+        rules.extend(gitlab.branch_protection(project, branch).await?);
+    }
+    Ok(rules)
 }
 
 /// Deploy tokens, deploy keys and project access tokens. All three need the role Maintainer.

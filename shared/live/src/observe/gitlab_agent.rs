@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::gitlab::{Record, config, observed, why};
-use crate::gitlab::{Fault, GitLab, GraphQl, ProjectRef};
+use crate::gitlab::{CONNECTIONS_HIDDEN, Fault, GitLab, GraphQl, ProjectRef};
 
 /// An agent in a project's list.
 #[derive(Clone, Debug, Deserialize)]
@@ -114,15 +114,25 @@ async fn tokens_and_connections(gitlab: &GitLab, of: &ProjectRef, agent: &Listed
         Ok(answer) => (answer.data.and_then(|d| d.project?.cluster_agent), answer.errors),
         Err(fault) => (None, vec![fault.to_string()]),
     };
-    let said = || errors.first().cloned().unwrap_or("GitLab's GraphQL does not show it to you".to_owned());
-    let unknown = |what: &str| Why::new(WhyKind::Forbidden, format!("{what} of {asked} of GitLab"), said());
+    let said = errors.first().cloned().unwrap_or("GitLab's GraphQL does not show it to you".to_owned());
+    // Where Rails cannot ask kas, it says the class of the error (`GRPC::Unavailable`).
+    let of_kas = said.starts_with("GRPC::") || said.starts_with("Gitlab::Kas");
+    let (kind, said) = match of_kas {
+        true => (WhyKind::Unreadable, format!("GitLab cannot ask its kas ({said})")),
+        false => (WhyKind::Forbidden, said),
+    };
+    let unknown =
+        |kind: WhyKind, said: &str| Why::new(kind, format!("connections of {asked} of GitLab"), said);
     let tokens = match found.as_ref().and_then(|a| a.tokens.as_ref()?.nodes.as_ref()) {
         Some(nodes) => Observed::Known(nodes.iter().flatten().filter_map(token).collect()),
         None => tokens_by_rest(gitlab, of, agent, &asked).await,
     };
     let connections = match found.as_ref().and_then(|a| a.connections.as_ref()?.nodes.as_ref()) {
+        Some(nodes) if nodes.is_empty() && !gitlab.shows_connections(&of.project).await => {
+            Observed::Unknown(unknown(WhyKind::Forbidden, CONNECTIONS_HIDDEN))
+        }
         Some(nodes) => Observed::Known(nodes.iter().flatten().map(connection).collect()),
-        None => Observed::Unknown(unknown("connections")),
+        None => Observed::Unknown(unknown(kind, &said)),
     };
     (tokens, connections)
 }

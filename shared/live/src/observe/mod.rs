@@ -28,7 +28,7 @@ use serde::Deserialize;
 use crate::access::ReadClient;
 use crate::gitlab::GitLab;
 pub use gitlab::NamedAgent;
-pub(crate) use gitlab::moment;
+pub(crate) use gitlab::{moment, protection};
 use list::{JSON, METADATA, list};
 use secrets::Door;
 

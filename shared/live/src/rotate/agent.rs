@@ -9,13 +9,14 @@ use gitlab_agent_core::rotate::journal::TOKEN_ID;
 use gitlab_agent_core::rotate::ownership::{Evidence, doubt};
 use jiff::Timestamp;
 
+use super::find;
 use super::keys::{self, Connected, Keys, Listed};
 use super::pods::{self, Sight};
 use super::preflight::{Refusal, Wanted};
 use super::secret::Read;
 use super::target::Agentk;
 use crate::access::WriteClient;
-use crate::gitlab::{Fault, FaultKind, GitLabWriter};
+use crate::gitlab::{Fault, GitLabWriter};
 
 /// What was found of an agent.
 pub(super) struct Found {
@@ -290,13 +291,13 @@ async fn find(gitlab: &GitLabWriter, agentks: &[Agentk], named: Option<&str>) ->
     for path in agentks.iter().flat_map(|a| &a.projects).take(50) {
         let project = match keys::project(gitlab, path).await {
             Ok(project) => project,
-            Err(fault) if matches!(fault.kind, FaultKind::NotFound | FaultKind::Forbidden) => continue,
+            Err(fault) if find::hides(fault.kind) => continue,
             Err(fault) => return Err(fault.into()),
         };
         match Keys::by_id(gitlab, &project, id).await {
             Ok(Some(found)) => return Ok(found),
             Ok(None) => {}
-            Err(fault) if matches!(fault.kind, FaultKind::Forbidden) => {}
+            Err(fault) if find::hides(fault.kind) => {}
             Err(fault) => return Err(fault.into()),
         }
     }

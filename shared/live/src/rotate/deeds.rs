@@ -210,7 +210,7 @@ impl Run<'_> {
         self.memory.borrow_mut().creations += 1;
         let by = format!("Made by kubectl gitlab-agent rotate-token for {}", self.options.who);
         let reason = self.options.reason.as_ref().map(|r| format!(": {r}")).unwrap_or_default();
-        let description: String = format!("{by}{reason}").chars().take(1000).collect();
+        let description = format!("{by}{reason}");
         match self.issuer.create(&j.token_name(), &description, read).await {
             Ok((id, content)) => {
                 self.hand.replace(Some(content));

@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 
 use gitlab_agent_core::facts::gitlab::project_of;
+use gitlab_agent_core::facts::protection::{DEVELOPER, StatusRole, role_name};
 use gitlab_agent_core::facts::{KeyShape, ValueKind};
 use gitlab_agent_core::rotate::Kind;
 use gitlab_agent_core::text::{quote, visible};
@@ -14,16 +15,14 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use super::form::Form;
 use super::issuer::Issuer;
-use super::keys;
 use super::personal::Personal;
 use super::preflight::Refusal;
 use super::resource::{self, Grant, Item, Owner, Resource};
 use super::secret::Read;
 use super::target::{Fetcher, Notifier, Reader, Target, is_on};
-use crate::gitlab::{FaultKind, GitLabWriter, Project};
+use crate::gitlab::{FaultKind, GitLab, GitLabWriter, Own, Project, User, user};
+use crate::observe::protection;
 
-/// Developer: who may set a commit status (GitLab, "Commits API").
-const DEVELOPER: u32 = 30;
 /// The longest life that GitLab gives an access token everywhere.
 const LONGEST: SignedDuration = SignedDuration::from_hours(365 * 24);
 /// The life of a new one that must have an end, where nothing is known of the old one's.
@@ -51,8 +50,8 @@ pub(super) struct Found {
     pub(super) old: Option<Item>,
     /// Of an old one that stays: what it is, and why it stays.
     pub(super) kept: Option<(String, String)>,
-    /// The role that the person has where it is made; `None` where GitLab does not say.
-    pub(super) level: Option<u32>,
+    /// Whether the person may make and revoke it there; `None` where GitLab does not say.
+    pub(super) may: Option<bool>,
     /// What is worth knowing.
     pub(super) notes: Vec<String>,
 }
@@ -70,6 +69,8 @@ enum Old {
     Listed(Owner, Kind, Box<Item>),
     /// A person's token.
     Personal(Box<Item>),
+    /// That of a bot of a project or group whose tokens the person may not read: its user name.
+    Hidden(Box<Item>, String),
     /// None that GitLab shows.
     Unknown,
 }
@@ -91,7 +92,6 @@ pub(super) async fn find(
     let Some(first) = places.first() else {
         return Err(refused("nothing that reads this Secret names a project of this GitLab"));
     };
-    let level = first.project.access_level();
     let named = choice.project.is_some();
     let elsewhere = |what: &str| {
         refused(format!(
@@ -107,6 +107,8 @@ pub(super) async fn find(
             projects.join(", ")
         ))),
     };
+    let statuses = status_role(gitlab, target, &first.project).await;
+    let may = rights(gitlab, first, &old).await;
     let found = |owner: &Owner, kind, grant, old, kept, notes| Found {
         issuer: Issuer::Resource(Resource {
             gitlab: gitlab.clone(),
@@ -117,18 +119,19 @@ pub(super) async fn find(
         }),
         old,
         kept,
-        level: level.filter(|_| owner.path.starts_with("projects/")),
+        may,
         notes,
     };
     let fresh = |kept: Option<(String, String)>, notes| {
         one_project()?;
         let kind = wanted(target, choice)?;
-        Ok(found(&first.owners[0], kind, fresh_grant(kind, target, choice), None, kept, notes))
+        let grant = fresh_grant(kind, target, choice, enough(&statuses, choice)?);
+        Ok(found(&first.owners[0], kind, grant, None, kept, notes))
     };
     if choice.in_place.is_some() {
         return match old {
             Old::Personal(item) => in_place(gitlab, target, *item, choice).await,
-            Old::Listed(..) | Old::Unknown => Err(refused(
+            Old::Listed(..) | Old::Hidden(..) | Old::Unknown => Err(refused(
                 "--in-place is for a person's token, and the Secret holds none that works: what belongs to a project or group \
                  is made beside the old one",
             )),
@@ -143,7 +146,8 @@ pub(super) async fn find(
                 notes.push("each access token has a bot user of its own: what names the old bot (protected branches, approval \
                             rules) must name the new one".to_owned());
             }
-            let grant = same_grant(kind, &item, choice, notifies);
+            let least = if notifies { Some(enough(&statuses, choice)?.unwrap_or(DEVELOPER)) } else { None };
+            let grant = same_grant(kind, &item, choice, least);
             Ok(found(&owner, kind, grant, Some(*item), None, notes))
         }
         Old::Listed(_, kind, item) => {
@@ -154,7 +158,8 @@ pub(super) async fn find(
             fresh(Some((item.title(kind), kept)), Vec::new())
         }
         Old::Personal(item) if named => {
-            let kept = "it is a person's, and may be used elsewhere: its owner revokes it (Edit profile > Access tokens)";
+            let kept = "it is a person's, and may be used elsewhere: its owner revokes it (Edit profile > Access > \
+                        Personal access tokens)";
             fresh(Some((item.title(Kind::PersonalToken), kept.to_owned())), Vec::new())
         }
         Old::Personal(item) => Err(elsewhere(&format!(
@@ -162,6 +167,17 @@ pub(super) async fn find(
              renewed by GitLab with --in-place {}; for the first",
             item.title(Kind::PersonalToken),
             quote(&visible(&item.name)),
+        ))),
+        Old::Hidden(item, bot) if named => {
+            let kept =
+                format!("it is of {}, whose tokens you may not read: its Owners revoke it", of_bot(&bot));
+            fresh(Some((item.title(Kind::AccessToken), kept)), Vec::new())
+        }
+        Old::Hidden(item, bot) => Err(elsewhere(&format!(
+            "it holds {}, of {}: you may not read its tokens, which takes the role Maintainer in a project and Owner in a \
+             group. Whoever has it there can rotate it, or a credential of the project takes its place; for that",
+            item.title(Kind::AccessToken),
+            of_bot(&bot),
         ))),
         Old::Unknown if named => fresh(
             None,
@@ -171,6 +187,58 @@ pub(super) async fn find(
             "which credential of GitLab it holds is not known: it may be dead, or of a group or \
                                        person that your token does not see",
         )),
+    }
+}
+
+/// Whose a bot is, by its user name: `group_12_bot_…`.
+fn of_bot(username: &str) -> String {
+    let mut parts = username.split('_');
+    match (parts.next(), parts.next().filter(|id| id.chars().all(|c| c.is_ascii_digit()))) {
+        (Some(word @ ("project" | "group")), Some(id)) => format!("the {word} with number {id}"),
+        _ => format!("bot {username}"),
+    }
+}
+
+/// Whether the person may make and revoke credentials where the new one is made: Maintainer in a project, Owner in a group.
+async fn rights(gitlab: &GitLabWriter, first: &Places, old: &Old) -> Option<bool> {
+    let group = match old {
+        Old::Listed(owner, ..) => owner.path.strip_prefix("groups/").and_then(|id| id.parse().ok()),
+        _ => None,
+    };
+    match group {
+        Some(group) => gitlab.read.owns_group(group, gitlab.read.own_token().await.ok()?.user_id?).await,
+        None => gitlab.read.maintains(&first.project).await,
+    }
+}
+
+/// The role that setting a status takes in the project.
+async fn status_role(gitlab: &GitLabWriter, target: &Target, project: &Project) -> StatusRole {
+    let Reader::Providers(notifiers) = &target.reader else { return StatusRole::Unknown };
+    let mut branches: BTreeSet<String> = notifiers.iter().flat_map(|n| n.branches.iter().cloned()).collect();
+    if branches.is_empty() {
+        branches.extend(project.default_branch.clone());
+    }
+    match protection(&gitlab.read, project, &branches).await {
+        Ok(rules) => StatusRole::of(&branches, &rules),
+        Err(_) => StatusRole::Unknown,
+    }
+}
+
+/// The least role that a token needs to set statuses, where it is known; a choice below it is refused, because GitLab would
+/// refuse the first status and the rotation would go back.
+fn enough(statuses: &StatusRole, choice: &Choice) -> Result<Option<u32>, Refusal> {
+    match (statuses, choice.role) {
+        (StatusRole::Least(least), Some(role)) if role < *least => Err(refused(format!(
+            "a token with role {} may not set a commit status on its branch: that takes {}",
+            role_name(role),
+            statuses.words()
+        ))),
+        (StatusRole::Least(least), _) => Ok(Some(*least)),
+        (StatusRole::Nobody(branch), _) => Err(refused(format!(
+            "branch {branch} is protected, and no role may push or merge to it: a new token could set no commit status there. \
+             Allow a role to do so first (Settings > Repository > Protected branches)"
+        ))),
+        (StatusRole::Unknown, _) => Ok(None),
     }
 }
 
@@ -198,7 +266,7 @@ async fn in_place(
     item: Item,
     choice: &Choice,
 ) -> Result<Found, Refusal> {
-    let own = keys::own(gitlab).await?;
+    let own = gitlab.read.own_token().await?;
     let name = choice.in_place.clone().unwrap_or_default();
     if item.name != name {
         return Err(refused(format!(
@@ -239,14 +307,14 @@ async fn in_place(
             .to_owned(),
     ];
     let issuer = Issuer::Personal(personal);
-    Ok(Found { issuer, old: Some(item), kept: None, level: Some(u32::MAX), notes })
+    Ok(Found { issuer, old: Some(item), kept: None, may: Some(true), notes })
 }
 
 /// The tokens of this name of whoever runs this.
 pub(super) fn personal(
     gitlab: &GitLabWriter,
     target: &Target,
-    own: &keys::Own,
+    own: &Own,
     name: String,
     expires_at: Option<String>,
 ) -> Result<Personal, Refusal> {
@@ -362,9 +430,14 @@ async fn of_notifier(
 async fn existing(gitlab: &GitLabWriter, path: &str) -> Result<Option<Project>, Refusal> {
     match gitlab.read.project(path).await {
         Ok(found) => Ok(Some(found.project)),
-        Err(fault) if matches!(fault.kind, FaultKind::NotFound | FaultKind::Forbidden) => Ok(None),
+        Err(fault) if hides(fault.kind) => Ok(None),
         Err(fault) => Err(fault.into()),
     }
+}
+
+/// Whether GitLab says by it that the person may not see something, or that it is not there.
+pub(super) fn hides(kind: FaultKind) -> bool {
+    matches!(kind, FaultKind::NotFound | FaultKind::Forbidden | FaultKind::Granular)
 }
 
 /// A project and the groups above it that the person may see.
@@ -378,8 +451,8 @@ async fn above(gitlab: &GitLabWriter, path: &str) -> Result<Places, Refusal> {
     while let Some((above, _)) = group.rsplit_once('/') {
         match resource::group(gitlab, above).await {
             Ok(owner) => owners.push(owner),
-            // A person's own namespace is no group.
-            Err(fault) if matches!(fault.kind, FaultKind::NotFound | FaultKind::Forbidden) => {}
+            // A person's own namespace is no group, and a fine-grained token may be for the project alone.
+            Err(fault) if hides(fault.kind) => {}
             Err(fault) => return Err(fault.into()),
         }
         group = above;
@@ -440,7 +513,7 @@ async fn listed(
                 let fitting = items.into_iter().filter(|item| fits(item));
                 found.extend(fitting.map(|item| (owner.clone(), item)));
             }
-            Err(fault) if matches!(fault.kind, FaultKind::NotFound | FaultKind::Forbidden) => {}
+            Err(fault) if hides(fault.kind) => {}
             Err(fault) => return Err(fault.into()),
         }
     }
@@ -479,9 +552,7 @@ async fn by_itself(gitlab: &GitLabWriter, token: SecretString, places: &[Places]
     let item = match own.get::<Item>("/personal_access_tokens/self", "the token that the Secret holds").await
     {
         Ok(item) => item,
-        Err(fault)
-            if matches!(fault.kind, FaultKind::SignIn | FaultKind::Forbidden | FaultKind::NotFound) =>
-        {
+        Err(fault) if hides(fault.kind) || matches!(fault.kind, FaultKind::SignIn | FaultKind::DeadToken) => {
             return Ok(Old::Unknown);
         }
         Err(fault) => return Err(fault.into()),
@@ -490,26 +561,42 @@ async fn by_itself(gitlab: &GitLabWriter, token: SecretString, places: &[Places]
         match resource::access_token(gitlab, owner, item.id).await {
             Ok(Some(item)) => return Ok(Old::Listed(owner.clone(), Kind::AccessToken, Box::new(item))),
             Ok(None) => {}
-            Err(fault) if fault.kind == FaultKind::Forbidden => {}
+            // To whoever may not read a project's or group's tokens GitLab says 401 of each.
+            Err(fault) if hides(fault.kind) || fault.kind == FaultKind::SignIn => {}
             Err(fault) => return Err(fault.into()),
         }
     }
-    Ok(Old::Personal(Box::new(item)))
+    match acts_for(gitlab, &own, &item).await {
+        Some(user) if user.is_bot() => Ok(Old::Hidden(Box::new(item), user.username)),
+        _ => Ok(Old::Personal(Box::new(item))),
+    }
 }
 
-/// The same powers as the old one, and a life as long.
-fn same_grant(kind: Kind, item: &Item, choice: &Choice, notifies: bool) -> Grant {
-    let level = choice.role.or(item.access_level);
+/// Whom a token acts for: as it says itself, else as its number says.
+async fn acts_for(gitlab: &GitLabWriter, own: &GitLab, item: &Item) -> Option<User> {
+    let says = |scope: &String| matches!(scope.as_str(), "api" | "read_api" | "read_user");
+    if item.scopes.iter().any(says)
+        && let Ok(user) = own.get("/user", "whom the token acts for").await
+    {
+        return Some(user);
+    }
+    user(&gitlab.read, item.user_id?).await.ok()
+}
+
+/// The same powers as the old one, and a life as long. Of one that notifies only the scope that this takes, and no role
+/// below the one that GitLab asks for: the old bot may be allowed by name what the new one is allowed by its role.
+fn same_grant(kind: Kind, item: &Item, choice: &Choice, notifies: Option<u32>) -> Grant {
+    let level = choice.role.or_else(|| item.access_level.max(notifies));
     Grant {
-        scopes: if notifies { vec!["api".to_owned()] } else { item.scopes.clone() },
+        scopes: if notifies.is_some() { vec!["api".to_owned()] } else { item.scopes.clone() },
         access_level: if kind == Kind::AccessToken { Some(level.unwrap_or(DEVELOPER)) } else { None },
         can_push: item.can_push,
         expires_at: end(kind, lifetime(kind, item), choice, Timestamp::now()),
     }
 }
 
-/// The least that does.
-pub(super) fn fresh_grant(kind: Kind, target: &Target, choice: &Choice) -> Grant {
+/// The least that does; `statuses` is the role that setting a commit status takes, where it is known.
+pub(super) fn fresh_grant(kind: Kind, target: &Target, choice: &Choice, statuses: Option<u32>) -> Grant {
     let scopes = match (&target.reader, kind) {
         (Reader::Providers(_), _) => vec!["api".to_owned()],
         (_, Kind::DeployKey) => Vec::new(),
@@ -517,7 +604,8 @@ pub(super) fn fresh_grant(kind: Kind, target: &Target, choice: &Choice) -> Grant
         (Reader::Agent(_), _) => Vec::new(),
     };
     // Reporter is the least role that reads code.
-    let level = if matches!(target.reader, Reader::Providers(_)) { DEVELOPER } else { 20 };
+    let notifies = matches!(target.reader, Reader::Providers(_));
+    let level = if notifies { statuses.unwrap_or(DEVELOPER) } else { 20 };
     Grant {
         scopes,
         access_level: (kind == Kind::AccessToken).then(|| choice.role.unwrap_or(level)),
@@ -576,6 +664,40 @@ mod tests {
             expires_at: ends.map(str::to_owned),
             ..Item::default()
         }
+    }
+
+    #[test]
+    fn the_role_of_a_token_for_job_statuses_is_enough_for_the_branch_and_no_less_than_before() {
+        let least = |role| StatusRole::Least(role);
+        for (statuses, before, chosen, role) in [
+            (least(30), None, None, Some(30)),
+            (least(40), None, None, Some(40)),
+            (least(30), Some(40), None, Some(40)),
+            (least(40), Some(30), None, Some(40)),
+            (least(30), Some(40), Some(30), Some(30)),
+            (least(40), Some(40), Some(30), None),
+            (least(40), None, Some(20), None),
+            (least(50), Some(40), None, Some(50)),
+            (StatusRole::Unknown, Some(20), None, Some(30)),
+            (StatusRole::Unknown, None, Some(20), Some(20)),
+            (StatusRole::Nobody("main".to_owned()), Some(40), None, None),
+            (StatusRole::Nobody("main".to_owned()), None, Some(40), None),
+        ] {
+            let choice = Choice { role: chosen, ..Choice::default() };
+            let old = Item { access_level: before, ..item(None, Some("2027-01-01")) };
+            let grant = enough(&statuses, &choice)
+                .map(|least| same_grant(Kind::AccessToken, &old, &choice, Some(least.unwrap_or(DEVELOPER))));
+            let made = grant.ok().and_then(|grant| grant.access_level);
+            assert_eq!(made, role, "{statuses:?} {before:?} {chosen:?}");
+        }
+    }
+
+    #[test]
+    fn a_bots_place_is_in_its_name() {
+        assert_eq!(of_bot("group_12_bot_0af"), "the group with number 12");
+        assert_eq!(of_bot("project_7_bot"), "the project with number 7");
+        assert_eq!(of_bot("ghost"), "bot ghost");
+        assert_eq!(of_bot("group_x_bot"), "bot group_x_bot");
     }
 
     #[test]

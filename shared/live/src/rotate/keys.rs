@@ -6,7 +6,10 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::gitlab::{Fault, FaultKind, GitLabWriter, Project};
+use crate::gitlab::{CONNECTIONS_HIDDEN, Fault, FaultKind, GitLabWriter, Project};
+
+/// GitLab takes no longer description of an agent's token (`app/models/clusters/agent_token.rb`).
+const LONGEST_DESCRIPTION: usize = 1024;
 
 /// An agent and the client that may change its tokens.
 pub struct Keys {
@@ -125,6 +128,7 @@ impl Keys {
     /// Makes a token. Sent once.
     pub(super) async fn create(&self, name: &str, description: &str) -> Result<(u64, SecretString), Fault> {
         let asked = format!("create a token of agent {}", self.name);
+        let description: String = description.chars().take(LONGEST_DESCRIPTION).collect();
         let body = json!({"name": name, "description": description});
         let created: Created = self.gitlab.post(&self.path(), &body, &asked).await?;
         Ok((created.id, created.token))
@@ -181,6 +185,10 @@ impl Keys {
             let said = answer.errors.first().cloned().unwrap_or_else(|| "GitLab does not say".to_owned());
             return Err(Fault { kind: FaultKind::Unreadable, asked, status: None, message: said });
         };
+        if nodes.is_empty() && !self.gitlab.read.shows_connections(&self.project).await {
+            let message = CONNECTIONS_HIDDEN.to_owned();
+            return Err(Fault { kind: FaultKind::Forbidden, asked, status: None, message });
+        }
         let pods = nodes.into_iter().flatten().map(|c| {
             // An old agentk may not say where it runs: that is none of the pods that are known.
             let metadata = c.metadata.unwrap_or_default();
@@ -188,24 +196,6 @@ impl Keys {
         });
         Ok(Connected { pods: pods.collect() })
     }
-}
-
-/// What is read of the person's own token.
-#[derive(Clone, Debug, Deserialize)]
-pub(super) struct Own {
-    #[serde(default)]
-    pub(super) id: Option<u64>,
-    #[serde(default)]
-    pub(super) user_id: Option<u64>,
-    #[serde(default)]
-    pub(super) scopes: Vec<String>,
-    #[serde(default)]
-    pub(super) expires_at: Option<String>,
-}
-
-/// The person's own token, by itself.
-pub(super) async fn own(gitlab: &GitLabWriter) -> Result<Own, Fault> {
-    gitlab.read.get("/personal_access_tokens/self", "your own token").await
 }
 
 /// A project by its path.

@@ -37,9 +37,9 @@ struct Owned {
 impl Personal {
     /// The living ones.
     pub(super) async fn items(&self) -> Result<Vec<Item>, Fault> {
-        let path = "/personal_access_tokens?state=active";
-        // An administrator is shown those of everybody.
-        let all = self.gitlab.read.get_all::<Owned>(path, "your access tokens").await?;
+        // An administrator is shown those of everybody, of which only so many are read.
+        let path = format!("/personal_access_tokens?state=active&user_id={}", self.user);
+        let all = self.gitlab.read.get_all::<Owned>(&path, "your access tokens").await?;
         let own = all.items.into_iter().filter(|t| t.user_id == self.user && t.item.name == self.name);
         Ok(own.map(|t| t.item).filter(Item::is_active).collect())
     }
@@ -59,7 +59,7 @@ impl Personal {
         let asked = format!("renew {} {id}", Kind::PersonalToken.word());
         let path = format!("/personal_access_tokens/{id}/rotate");
         let body = json!({"expires_at": self.expires_at});
-        let renewed: Renewed = self.gitlab.post(&path, &body, &asked).await?;
+        let renewed: Renewed = self.gitlab.post(&path, &body, &asked).await.map_err(no_legacy_token)?;
         let new = New { id: renewed.id, user: None, secret: renewed.token, public: None };
         let content = self.form.fill(&new, read).map_err(|e| Fault {
             kind: FaultKind::Unreadable,
@@ -69,4 +69,17 @@ impl Personal {
         })?;
         Ok((new.id, content))
     }
+}
+
+/// Where fine-grained tokens are enforced, GitLab renews no legacy token: there is nothing to be done here.
+fn no_legacy_token(mut fault: Fault) -> Fault {
+    let said = fault.message.to_lowercase();
+    let enforced = said.contains("fine-grained") || said.contains("granular") || said.contains("legacy");
+    if enforced && matches!(fault.kind, FaultKind::Refused | FaultKind::Granular | FaultKind::Forbidden) {
+        fault.message.push_str(
+            "; fine-grained personal access tokens are enforced here, and legacy ones are not renewed: create a fine-grained \
+             token in GitLab and write it into the Secret",
+        );
+    }
+    fault
 }

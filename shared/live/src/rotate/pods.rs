@@ -222,7 +222,8 @@ pub(super) async fn made_here(client: &WriteClient, namespace: &str) -> Vec<Stri
     let asked = format!("list events in namespace {namespace}");
     let events = get::<List<Made>>(client, &path, &asked).await.ok().flatten();
     let events = events.map(|list| list.items).unwrap_or_default();
-    let name = |event: &Made| Some(format!("{namespace}/{}", event.message.strip_prefix("Created pod: ")?.trim()));
+    let name =
+        |event: &Made| Some(format!("{namespace}/{}", event.message.strip_prefix("Created pod: ")?.trim()));
     events.iter().filter_map(name).collect()
 }
 

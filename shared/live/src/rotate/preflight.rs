@@ -13,16 +13,12 @@ use super::find::{self, Choice};
 use super::holders::{self, Holders};
 use super::issuer::Issuer;
 use super::pods::Sight;
-use super::resource::{Item, Resource};
+use super::resource::{self, Item, Resource};
 use super::secret::Read;
 use super::target::{Agentk, Fetcher, Notifier, Reader, Target};
-use super::{agent, keys, permit};
+use super::{agent, permit};
 use crate::access::WriteClient;
 use crate::gitlab::{FaultKind, GitLabWriter};
-
-/// Maintainer: who may make and revoke tokens of agents and projects (GitLab, "Agents API", "Deploy tokens API",
-/// "Project access tokens API").
-const MAINTAINER: u32 = 40;
 
 /// What was found, and is fine.
 pub struct Checked {
@@ -98,6 +94,9 @@ impl From<crate::gitlab::Fault> for Refusal {
     fn from(fault: crate::gitlab::Fault) -> Self {
         let text = fault.to_string();
         match fault.kind {
+            FaultKind::Granular => Self::Refused(vec![format!(
+                "{text} Sign in with a fine-grained token that has them (docs/gitlab-access.md lists what each command needs)"
+            )]),
             FaultKind::Forbidden | FaultKind::Scope | FaultKind::NotFound => Self::Refused(vec![text]),
             FaultKind::Refused | FaultKind::Conflict | FaultKind::Unreadable => Self::Refused(vec![text]),
             _ => Self::Unreachable(text),
@@ -211,8 +210,14 @@ async fn generators(client: &WriteClient, read: &Read, name: &str, said: &mut No
 
 /// Whether the person's own token can do it to the end.
 async fn own_token(gitlab: &GitLabWriter, said: &mut Notes) -> Result<(), Refusal> {
-    let own = keys::own(gitlab).await?;
-    if !own.scopes.is_empty() && !own.scopes.iter().any(|s| s == "api") {
+    let own = gitlab.read.own_token().await?;
+    if own.is_fine_grained() {
+        said.notes.push(
+            "what your fine-grained token may do GitLab does not say beforehand: a permission that it lacks shows at the step that \
+             needs it (docs/gitlab-access.md lists them)"
+                .to_owned(),
+        );
+    } else if !own.scopes.is_empty() && !own.scopes.iter().any(|s| s == "api") {
         said.against.push(format!(
             "your GitLab token has the scope {}; making and revoking tokens needs api",
             own.scopes.join(", ")
@@ -226,13 +231,43 @@ async fn own_token(gitlab: &GitLabWriter, said: &mut Notes) -> Result<(), Refusa
 }
 
 /// Whether the person's role is enough where the credential is made.
-fn role(level: Option<u32>, place: &str, said: &mut Notes) {
-    match level {
-        Some(level) if level < MAINTAINER => said.against.push(format!(
-            "your role in {place} is below Maintainer, which making and revoking its tokens needs"
+fn role(may: Option<bool>, place: &str, said: &mut Notes) {
+    let least = if place.starts_with("group ") { "Owner" } else { "Maintainer" };
+    match may {
+        Some(false) => said.against.push(format!(
+            "your role in {place} is below {least}, which making and revoking its tokens needs"
         )),
-        Some(_) => {}
-        None => said.notes.push(format!("GitLab does not show your role in {place}")),
+        Some(true) => {}
+        None => said.notes.push(format!(
+            "GitLab does not show your role in {place}: making and revoking its tokens takes {least}"
+        )),
+    }
+}
+
+/// Whether access tokens can be made there at all. Where they cannot, GitLab shows none, not even to a Maintainer.
+async fn has_access_tokens(found: &find::Found, target: &Target, said: &mut Notes) -> Result<(), Refusal> {
+    let Issuer::Resource(resource) = &found.issuer else { return Ok(()) };
+    if resource.kind != Kind::AccessToken || found.may == Some(false) {
+        return Ok(());
+    }
+    match found.issuer.tokens().await {
+        Ok(_) => Ok(()),
+        Err(fault) if fault.kind == FaultKind::SignIn => {
+            let instead = match &target.reader {
+                Reader::Providers(_) => {
+                    "A job status can then be set with a personal access token of scope api only, renewed with --in-place"
+                }
+                _ => {
+                    "For fetching, --make deploy-token makes one that every tier has (for ssh:// a deploy key)"
+                }
+            };
+            let place = found.issuer.place_words();
+            let no = resource::NO_ACCESS_TOKENS;
+            let own = if found.may.is_none() { "your role is too low for them, or " } else { "" };
+            said.against.push(format!("GitLab shows you no access tokens of {place}: {own}{no}. {instead}"));
+            Ok(())
+        }
+        Err(fault) => Err(fault.into()),
     }
 }
 
@@ -255,7 +290,8 @@ async fn of_agent(
     let installed = agent::Installed { client, agentks, sights: &sights, read };
     let found = agent::look(&installed, gitlab, facts, wanted, against, notes).await?;
     let project = &found.keys.project;
-    role(project.access_level(), &format!("project {}", project.path_with_namespace), said);
+    let may = gitlab.read.maintains(project).await;
+    role(may, &format!("project {}", project.path_with_namespace), said);
     let old = found.token.as_ref().map(|token| OldCredential {
         id: Some(token.id),
         title: format!("{} {} \"{}\"", Kind::AgentToken.word(), token.id, token.name),
@@ -296,10 +332,8 @@ async fn of_resource(
         said.against
             .push("--in-place kills the old one at once: there is nothing to hand over before".to_owned());
     }
-    role(found.level, &found.issuer.place_words(), said);
-    if found.issuer.place().starts_with("groups/") && found.level.is_none() {
-        said.notes.push("making a credential of a group takes the role Owner in it".to_owned());
-    }
+    role(found.may, &found.issuer.place_words(), said);
+    has_access_tokens(&found, target, said).await?;
     let works = match &target.reader {
         Reader::Sources(fetchers) => fetched_now(fetchers, found.old.is_some(), said),
         Reader::Providers(notifiers) => notified_now(notifiers, said),
@@ -399,7 +433,7 @@ async fn resumed(
                 gitlab_agent_core::text::quote(&gitlab_agent_core::text::visible(family))
             )]));
         }
-        let own = keys::own(gitlab).await?;
+        let own = gitlab.read.own_token().await?;
         let personal = find::personal(gitlab, target, &own, family.clone(), find::personal_end(choice))?;
         return Ok(resumed(Issuer::Personal(personal)));
     }
@@ -421,7 +455,7 @@ async fn resumed(
             }
         }
     } else {
-        find::fresh_grant(journal.kind, target, choice)
+        find::fresh_grant(journal.kind, target, choice, None)
     };
     let resource = Resource { gitlab: gitlab.clone(), kind: journal.kind, owner, grant, form: target.form };
     Ok(resumed(Issuer::Resource(resource)))

@@ -1,5 +1,6 @@
 //! Proof that what the Secret holds works, by what reads it, and that it stays there.
 
+use gitlab_agent_core::facts::protection::{DEVELOPER, role_name};
 use gitlab_agent_core::object::ObjectRef;
 use gitlab_agent_core::rotate::owner::{Metadata, owners};
 use gitlab_agent_core::rotate::{Held, Journal, Proof, Stage};
@@ -188,6 +189,6 @@ fn lacks(item: &resource::Item) -> Option<String> {
         return Some(format!("has the scope {} and not api", item.scopes.join(" ")));
     }
     item.access_level
-        .filter(|level| *level < 30)
-        .map(|level| format!("has the role {}", resource::role(level)))
+        .filter(|level| *level < DEVELOPER)
+        .map(|level| format!("has the role {}", role_name(level)))
 }

@@ -3,6 +3,7 @@
 //!
 //! Source: GitLab, "Deploy tokens API", "Deploy keys API", "Project access tokens API", "Group access tokens API".
 
+use gitlab_agent_core::facts::protection::role_name;
 use gitlab_agent_core::rotate::{Kind, Token};
 use jiff::Timestamp;
 use secrecy::SecretString;
@@ -15,6 +16,12 @@ use crate::access::segment;
 use crate::gitlab::{Fault, FaultKind, GitLabWriter};
 use crate::observe::moment;
 use crate::ssh;
+
+/// GitLab takes no longer description of an access token: its database has no room, and the answer is a 500.
+const LONGEST_DESCRIPTION: usize = 255;
+/// Why GitLab lets a Maintainer make no access token of a project.
+pub(super) const NO_ACCESS_TOKENS: &str = "on GitLab.com project and group access tokens take Premium or Ultimate (in a trial \
+                                           there is one), and the settings of a group may forbid them";
 
 /// A project or group.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +64,8 @@ pub(super) struct Item {
     pub(super) name: String,
     pub(super) username: String,
     pub(super) scopes: Vec<String>,
+    /// The person or bot that an access token acts for.
+    pub(super) user_id: Option<u64>,
     pub(super) access_level: Option<u32>,
     pub(super) created_at: Option<Timestamp>,
     pub(super) last_used_at: Option<Timestamp>,
@@ -104,7 +113,8 @@ pub(super) async fn list(gitlab: &GitLabWriter, kind: Kind, owner: &Owner) -> Re
     Ok(all.items.into_iter().filter(Item::is_active).collect())
 }
 
-/// One access token, with its last use; `None` where it is not one of this project or group.
+/// One access token, with its last use; `None` where it is not one of this project or group. That it may not be read there
+/// (401, [`FaultKind::SignIn`]: it takes Maintainer in a project, Owner in a group) says nothing of whether it is.
 pub(super) async fn access_token(
     gitlab: &GitLabWriter,
     owner: &Owner,
@@ -113,7 +123,7 @@ pub(super) async fn access_token(
     let asked = format!("access token {id} of {}", owner.words);
     match gitlab.read.get(&format!("/{}/access_tokens/{id}", owner.path), &asked).await {
         Ok(item) => Ok(Some(item)),
-        Err(fault) if matches!(fault.kind, FaultKind::NotFound | FaultKind::SignIn) => Ok(None),
+        Err(fault) if fault.kind == FaultKind::NotFound => Ok(None),
         Err(fault) => Err(fault),
     }
 }
@@ -162,7 +172,10 @@ impl Resource {
         let line = pair.as_ref().map(|(_, line)| line.as_str());
         let body = self.body(name, description, line);
         let path = format!("/{}/{}", self.owner.path, collection(self.kind));
-        let created: Created = self.gitlab.post(&path, &body, &asked).await?;
+        let created: Created = match self.gitlab.post(&path, &body, &asked).await {
+            Ok(created) => created,
+            Err(fault) => return Err(self.not_created(fault, name).await),
+        };
         let (secret, public) = match pair {
             Some((private, line)) => (Some(private), Some(line)),
             None => (created.token, None),
@@ -186,7 +199,10 @@ impl Resource {
         let mut body = match self.kind {
             Kind::DeployKey => json!({"title": name, "key": line, "can_push": grant.can_push}),
             Kind::DeployToken => json!({"name": name, "scopes": grant.scopes}),
-            _ => json!({"name": name, "description": description, "scopes": grant.scopes}),
+            _ => {
+                let description: String = description.chars().take(LONGEST_DESCRIPTION).collect();
+                json!({"name": name, "description": description, "scopes": grant.scopes})
+            }
         };
         if let Some(level) = grant.access_level {
             body["access_level"] = level.into();
@@ -195,6 +211,53 @@ impl Resource {
             body["expires_at"] = at.as_str().into();
         }
         body
+    }
+
+    /// What else there is to say of a creation that failed: why no access token can be made here, and what it left behind.
+    async fn not_created(&self, mut fault: Fault, name: &str) -> Fault {
+        if self.kind != Kind::AccessToken {
+            return fault;
+        }
+        let said = fault.message.to_lowercase();
+        let refused = said.contains("does not have permission to create") || said.contains("limit reached");
+        if fault.kind == FaultKind::Refused && refused {
+            fault.message.push_str("; ");
+            fault.message.push_str(NO_ACCESS_TOKENS);
+        }
+        // GitLab makes the bot before its token (`app/services/resource_access_tokens/create_service.rb`).
+        if fault.may_have_happened()
+            && let Some(bot) = self.bot_without_token(name).await
+        {
+            // Asking again would leave another.
+            fault.kind = FaultKind::Refused;
+            fault.message.push_str(&format!(
+                "; GitLab made the bot user {bot} and no token for it: it can sign in nowhere, and an administrator of GitLab can \
+                 delete it"
+            ));
+        }
+        fault
+    }
+
+    /// The bot of this name, where there is one and no token of this name is active.
+    async fn bot_without_token(&self, name: &str) -> Option<String> {
+        #[derive(Deserialize)]
+        struct Member {
+            name: String,
+            username: String,
+        }
+        let living = list(&self.gitlab, self.kind, &self.owner).await.ok()?;
+        if living.iter().any(|item| item.name == name) {
+            return None;
+        }
+        let path = format!("/{}/members?query={}", self.owner.path, segment(name));
+        let members = self
+            .gitlab
+            .read
+            .get_all::<Member>(&path, &format!("members of {}", self.owner.words))
+            .await
+            .ok()?;
+        let ours = |m: &Member| m.name == name && m.username.contains("_bot");
+        members.items.into_iter().find(ours).map(|bot| bot.username)
     }
 
     /// Revokes one. Sent once; one that is gone already is as good as revoked.
@@ -215,26 +278,10 @@ impl Resource {
         if !grant.scopes.is_empty() {
             words.push(format!("scopes {}", grant.scopes.join(" ")));
         }
-        words.extend(grant.access_level.map(|level| format!("role {}", role(level))));
+        words.extend(grant.access_level.map(|level| format!("role {}", role_name(level))));
         words.extend(grant.can_push.then(|| "may push".to_owned()));
         let end = grant.expires_at.as_ref();
         words.push(end.map_or_else(|| "without an end".to_owned(), |at| format!("ends {at}")));
         words.join(", ")
     }
-}
-
-/// A role by its number (GitLab, "Roles and permissions").
-pub(super) fn role(level: u32) -> String {
-    let known = [
-        (10, "Guest"),
-        (15, "Planner"),
-        (20, "Reporter"),
-        (30, "Developer"),
-        (40, "Maintainer"),
-        (50, "Owner"),
-    ];
-    known
-        .iter()
-        .find(|(number, _)| *number == level)
-        .map_or(level.to_string(), |(_, name)| (*name).to_owned())
 }

@@ -84,6 +84,8 @@ pub struct Notifier {
     pub alerts: Vec<ObjectRef>,
     /// Kustomizations whose events they send, and which are not suspended: what is asked to reconcile as proof.
     pub proof: Vec<ObjectRef>,
+    /// The branches on whose commits it sets statuses.
+    pub branches: BTreeSet<String>,
 }
 
 impl Target {
@@ -390,6 +392,7 @@ fn notifier(facts: &Facts<'_>, object: &ObjectRef) -> Option<Notifier> {
     Some(Notifier {
         object: object.clone(),
         address: provider.spec.address.to_string(),
+        branches: facts.status_branches(provider),
         alerts: alerts.iter().map(|a| a.metadata.object("Alert")).collect(),
         proof: if provider.spec.suspend {
             Vec::new()

@@ -18,6 +18,10 @@ const LONGEST_DAYS: i64 = 365;
 /// `GET /personal_access_tokens/self`: any scope will do.
 pub(super) fn myself(gitlab: &GitLab, call: &Call<'_>) -> ApiResult {
     let caller = call.sign_in(gitlab, &[])?;
+    if caller.token == 0 {
+        let text = "This endpoint requires token type to be a personal access token";
+        return Err(Refusal::BadRequest(text.into()));
+    }
     let state = gitlab.state();
     let token = state.access_tokens.iter().find(|token| token.id == caller.token);
     token.map(|token| ok(&personal(token, &state))).ok_or(Refusal::Unauthorized)
@@ -44,11 +48,15 @@ pub(super) fn rotate_myself(gitlab: &GitLab, call: &Call<'_>, place: Option<(&st
     rotated(&mut state, caller.token, call, place.is_none())
 }
 
-/// `GET /personal_access_tokens`: one's own.
+/// `GET /personal_access_tokens`: one's own; an administrator's is everybody's, but for `user_id`.
 pub(super) fn mine(gitlab: &GitLab, call: &Call<'_>) -> ApiResult {
     let caller = call.sign_in(gitlab, call.usual_scopes())?;
     let state = gitlab.state();
-    let own = state.access_tokens.iter().filter(|token| token.user == caller.user);
+    let wanted = call.text("user_id").and_then(|id| id.parse::<u64>().ok());
+    let own = state.access_tokens.iter().filter(|token| match state.is_admin(caller.user) {
+        true => wanted.is_none_or(|user| token.user == user),
+        false => token.user == caller.user && wanted.is_none_or(|user| user == caller.user),
+    });
     let all: Vec<Value> =
         own.filter(|token| asked_for(call, token)).map(|token| personal(token, &state)).collect();
     Ok(pagination::page(call, &all))
@@ -83,6 +91,12 @@ pub(super) fn list(gitlab: &GitLab, call: &Call<'_>, kind: &str, id: &str) -> Ap
 pub(super) fn one(gitlab: &GitLab, call: &Call<'_>, kind: &str, id: &str, token: &str) -> ApiResult {
     let caller = call.sign_in(gitlab, call.usual_scopes())?;
     let mut state = gitlab.state();
+    if call.method == http::Method::DELETE {
+        let place = visible_place(&state, caller.user, kind, id)?;
+        if state.role(caller.user, place) < Some(least(place)) {
+            return Err(cannot_delete(&state, caller.user, place, token));
+        }
+    }
     let place = managed(&state, &caller, kind, id)?;
     let missing = if kind == "projects" { "project Access Token" } else { "group Access Token" };
     let token = of_place(&state, place, token).ok_or(Refusal::NotFound(missing))?;
@@ -102,7 +116,8 @@ pub(super) fn create(gitlab: &GitLab, call: &Call<'_>, kind: &str, id: &str) -> 
     let word = place.word();
     let bot = state.user(caller.user).is_none_or(|user| user.bot);
     let own = state.role(caller.user, place);
-    if bot || own < Some(least(place)) {
+    let closed = !state.settings.paid || state.settings.enforces_fine_grained;
+    if bot || closed || own < Some(least(place)) {
         let text = format!("User does not have permission to create {word} access token");
         return Err(Refusal::BadRequest(text));
     }
@@ -110,9 +125,19 @@ pub(super) fn create(gitlab: &GitLab, call: &Call<'_>, kind: &str, id: &str) -> 
     let role = level.and_then(Role::of_level);
     let role = role.ok_or_else(|| Refusal::Parameter("access_level does not have a valid value".into()))?;
     if Some(role) > own {
-        return Err(Refusal::BadRequest(format!(
-            "User does not have permission to create {word} access token with the given access level"
-        )));
+        let text = "Access level of the token contains permissions not held by the creating user";
+        return Err(Refusal::BadRequest(text.into()));
+    }
+    if wanted
+        .description
+        .as_ref()
+        .is_some_and(|text| text.chars().count() > state.settings.longest_description)
+    {
+        // The bot is there by now, and the database has no room for the token.
+        let bot = state.add_user(&format!("{word}_{}_bot_left", place.id()), &wanted.name, true);
+        state.set_role(bot, place, Some(role));
+        let text = "500 Internal Server Error".to_owned();
+        return Err(Refusal::Sentence(StatusCode::INTERNAL_SERVER_ERROR, text));
     }
     let made = state.add_resource_token(place, role, wanted);
     let made = made.map_err(|error| Refusal::BadRequest(error.to_string()))?;
@@ -144,6 +169,10 @@ fn rotating(gitlab: &GitLab, call: &Call<'_>, scopes: &[&'static str]) -> Result
 }
 
 fn rotated(state: &mut State, id: u64, call: &Call<'_>, personal_shape: bool) -> ApiResult {
+    if state.settings.enforces_fine_grained {
+        let text = "Legacy tokens cannot be rotated: fine-grained personal access tokens are enforced";
+        return Err(Refusal::BadRequest(text.into()));
+    }
     let expires = expiry(call)?;
     let token = state.access_tokens.iter().find(|token| token.id == id).ok_or(Refusal::NoRecord)?;
     if token.revoked {
@@ -161,6 +190,13 @@ fn end(state: &mut State, id: u64) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// What `ResourceAccessTokens::RevokeService` says to who may not.
+fn cannot_delete(state: &State, caller: u64, place: Place, id: &str) -> Refusal {
+    let name = |user: u64| state.user(user).map_or_else(|| "somebody".to_owned(), |user| user.name.clone());
+    let bot = of_place(state, place, id).map_or_else(|| "the token".to_owned(), |token| name(token.user));
+    Refusal::BadRequest(format!("{} cannot delete {bot}", name(caller)))
+}
+
 fn of_place(state: &State, place: Place, id: &str) -> Option<AccessToken> {
     let fits = |token: &&AccessToken| token.place == Some(place) && token.id.to_string() == id;
     state.access_tokens.iter().find(fits).cloned()
@@ -176,7 +212,7 @@ fn least(place: Place) -> Role {
 
 fn managed(state: &State, caller: &Caller, kind: &str, id: &str) -> Result<Place, Refusal> {
     let place = visible_place(state, caller.user, kind, id)?;
-    let may = state.role(caller.user, place) >= Some(least(place));
+    let may = state.settings.paid && state.role(caller.user, place) >= Some(least(place));
     if may { Ok(place) } else { Err(Refusal::Unauthorized) }
 }
 

@@ -14,7 +14,6 @@ use super::people::{Place, Role};
 use super::state::State;
 use super::times::{show, show_maybe};
 use super::{AGENT_ID, GitLab, pagination};
-use crate::world::secret;
 
 /// `Clusters::AgentTokens::CreateService`.
 const TOO_MANY: &str = "An agent can have only two active tokens at a time";
@@ -88,7 +87,7 @@ impl State {
             created: Timestamp::now(),
             created_by: by,
             last_used: None,
-            value: format!("{}glagent-{}", self.settings.token_prefix, secret::alphanumeric(50)?),
+            value: self.settings.new_value("glagent-", 50)?,
         };
         self.agent_tokens.push(token.clone());
         Ok(token)
@@ -205,7 +204,12 @@ pub(super) fn create(gitlab: &GitLab, call: &Call<'_>, id: &str, agent: &str) ->
         };
         return Err(Refusal::BadRequest(format!("[{trouble:?}]")));
     }
-    let made = state.add_agent_token(agent.id, &name, call.text("description"), caller.user);
+    let description = call.text("description");
+    if description.as_ref().is_some_and(|text| text.chars().count() > 1024) {
+        let trouble = "Description is too long (maximum is 1024 characters)";
+        return Err(Refusal::BadRequest(format!("[{trouble:?}]")));
+    }
+    let made = state.add_agent_token(agent.id, &name, description, caller.user);
     let made = made.map_err(|error| Refusal::BadRequest(error.to_string()))?;
     let mut json = made.full();
     json["token"] = json!(made.value);
@@ -284,7 +288,8 @@ mod tests {
         let body = json!({ "name": "x" });
         assert_eq!(played.ask("POST", TOKENS, &developer, &body).status, 403);
         assert_eq!(played.get(TOKENS, &reporter).status, 404);
-        assert_eq!(played.get("/projects/platform%2Ffleet/cluster_agents", &reporter).body, json!([]));
+        let hidden = played.get("/projects/platform%2Ffleet/cluster_agents", &reporter);
+        assert_eq!((hidden.status, &hidden.body["message"]), (404, &json!("404 ClusterAgents Not Found")));
         assert_eq!(played.get(TOKENS, "").body, json!({ "message": "401 Unauthorized" }));
     }
 }

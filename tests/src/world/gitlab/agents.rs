@@ -167,6 +167,9 @@ pub(super) fn list(gitlab: &GitLab, call: &Call<'_>, id: &str) -> ApiResult {
     let caller = call.sign_in(gitlab, call.usual_scopes())?;
     let state = gitlab.state();
     let project = visible_project(&state, Some(caller.user), id)?;
+    if state.role(caller.user, Place::Project(project.id)) < Some(Role::Developer) {
+        return Err(Refusal::NotFound("ClusterAgents"));
+    }
     let agents = state.agents_for(caller.user, project.id);
     let all: Vec<Value> = agents.iter().map(|agent| agent.json(&project)).collect();
     Ok(pagination::page(call, &all))

@@ -7,7 +7,7 @@ use super::errors::{ApiResult, Refusal};
 use super::server::{WholeRequest, WholeResponse};
 use super::{
     GitLab, access_token_calls as tokens, agent_tokens, agents, commit_status, deploy_keys, deploy_tokens,
-    metadata, people, projects, repository_files as files,
+    metadata, people, projects, protection, repository_files as files,
 };
 
 /// Answers a request; `path` is what follows `/api/v4`.
@@ -19,8 +19,12 @@ pub(super) fn answer(gitlab: &GitLab, request: &WholeRequest, path: &str) -> Who
     let call = Call::new(request, &gitlab.url(), path);
     let parts: Vec<&str> = call.path.iter().map(String::as_str).collect();
     let mut response = route(gitlab, &call, &parts).unwrap_or_else(|refusal| refusal.response());
-    let id = http::HeaderValue::from_static("01WORLD");
-    response.headers_mut().insert("x-request-id", id);
+    let headers = response.headers_mut();
+    headers.insert("x-request-id", http::HeaderValue::from_static("01WORLD"));
+    headers.insert(
+        "x-gitlab-meta",
+        http::HeaderValue::from_static(r#"{"correlation_id":"01WORLD","version":"1"}"#),
+    );
     response
 }
 
@@ -30,6 +34,7 @@ fn route(gitlab: &GitLab, call: &Call<'_>, parts: &[&str]) -> ApiResult {
         ("GET", ["metadata"]) => metadata::metadata(gitlab, call),
         ("GET", ["version"]) => metadata::version(gitlab, call),
         ("GET", ["user"]) => people::myself(gitlab, call),
+        ("GET", ["users", id]) => people::user(gitlab, call, id),
         ("GET", ["projects"]) => projects::list(gitlab, call),
         ("GET", ["groups", id]) => projects::group(gitlab, call, id),
         (_, ["personal_access_tokens", rest @ ..]) => personal_tokens(gitlab, call, method, rest),
@@ -79,6 +84,7 @@ fn below(
 ) -> ApiResult {
     match (method, rest) {
         ("GET", ["members", "all", user @ ..]) => members(gitlab, call, (kind, id), user.first().copied()),
+        ("GET", ["members"]) => direct_members(gitlab, call, (kind, id)),
         ("GET", ["deploy_tokens"]) => deploy_tokens::list(gitlab, call, kind, id),
         ("POST", ["deploy_tokens"]) => deploy_tokens::create(gitlab, call, kind, id),
         ("GET" | "DELETE", ["deploy_tokens", token]) => deploy_tokens::one(gitlab, call, kind, id, token),
@@ -107,6 +113,7 @@ fn of_project(gitlab: &GitLab, call: &Call<'_>, method: &str, id: &str, rest: &[
         ("GET", ["repository", "files", path]) => files::file(gitlab, call, id, path, false),
         ("GET", ["repository", "files", path, "raw"]) => files::file(gitlab, call, id, path, true),
         ("GET", ["repository", "tree"]) => files::tree(gitlab, call, id),
+        ("GET", ["protected_branches"]) => protection::list(gitlab, call, id),
         ("GET", ["repository", "branches"]) => files::branches(gitlab, call, id, None),
         ("GET", ["repository", "branches", branch]) => files::branches(gitlab, call, id, Some(branch)),
         ("GET", ["repository", "commits"]) => files::commits(gitlab, call, id),
@@ -121,4 +128,10 @@ fn members(gitlab: &GitLab, call: &Call<'_>, (kind, id): (&str, &str), user: Opt
     let caller = call.sign_in(gitlab, call.usual_scopes())?;
     let place = visible_place(&gitlab.state(), caller.user, kind, id)?;
     people::members(gitlab, call, place, user)
+}
+
+fn direct_members(gitlab: &GitLab, call: &Call<'_>, (kind, id): (&str, &str)) -> ApiResult {
+    let caller = call.sign_in(gitlab, call.usual_scopes())?;
+    let place = visible_place(&gitlab.state(), caller.user, kind, id)?;
+    people::direct_members(gitlab, call, place)
 }

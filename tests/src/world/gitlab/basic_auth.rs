@@ -7,6 +7,7 @@ use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
 
 use super::GitLab;
+use super::auth::note_use;
 use super::people::{Place, Role};
 use super::projects::Visibility;
 use super::state::State;
@@ -105,9 +106,8 @@ fn access_token(
     let fits = |token: &&mut super::access_tokens::AccessToken| {
         token.is_active() && token.value == password && !user.is_empty()
     };
-    let token = state.access_tokens.iter_mut().find(fits)?;
-    token.last_used = Some(Timestamp::now());
-    let token = token.clone();
+    let token = state.access_tokens.iter_mut().find(fits)?.clone();
+    note_use(state, token.id);
     if state.user(token.user).is_none_or(|user| user.blocked) {
         return None;
     }

@@ -11,6 +11,7 @@ use super::GitLab;
 use super::auth::{self, Caller};
 use super::errors::Refusal;
 use super::people::{Place, Role};
+use super::permissions;
 use super::projects::Project;
 use super::server::WholeRequest;
 use super::state::State;
@@ -106,7 +107,12 @@ impl<'a> Call<'a> {
         let Some(value) = auth::presented(self.headers).or_else(|| self.text("private_token")) else {
             return Ok(None);
         };
-        auth::api_caller(&mut gitlab.state(), &value, scopes).map(Some)
+        let mut state = gitlab.state();
+        let caller = auth::api_caller(&mut state, &value, scopes)?;
+        if let Some(token) = state.access_tokens.iter().find(|token| token.id == caller.token) {
+            permissions::check(&state.settings, token, self.method, &self.path)?;
+        }
+        Ok(Some(caller))
     }
 
     /// The scopes that suffice for most requests: reading takes less.

@@ -2,13 +2,14 @@
 //!
 //! Source: `doc/api/commits.md`, `lib/api/commit_statuses.rb`, `app/services/ci/create_commit_status_service.rb`.
 
+use http::StatusCode;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::call::{Call, at_least, visible_project};
 use super::errors::{ApiResult, Refusal, created};
 use super::people::{Place, Role};
-use super::repository_files::{commit_id, readable};
+use super::repository_files::{branch_with, commit_id, readable};
 use super::times::show;
 use super::{GitLab, pagination};
 
@@ -87,7 +88,8 @@ pub(super) fn list(gitlab: &GitLab, call: &Call<'_>, id: &str, sha: &str) -> Api
     Ok(pagination::page(call, &all))
 }
 
-/// `POST /projects/:id/statuses/:sha`: scope `api`, and Developer at least.
+/// `POST /projects/:id/statuses/:sha`: scope `api`, Developer at least, and on a protected branch who may
+/// push or merge.
 pub(super) fn create(gitlab: &GitLab, call: &Call<'_>, id: &str, sha: &str) -> ApiResult {
     let caller = call.sign_in(gitlab, &["api"])?;
     let project = visible_project(&gitlab.state(), Some(caller.user), id)?;
@@ -99,18 +101,24 @@ pub(super) fn create(gitlab: &GitLab, call: &Call<'_>, id: &str, sha: &str) -> A
     }
     let sha = commit_id(gitlab, &project.path, sha).ok_or(Refusal::NotFound("Commit"))?;
     let name = call.text("name").or_else(|| call.text("context")).unwrap_or_else(|| "default".into());
-    let reference = call.text("ref").unwrap_or_else(|| "main".into());
+    let reference = call.text("ref").or_else(|| branch_with(gitlab, &project.path, &sha));
+    let reference = reference.ok_or(Refusal::NotFound("References for commit"))?;
     let mut state = gitlab.state();
+    // The right to update the pipeline, which protection takes away.
+    if !state.may_change(caller.user, project.id, &reference) {
+        return Err(Refusal::Forbidden);
+    }
+    // What somebody else has begun is another line.
     let same = |status: &&CommitStatus| {
         (status.project, &status.sha, &status.name, &status.reference)
             == (project.id, &sha, &name, &reference)
+            && status.author == caller.user
     };
     let before = state.statuses.iter().rev().find(same);
     if let Some(event) = before.and_then(|before| stuck(&before.status, &wanted)) {
         let text = format!("Cannot transition status via :{event} from :{wanted}");
-        return Err(Refusal::BadRequest(format!(
-            "{text} (Reason(s): Status cannot transition via \"{event}\")"
-        )));
+        let text = format!("{text} (Reason(s): Status cannot transition via \"{event}\")");
+        return Err(Refusal::Sentence(StatusCode::BAD_REQUEST, text));
     }
     let status = CommitStatus {
         id: state.number("commit status", 901),

@@ -13,7 +13,6 @@ use super::people::{Place, Role};
 use super::state::State;
 use super::times::show_maybe;
 use super::{GitLab, pagination};
-use crate::world::secret;
 
 /// What a deploy token can be made for.
 const SCOPES: &[&str] = &[
@@ -43,8 +42,10 @@ pub struct DeployToken {
     pub created: Timestamp,
     /// When it ends.
     pub expires: Option<Timestamp>,
-    /// Deleted: GitLab keeps the record, and shows it no more.
+    /// Revoked on GitLab's page, which keeps the record, or deleted through the API, which does not.
     pub revoked: bool,
+    /// Deleted through the API: its record is kept for tests alone.
+    pub deleted: bool,
     /// When it was last accepted.
     pub last_used: Option<Timestamp>,
     /// The secret itself.
@@ -86,8 +87,9 @@ impl State {
             created: Timestamp::now(),
             expires: None,
             revoked: false,
+            deleted: false,
             last_used: None,
-            value: format!("{}gldt-{}", self.settings.token_prefix, secret::alphanumeric(20)?),
+            value: self.settings.new_value("gldt-", 20)?,
         };
         self.deploy_tokens.push(token.clone());
         Ok(token)
@@ -138,7 +140,7 @@ pub(super) fn list(gitlab: &GitLab, call: &Call<'_>, kind: &str, id: &str) -> Ap
     let state = gitlab.state();
     let active_only = call.switch("active") == Some(true);
     let shown =
-        |token: &&DeployToken| token.place == place && !token.revoked && (!active_only || token.is_active());
+        |token: &&DeployToken| token.place == place && !token.deleted && (!active_only || token.is_active());
     let all: Vec<Value> = state.deploy_tokens.iter().filter(shown).map(DeployToken::json).collect();
     Ok(pagination::page(call, &all))
 }
@@ -181,10 +183,10 @@ pub(super) fn one(gitlab: &GitLab, call: &Call<'_>, kind: &str, id: &str, token:
     let place = admitted(gitlab, call, kind, id)?;
     let mut state = gitlab.state();
     let fits =
-        |known: &&mut DeployToken| known.place == place && !known.revoked && known.id.to_string() == token;
+        |known: &&mut DeployToken| known.place == place && !known.deleted && known.id.to_string() == token;
     let found = state.deploy_tokens.iter_mut().find(fits).ok_or(Refusal::NoRecord)?;
     if call.method == Method::DELETE {
-        found.revoked = true;
+        (found.revoked, found.deleted) = (true, true);
         return Ok(no_content());
     }
     Ok(ok(&found.json()))
@@ -215,5 +217,13 @@ mod tests {
         assert_eq!(played.ask("DELETE", &one, &owner, &Value::Null).status, 204);
         assert_eq!(played.get(&one, &owner).status, 404);
         assert!(!played.gitlab.deploy_tokens()[0].is_active());
+        let (_, value) = played.gitlab.new_deploy_token("example/nginx-app", &["read_repository"]).unwrap();
+        played.gitlab.revoke(&value).unwrap();
+        assert_eq!(
+            played.get(TOKENS, &owner).body[0]["revoked"],
+            true,
+            "revoked on the page, it stays listed"
+        );
+        assert_eq!(played.get(&format!("{TOKENS}?active=true"), &owner).body, json!([]));
     }
 }

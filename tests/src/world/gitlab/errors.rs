@@ -20,6 +20,8 @@ pub(super) enum Refusal {
     InvalidToken(&'static str),
     /// A token that may not do this, with the scopes of which one would do.
     Scope(Vec<&'static str>),
+    /// A fine-grained token without these permissions, or a legacy one where fine-grained ones are enforced.
+    Granular(String),
     /// The role does not suffice.
     Forbidden,
     /// No such thing, or none that this token may see: `404 Project Not Found`.
@@ -30,6 +32,8 @@ pub(super) enum Refusal {
     NoRoute,
     /// `bad_request!`: one sentence.
     BadRequest(String),
+    /// One sentence without the status before it.
+    Sentence(StatusCode, String),
     /// A parameter that is missing or wrong, as the API's framework says it.
     Parameter(String),
     /// A model that does not validate: messages by field, with the status.
@@ -73,6 +77,11 @@ impl Refusal {
                     json!({ "error": "insufficient_scope", "error_description": SCOPE, "scope": scope });
                 (StatusCode::FORBIDDEN, body)
             }
+            Self::Granular(text) => {
+                let body = json!({ "error": "insufficient_granular_scope", "error_description": text });
+                (StatusCode::FORBIDDEN, body)
+            }
+            Self::Sentence(status, text) => message(*status, text),
             Self::Forbidden => message(StatusCode::FORBIDDEN, "403 Forbidden"),
             Self::NotFound(what) => message(StatusCode::NOT_FOUND, &format!("404 {what} Not Found")),
             Self::NoRecord => message(StatusCode::NOT_FOUND, "404 Not found"),

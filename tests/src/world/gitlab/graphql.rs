@@ -10,7 +10,10 @@ use super::agents::{Agent, Connection};
 use super::auth;
 use super::errors::{ok, with_status};
 use super::graphql_query::{Field, Mistake, parse};
+use super::people::{Place, Role};
+use super::permissions;
 use super::projects::{Project, Visibility};
+use super::repository_files::blob;
 use super::server::{WholeRequest, WholeResponse};
 use super::times::{show, show_maybe};
 
@@ -39,8 +42,14 @@ const SCHEMA: &[(&str, &[Known])] = &[
             ("webUrl", "", OLD),
             ("clusterAgent", "ClusterAgent", OLD),
             ("clusterAgents", "ClusterAgentConnection", OLD),
+            ("userPermissions", "ProjectPermissions", OLD),
+            ("repository", "Repository", OLD),
         ],
     ),
+    ("ProjectPermissions", &[("readProject", "", OLD), ("pushCode", "", OLD), ("adminProject", "", OLD)]),
+    ("Repository", &[("blobs", "RepositoryBlobConnection", OLD)]),
+    ("RepositoryBlobConnection", &[("nodes", "RepositoryBlob", OLD), ("pageInfo", "PageInfo", OLD)]),
+    ("RepositoryBlob", &[("name", "", OLD), ("path", "", OLD), ("rawTextBlob", "", OLD)]),
     (
         "ClusterAgentConnection",
         &[("count", "", OLD), ("nodes", "ClusterAgent", OLD), ("pageInfo", "PageInfo", OLD)],
@@ -107,16 +116,20 @@ const SCOPES: &[&str] = &["api", "read_api"];
 
 /// Answers one request: 200 also where the query is wrong, as GraphQL does.
 pub(super) fn answer(gitlab: &GitLab, request: &WholeRequest) -> WholeResponse {
-    let user = match auth::presented(request.headers()) {
+    let caller = match auth::presented(request.headers()) {
         None => None,
-        Some(value) => match auth::api_caller(&mut gitlab.state(), &value, SCOPES) {
-            Ok(caller) => Some(caller.user),
-            Err(_) => {
-                let body = json!({ "errors": [{ "message": "Invalid token" }] });
-                return with_status(StatusCode::UNAUTHORIZED, &body);
+        Some(value) => {
+            let called = auth::api_caller(&mut gitlab.state(), &value, SCOPES);
+            match called {
+                Ok(caller) => Some(caller),
+                Err(_) => {
+                    let body = json!({ "errors": [{ "message": "Invalid token" }] });
+                    return with_status(StatusCode::UNAUTHORIZED, &body);
+                }
             }
-        },
+        }
     };
+    let user = caller.as_ref().map(|caller| caller.user);
     let body: Value = serde_json::from_slice(request.body()).unwrap_or_default();
     let text = body["query"].as_str().unwrap_or_default();
     let operation = match parse(text, &body["variables"]) {
@@ -135,12 +148,25 @@ pub(super) fn answer(gitlab: &GitLab, request: &WholeRequest) -> WholeResponse {
     if !errors.is_empty() {
         return ok(&json!({ "errors": errors }));
     }
+    // What a fine-grained token may not see is null, with the reason.
+    if let Some(message) = caller.and_then(|caller| denied(gitlab, caller.token)) {
+        let nothing: Map<String, Value> =
+            operation.fields.iter().map(|field| (field.alias.clone(), Value::Null)).collect();
+        return ok(&json!({ "data": nothing, "errors": [{ "message": message }] }));
+    }
     let (mut run, mut path) = (Run { gitlab, user, errors: Vec::new() }, Vec::new());
     let data = run.object(&run.root(), "Query", &operation.fields, &mut path);
     match run.errors.is_empty() {
         true => ok(&json!({ "data": data })),
         false => ok(&json!({ "data": data, "errors": run.errors })),
     }
+}
+
+/// What a fine-grained token lacks, or a legacy one where they are enforced.
+fn denied(gitlab: &GitLab, token: u64) -> Option<String> {
+    let state = gitlab.state();
+    let token = state.access_tokens.iter().find(|known| known.id == token)?;
+    permissions::check_graphql(&state.settings, token).err()
 }
 
 fn fields_of(kind: &str) -> &'static [Known] {
@@ -261,6 +287,9 @@ impl Run<'_> {
                 let agents = self.agents(value);
                 page(agents, field)
             }
+            ("Project", "userPermissions") => self.permissions(value),
+            ("Project", "repository") => json!({ "of": value["fullPath"] }),
+            ("Repository", "blobs") => self.blobs(value, field),
             ("ClusterAgent", "project") => self.project(value["fullPath"].as_str().unwrap_or_default()),
             ("ClusterAgent", "tokens") => page(self.tokens(value, text("status")), field),
             ("ClusterAgent", "connections") => self.connections(value, field, path),
@@ -273,6 +302,36 @@ impl Run<'_> {
         let state = self.gitlab.state();
         let found = state.project_by_path(path).filter(|project| state.sees(self.user, project));
         found.map_or(Value::Null, |project| project_json(project, &root))
+    }
+
+    fn permissions(&self, project: &Value) -> Value {
+        let path = project["fullPath"].as_str().unwrap_or_default();
+        let state = self.gitlab.state();
+        let Some((user, found)) = self.user.zip(state.project_by_path(path)) else { return Value::Null };
+        let role = state.role(user, Place::Project(found.id));
+        let at_least = |least| role >= Some(least) || state.is_admin(user);
+        json!({
+            "readProject": true,
+            "pushCode": at_least(Role::Developer),
+            "adminProject": at_least(Role::Maintainer),
+        })
+    }
+
+    /// Files of the default branch, for who may read code.
+    fn blobs(&self, repository: &Value, field: &Field) -> Value {
+        let path = repository["of"].as_str().unwrap_or_default();
+        let reads = {
+            let state = self.gitlab.state();
+            let found = state.project_by_path(path);
+            let role = |id| self.user.and_then(|user| state.role(user, Place::Project(id)));
+            found.is_some_and(|p| p.visibility == Visibility::Public || role(p.id) >= Some(Role::Reporter))
+        };
+        let wanted = field.arguments.get("paths").and_then(Value::as_array).cloned().unwrap_or_default();
+        let one = |file: &str| {
+            let text = blob(self.gitlab, path, "HEAD", file).filter(|_| reads)?;
+            Some(json!({ "name": file.rsplit('/').next(), "path": file, "rawTextBlob": text }))
+        };
+        page(wanted.iter().filter_map(Value::as_str).filter_map(one).collect(), field)
     }
 
     fn agents(&self, project: &Value) -> Vec<Value> {
@@ -292,6 +351,9 @@ impl Run<'_> {
         let mut found: Vec<_> =
             state.agent_tokens.iter().filter(|token| Some(token.agent) == agent["number"].as_u64()).collect();
         found.sort_by_key(|token| std::cmp::Reverse(token.last_used));
+        // Without an argument the newest GitLabs list active ones only.
+        let status =
+            if status.is_empty() && !state.settings.graphql_lists_revoked { "active" } else { status };
         let wanted = found
             .into_iter()
             .filter(|token| status.is_empty() || token.status().eq_ignore_ascii_case(status));
@@ -309,12 +371,17 @@ impl Run<'_> {
             .collect()
     }
 
-    /// Rails asks kas for these: without kas the field fails, and the rest is answered.
+    /// Rails asks kas for these: without kas the field fails with the class of the error, and the rest is answered. To who
+    /// is no Maintainer it gives none, and no error.
     fn connections(&mut self, agent: &Value, field: &Field, path: &[Value]) -> Value {
         let settings = self.gitlab.settings();
-        if !settings.kas_enabled {
+        if !self.sees_connections(agent) {
+            return page(Vec::new(), field);
+        }
+        let off = (!settings.kas_enabled).then(|| "Gitlab::Kas::Client::ConfigurationError".to_owned());
+        if let Some(class) = off.or_else(|| settings.kas_error.clone()) {
             self.errors.push(json!({
-                "message": "Failed to connect to the GitLab agent server (KAS)",
+                "message": class,
                 "locations": [{ "line": field.line, "column": field.column }],
                 "path": path,
             }));
@@ -340,6 +407,15 @@ impl Run<'_> {
         };
         let number = agent["number"].as_u64().unwrap_or_default();
         page(state.connections_of(number).map(of).collect(), field)
+    }
+
+    fn sees_connections(&self, agent: &Value) -> bool {
+        let path = agent["fullPath"].as_str().unwrap_or_default();
+        let state = self.gitlab.state();
+        let Some((user, found)) = self.user.zip(state.project_by_path(path)) else { return false };
+        let least =
+            if state.settings.developers_see_connections { Role::Developer } else { Role::Maintainer };
+        state.role(user, Place::Project(found.id)) >= Some(least) || state.is_admin(user)
     }
 }
 
@@ -421,6 +497,29 @@ mod tests {
         assert_eq!(agent["connections"]["nodes"], json!([{ "metadata": metadata, "warnings": [] }]));
         assert_eq!(agent.as_object().unwrap().len(), 4);
         assert!(!agent.to_string().contains(&value));
+    }
+
+    #[test]
+    fn who_is_no_maintainer_is_shown_no_connections_and_no_error() {
+        let played = Played::new();
+        let gitlab = &played.gitlab;
+        gitlab.connect(7, "gitlab", "pod-1", "v19.2.1");
+        let text = r#"{ project(fullPath: "platform/fleet") { userPermissions { adminProject } clusterAgent(name: "world") {
+            connections { nodes { connectedAt } } } } }"#;
+        let seen = |role| {
+            let token = gitlab.new_resource_token("platform/fleet", "t", &["read_api"], role, None).unwrap();
+            let body = query(&played, &token.value, text);
+            assert!(body.get("errors").is_none(), "{body}");
+            let project = &body["data"]["project"];
+            let nodes = project["clusterAgent"]["connections"]["nodes"].as_array().unwrap().len();
+            (project["userPermissions"]["adminProject"] == true, nodes)
+        };
+        assert_eq!((seen(Role::Developer), seen(Role::Maintainer)), ((false, 0), (true, 1)));
+        gitlab.configure(|settings| settings.developers_see_connections = true);
+        assert_eq!(seen(Role::Developer), (false, 1));
+        gitlab.configure(|settings| settings.kas_error = Some("GRPC::Unavailable".into()));
+        let body = query(&played, &played.owner(), text);
+        assert_eq!(body["errors"][0]["message"], "GRPC::Unavailable");
     }
 
     #[test]

@@ -16,8 +16,12 @@ use super::state::State;
 pub enum Role {
     /// 10
     Guest,
+    /// 15
+    Planner,
     /// 20
     Reporter,
+    /// 25
+    SecurityManager,
     /// 30
     Developer,
     /// 40
@@ -31,7 +35,9 @@ impl Role {
     pub fn level(self) -> u64 {
         match self {
             Self::Guest => 10,
+            Self::Planner => 15,
             Self::Reporter => 20,
+            Self::SecurityManager => 25,
             Self::Developer => 30,
             Self::Maintainer => 40,
             Self::Owner => 50,
@@ -39,8 +45,9 @@ impl Role {
     }
 
     pub(super) fn of_level(level: u64) -> Option<Self> {
-        let all = [Self::Guest, Self::Reporter, Self::Developer, Self::Maintainer, Self::Owner];
-        all.into_iter().find(|role| role.level() == level)
+        let low = [Self::Guest, Self::Planner, Self::Reporter, Self::SecurityManager];
+        let high = [Self::Developer, Self::Maintainer, Self::Owner];
+        low.into_iter().chain(high).find(|role| role.level() == level)
     }
 }
 
@@ -81,6 +88,16 @@ pub struct User {
     pub bot: bool,
     /// A blocked person's tokens are refused.
     pub blocked: bool,
+    /// An administrator, who sees everything.
+    pub admin: bool,
+}
+
+/// A group that is invited to a project or group, with the highest role that its members have there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Invitation {
+    pub(super) group: u64,
+    pub(super) place: Place,
+    pub(super) most: Role,
 }
 
 /// A user's role in a project or group.
@@ -106,7 +123,14 @@ impl User {
 impl State {
     pub(super) fn add_user(&mut self, username: &str, name: &str, bot: bool) -> u64 {
         let id = self.number("user", 2);
-        self.users.push(User { id, username: username.into(), name: name.into(), bot, blocked: false });
+        self.users.push(User {
+            id,
+            username: username.into(),
+            name: name.into(),
+            bot,
+            blocked: false,
+            admin: false,
+        });
         id
     }
 
@@ -133,6 +157,35 @@ impl GitLab {
         Ok(())
     }
 
+    /// All users, bots too.
+    pub fn users(&self) -> Vec<User> {
+        self.state().users.clone()
+    }
+
+    /// The highest role of a user in a place.
+    pub fn role_in(&self, user: u64, place: Place) -> Option<Role> {
+        self.state().role(user, place)
+    }
+
+    /// Invites a group to a project or group, its members with this role at most. Such a role is not in a project's
+    /// `permissions`.
+    ///
+    /// # Errors
+    /// There is no such group, project or place.
+    pub fn invite_group(&self, group: &str, path: &str, most: Role) -> Result<()> {
+        let place = self.place(path)?;
+        let group = self.new_group(group);
+        self.state().invitations.push(Invitation { group, place, most });
+        Ok(())
+    }
+
+    /// Makes a person an administrator, or no longer.
+    pub fn set_admin(&self, user: u64, admin: bool) {
+        if let Some(user) = self.state().users.iter_mut().find(|known| known.id == user) {
+            user.admin = admin;
+        }
+    }
+
     /// Blocks a person, or lets it in again.
     pub fn set_blocked(&self, user: u64, blocked: bool) {
         if let Some(user) = self.state().users.iter_mut().find(|known| known.id == user) {
@@ -147,6 +200,30 @@ pub(super) fn myself(gitlab: &GitLab, call: &Call<'_>) -> ApiResult {
     let state = gitlab.state();
     let user = state.user(caller.user).ok_or(Refusal::Unauthorized)?;
     Ok(ok(&user.json()))
+}
+
+/// `GET /users/:id`: what everybody who is signed in may know.
+pub(super) fn user(gitlab: &GitLab, call: &Call<'_>, id: &str) -> ApiResult {
+    call.sign_in(gitlab, &["api", "read_api", "read_user"])?;
+    let state = gitlab.state();
+    let user = id.parse().ok().and_then(|id| state.user(id));
+    user.map(|user| ok(&user.json())).ok_or(Refusal::NotFound("User"))
+}
+
+/// `GET /projects|groups/:id/members`: direct ones, by name where `query` says.
+pub(super) fn direct_members(gitlab: &GitLab, call: &Call<'_>, place: Place) -> ApiResult {
+    call.sign_in(gitlab, &["api", "read_api"])?;
+    let state = gitlab.state();
+    let query = call.text("query").unwrap_or_default();
+    let of = |member: &Member| {
+        let user = state.user(member.user).filter(|_| member.place == place)?;
+        let found = user.name.contains(&query) || user.username.contains(&query);
+        let mut json = user.json();
+        json["access_level"] = member.role.level().into();
+        found.then_some(json)
+    };
+    let all: Vec<Value> = state.members.iter().filter_map(of).collect();
+    Ok(pagination::page(call, &all))
 }
 
 /// `GET /projects|groups/:id/members/all[/:user_id]`: direct and inherited roles.

@@ -8,6 +8,7 @@ use super::call::{Call, visible_project};
 use super::errors::{ApiResult, Refusal, ok};
 use super::pagination;
 use super::people::{Place, Role};
+use super::protection::Protection;
 use super::state::State;
 use super::times::show;
 use super::{GitLab, PERSON};
@@ -117,6 +118,9 @@ impl State {
         let id = self.number("project", 41);
         let visibility = Visibility::Private;
         self.projects.push(Project { id, path: path.into(), visibility, created: Timestamp::now() });
+        // Maintainers push, Developers merge.
+        let (push, merge) = (vec![40], vec![30]);
+        self.protections.push(Protection { project: id, name: "main".into(), push, merge });
         if let (Some(owner), false) = (owner, path.contains('/')) {
             self.set_role(owner, Place::Project(id), Some(Role::Owner));
         }
@@ -128,6 +132,17 @@ impl GitLab {
     /// Registers a project, when there is none of this path; its bare repository is the caller's to make.
     pub(crate) fn add_project(&self, path: &str) {
         self.state().ensure_project(path);
+    }
+
+    /// The number of a group, which is made where there is none of this path. It has no members.
+    pub fn new_group(&self, path: &str) -> u64 {
+        let mut state = self.state();
+        if let Some(group) = state.group_by_path(path) {
+            return group.id;
+        }
+        let id = state.number("group", 61);
+        state.groups.push(Group { id, path: path.into() });
+        id
     }
 
     /// Opens a project to everybody, or closes it.

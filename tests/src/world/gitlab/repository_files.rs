@@ -46,6 +46,19 @@ pub(super) fn commit_id(gitlab: &GitLab, project: &str, name: &str) -> Option<St
     line(gitlab, project, &["rev-parse", "--verify", "--quiet", &format!("{name}^{{commit}}")])
 }
 
+/// The first branch, by name, that has a commit.
+pub(super) fn branch_with(gitlab: &GitLab, project: &str, commit: &str) -> Option<String> {
+    let args = ["for-each-ref", "--format=%(refname:short)", "--contains", commit, "refs/heads"];
+    line(gitlab, project, &args)?.lines().next().map(str::to_owned)
+}
+
+/// A file as text; nothing where there is none.
+pub(super) fn blob(gitlab: &GitLab, project: &str, reference: &str, path: &str) -> Option<String> {
+    let commit = commit_id(gitlab, project, reference)?;
+    let content = git(gitlab, project, &["cat-file", "blob", &format!("{commit}:{path}")])?;
+    Some(String::from_utf8_lossy(&content).into_owned())
+}
+
 /// The project, when the caller may read its code: members from Reporter, or anybody of a public one.
 pub(super) fn readable(
     gitlab: &GitLab,
@@ -150,8 +163,11 @@ pub(super) fn branches(gitlab: &GitLab, call: &Call<'_>, id: &str, branch: Optio
     let one = |name: &str| {
         let commit = commit_id(gitlab, &project.path, &format!("refs/heads/{name}"))?;
         let commit = commit_json(gitlab, &project.path, &commit)?;
-        let main = name == "main";
-        Some(json!({ "name": name, "default": main, "protected": main, "merged": false, "commit": commit }))
+        let (protected, push, merge) = gitlab.state().branch_protection(project.id, name);
+        Some(json!({
+            "name": name, "default": name == "main", "merged": false, "commit": commit,
+            "protected": protected, "developers_can_push": push, "developers_can_merge": merge,
+        }))
     };
     match branch {
         Some(branch) => one(branch).map(|branch| ok(&branch)).ok_or(Refusal::NotFound("Branch")),

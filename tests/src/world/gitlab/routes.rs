@@ -6,7 +6,7 @@ use http_body_util::Full;
 use hyper::body::Bytes;
 
 use super::server::{WholeRequest, WholeResponse};
-use super::{GitLab, api, charts, git_http, graphql};
+use super::{GitLab, api, charts, git_http, graphql, oauth};
 
 /// Which part of GitLab a path belongs to.
 #[derive(Debug, PartialEq, Eq)]
@@ -17,6 +17,8 @@ enum Route<'a> {
     Api { path: &'a str },
     /// The GraphQL API.
     GraphQl,
+    /// What Doorkeeper says of an OAuth token.
+    OAuthInfo,
     /// Git's smart HTTP protocol.
     Git { project: &'a str, service: &'a str },
 }
@@ -30,6 +32,9 @@ fn route<'a>(method: &Method, path: &'a str) -> Option<Route<'a>> {
     }
     if path == "/api/graphql" {
         return (method == Method::POST).then_some(Route::GraphQl);
+    }
+    if path == "/oauth/token/info" {
+        return (method == Method::GET).then_some(Route::OAuthInfo);
     }
     let (project, service) = path.strip_prefix('/')?.split_once(".git/")?;
     Some(Route::Git { project, service })
@@ -51,6 +56,7 @@ pub(super) async fn answer(gitlab: &GitLab, request: WholeRequest) -> WholeRespo
         Some(Route::Chart { file }) => charts::answer(&gitlab.chart_root(), file),
         Some(Route::Api { path }) => api::answer(gitlab, &request, path),
         Some(Route::GraphQl) => graphql::answer(gitlab, &request),
+        Some(Route::OAuthInfo) => oauth::info(gitlab, &request),
         Some(Route::Git { project, service }) => git_http::answer(gitlab, &request, project, service).await,
         None => plain(StatusCode::NOT_FOUND, "404 Not Found\n"),
     }

@@ -33,6 +33,22 @@ pub struct Settings {
     pub usage_granularity: Duration,
     /// What kas thinks of the agent's version: `(type, message)`.
     pub version_warning: Option<(String, String)>,
+    /// Why Rails cannot ask kas: the class of the error, `GRPC::Unavailable`.
+    pub kas_error: Option<String>,
+    /// How often the use of an access token is noted after the first, which is noted at once.
+    pub access_token_granularity: Duration,
+    /// The longest description of an access token: the database has no room for more, and nothing checks it before.
+    pub longest_description: usize,
+    /// A tier with project and group access tokens: on GitLab.com Premium or Ultimate.
+    pub paid: bool,
+    /// Fine-grained personal access tokens are enforced: legacy ones open no project and no group, and none is made.
+    pub enforces_fine_grained: bool,
+    /// GraphQL's list of an agent's tokens holds revoked ones, too. Which GitLabs do so is not certain.
+    pub graphql_lists_revoked: bool,
+    /// Developers see connections of agents. Up to 18 they do not; later is not certain.
+    pub developers_see_connections: bool,
+    /// New tokens have the routable form, with a payload and a checksum.
+    pub routable_tokens: bool,
 }
 
 impl Default for Settings {
@@ -51,6 +67,14 @@ impl Default for Settings {
             list_lag: Duration::ZERO,
             usage_granularity: Duration::from_secs(300),
             version_warning: None,
+            kas_error: None,
+            access_token_granularity: Duration::from_secs(600),
+            longest_description: 255,
+            paid: true,
+            enforces_fine_grained: false,
+            graphql_lists_revoked: false,
+            developers_see_connections: false,
+            routable_tokens: false,
         }
     }
 }

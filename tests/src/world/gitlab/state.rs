@@ -10,8 +10,10 @@ use super::deploy_keys::DeployKey;
 use super::deploy_tokens::DeployToken;
 use super::faults::Faults;
 use super::limits::Limits;
-use super::people::{Member, Place, Role, User};
+use super::oauth::OAuthToken;
+use super::people::{Invitation, Member, Place, Role, User};
 use super::projects::{Group, Project, Visibility};
+use super::protection::Protection;
 use super::requests::SeenRequest;
 use super::settings::Settings;
 
@@ -21,6 +23,9 @@ pub(super) struct State {
     pub(super) settings: Settings,
     pub(super) users: Vec<User>,
     pub(super) members: Vec<Member>,
+    pub(super) invitations: Vec<Invitation>,
+    pub(super) protections: Vec<Protection>,
+    pub(super) oauth_tokens: Vec<OAuthToken>,
     pub(super) groups: Vec<Group>,
     pub(super) projects: Vec<Project>,
     pub(super) agents: Vec<Agent>,
@@ -82,7 +87,26 @@ impl State {
                         .filter(|_| matches!(member.place, Place::Group(_)))
                         .is_some_and(|group| path.starts_with(&format!("{group}/"))))
         };
-        self.members.iter().filter(above).map(|member| member.role).max()
+        let own = self.members.iter().filter(above).map(|member| member.role).max();
+        own.max(self.invited(user, place, path))
+    }
+
+    /// The highest role that a user has by the groups that are invited to a place or to a group above it.
+    fn invited(&self, user: u64, place: Place, path: &str) -> Option<Role> {
+        let covers = |of: Place| {
+            let above = self.path_of(of).filter(|_| matches!(of, Place::Group(_)));
+            of == place || above.is_some_and(|group| path.starts_with(&format!("{group}/")))
+        };
+        let role = |invitation: &Invitation| {
+            let of = Place::Group(invitation.group);
+            let member = self.members.iter().find(|m| m.user == user && m.place == of)?;
+            Some(member.role.min(invitation.most))
+        };
+        self.invitations.iter().filter(|i| covers(i.place)).filter_map(role).max()
+    }
+
+    pub(super) fn is_admin(&self, user: u64) -> bool {
+        self.user(user).is_some_and(|user| user.admin)
     }
 
     /// Whether somebody (or nobody in particular) may see that the project exists.

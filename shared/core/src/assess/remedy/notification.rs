@@ -4,12 +4,22 @@ use serde_json::json;
 
 use super::{Remedy, yaml_word};
 use crate::facts::notification::{is_number, project};
+use crate::facts::protection::StatusRole;
 use crate::facts::{Facts, Kustomization, Provider, Source};
 use crate::object::ObjectRef;
 use crate::text::quote;
 
-/// What to create in GitLab, without the project.
-const TOKEN: &str = "a project access token with scope api and role Developer (Settings > Access tokens)";
+/// What to create in GitLab, without the project. The role follows the protection of the branch.
+fn token(role: &StatusRole, host: &str) -> String {
+    // GitLab, "Project access tokens": Premium and Ultimate, one in a trial.
+    let free = match host.eq_ignore_ascii_case("gitlab.com") {
+        true => {
+            "; a namespace on the Free tier of GitLab.com has none: there, a legacy personal access token"
+        }
+        false => "",
+    };
+    format!("a project access token with scope api and {} (Settings > Access tokens{free})", role.words())
+}
 
 impl Remedy {
     /// A new token for a Provider, in a Secret that it names.
@@ -25,8 +35,10 @@ impl Remedy {
             Some((_, number)) if !number.is_empty() => format!("the project with number {number}"),
             _ => "the project".to_owned(),
         };
+        let host = project(&provider.spec.address).map_or("", |(host, _)| host);
+        let token = token(&facts.status_role(provider), host);
         let text = format!(
-            "create {TOKEN} for {of} in GitLab, and write it into {secret} (it is asked for, and not shown)"
+            "create {token} for {of} in GitLab, and write it into {secret} (it is asked for, and not shown)"
         );
         let remedy =
             Self::in_git(facts, &secret, &text).write_secret(&secret.namespace, &secret.name, "token", &[]);
@@ -37,7 +49,11 @@ impl Remedy {
     }
 
     /// A Provider and an Alert that register job statuses for what these Kustomizations apply from a project.
-    pub(in crate::assess) fn register_statuses(source: &Source, kustomizations: &[&Kustomization]) -> Self {
+    pub(in crate::assess) fn register_statuses(
+        facts: &Facts<'_>,
+        source: &Source,
+        kustomizations: &[&Kustomization],
+    ) -> Self {
         let namespace = &source.metadata.namespace;
         let name = format!("gitlab-status-{}", source.metadata.name);
         let (host, path) = project(&source.spec.url).unwrap_or_default();
@@ -45,8 +61,9 @@ impl Remedy {
             Some((_, port)) if !port.is_empty() && source.spec.url.starts_with("http") => format!(":{port}"),
             _ => String::new(),
         };
+        let token = token(&facts.status_role_of(source), host);
         let text = format!(
-            "create {TOKEN} for project {path} in GitLab, and add a Provider and an Alert; commit both to the Flux repository \
+            "create {token} for project {path} in GitLab, and add a Provider and an Alert; commit both to the Flux repository \
              (the Secret encrypted), so that they outlive the cluster. An authority of your own goes into \
              spec.certSecretRef of the Provider"
         );
