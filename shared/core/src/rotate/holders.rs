@@ -220,6 +220,10 @@ struct Names<'a> {
 
 impl Names<'_> {
     fn walk(&mut self, key: &str, value: &Value) {
+        // The values of a chart name a Secret for what the chart makes, which is seen itself.
+        if key == "values" {
+            return;
+        }
         let lower = key.to_ascii_lowercase();
         let reading = if lower == "imagepullsecrets" { Reading::AtEachUse } else { Reading::AtStart };
         let means = ["secret", "secrets", "imagepullsecrets"].contains(&lower.as_str())
@@ -398,6 +402,7 @@ mod tests {
             pod(json!({"secretRef": {"name": "t", "namespace": "elsewhere"}})),
             pod(json!({"valuesFrom": [{"kind": "ConfigMap", "name": "t"}]})),
             pod(json!({"configMapRef": {"name": "t"}})),
+            pod(json!({"values": {"config": {"secretName": "t"}}})),
             json!({"metadata": {"namespace": "n", "annotations": {"secretName": "t"}}, "status": {"secretName": "t"}}),
         ] {
             assert_eq!(reads(&object, "t"), None, "{object}");

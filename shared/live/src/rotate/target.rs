@@ -52,8 +52,6 @@ pub struct Agentk {
     pub release: Option<(ObjectRef, bool)>,
     /// The agent's number, from the name of its Lease.
     pub agent: Option<u64>,
-    /// Names of the pods that run.
-    pub pods: Vec<String>,
     /// Projects that Flux fetches, on any host: candidates for the one that the agent is registered in.
     pub projects: Vec<String>,
 }
@@ -299,12 +297,10 @@ impl Target {
 }
 
 fn agentk(agent: &Agent<'_>, projects: &[String]) -> Agentk {
-    let living = agent.living().unwrap_or_default();
     Agentk {
         deployment: agent.object(),
         release: agent.release.map(|r| (r.metadata.object("HelmRelease"), r.spec.suspend)),
         agent: agent.id,
-        pods: living.iter().map(|p| p.metadata.name.clone()).collect(),
         projects: projects.to_vec(),
     }
 }
