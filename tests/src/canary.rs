@@ -16,13 +16,22 @@ use crate::programs::{Ran, command, run};
 /// A part of a value that is shown when the rest was cut off; shorter ones could be there by chance.
 const PART: usize = 12;
 
-/// Every form in which a value could turn up: as it is and cut short, in base64 at each of three offsets, URL-encoded, in
-/// hex.
+/// Every form in which a value could turn up: as it is and cut short, in base64 at each of three offsets, URL-encoded, as a
+/// form, in hex, with the escapes of JSON, as lists of numbers.
 pub fn forms(value: &str) -> Vec<String> {
     let hex: String = value.bytes().map(|byte| format!("{byte:02x}")).collect();
     let percent: String = value.bytes().map(|byte| format!("%{byte:02X}")).collect();
     let mut forms = vec![value.to_owned(), hex.to_uppercase(), hex, percent.to_lowercase(), percent];
     forms.push(utf8_percent_encode(value, NON_ALPHANUMERIC).to_string());
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.*".contains(&byte);
+    let form = |byte: u8| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+    forms.push(value.bytes().map(form).collect::<String>().replace("%20", "+"));
+    let json = serde_json::Value::from(value).to_string();
+    forms.extend([json.replace('/', "\\/"), json].map(|quoted| quoted[1..quoted.len() - 1].to_owned()));
+    forms.push(value.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect());
+    let numbers = value.bytes().map(|byte| byte.to_string()).collect::<Vec<_>>();
+    forms.extend([numbers.join(" "), numbers.join(",")]);
+    forms.push(value.bytes().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(":"));
     forms.extend((0..3).map(|offset| at_offset(&STANDARD_NO_PAD, value, offset)));
     forms.extend((0..3).map(|offset| at_offset(&URL_SAFE_NO_PAD, value, offset)));
     if value.len() >= 2 * PART {
@@ -189,6 +198,8 @@ mod tests {
             STANDARD.encode(format!("  {{\"token\":\"{value}\"}}")),
             URL_SAFE_NO_PAD.encode(format!("x{value}y")),
             format!("?token={}", utf8_percent_encode(&value, NON_ALPHANUMERIC)),
+            format!("{:?}", value.as_bytes()).replace(", ", " "),
+            value.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect(),
             hex.to_lowercase(),
             hex,
         ] {

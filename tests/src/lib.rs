@@ -3,6 +3,7 @@
 //! Flux and a played GitLab.
 
 pub mod canary;
+pub mod lone_api;
 pub mod programs;
 pub mod prometheus;
 pub mod world;

@@ -5,6 +5,8 @@
 
 #[path = "broken/agentk.rs"]
 mod agentk;
+#[path = "broken/causes.rs"]
+mod causes;
 #[path = "broken/flux.rs"]
 mod flux;
 #[path = "broken/healthy.rs"]
@@ -217,7 +219,7 @@ fn each_broken_cluster_gets_its_true_cause_first() -> Result<()> {
         folder();
         furnish(world)?;
         let wanted = std::env::var("BROKEN").unwrap_or_default();
-        let tables = [flux::CASES, agentk::CASES, tokens::CASES, two::CASES];
+        let tables = [flux::CASES, causes::CASES, agentk::CASES, tokens::CASES, two::CASES];
         let all = tables.into_iter().flatten();
         let mut failed = Vec::new();
         for case in all.filter(|case| wanted.split('|').any(|text| case.name.contains(text))) {
@@ -253,7 +255,7 @@ fn look(world: &World, case: &Case) -> Result<()> {
 
 #[test]
 fn there_are_enough_of_them() {
-    let tables = [flux::CASES, agentk::CASES, tokens::CASES, two::CASES];
+    let tables = [flux::CASES, causes::CASES, agentk::CASES, tokens::CASES, two::CASES];
     let mut causes: Vec<_> = tables.into_iter().flatten().map(|case| (case.cause, case.name)).collect();
     causes.sort_unstable();
     causes.dedup();

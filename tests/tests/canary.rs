@@ -163,9 +163,14 @@ fn private_key(value: &str) -> String {
 /// Marked values in Secrets of every form that the commands read. Nothing of it is reconciled: Flux itself would send them.
 fn plant(world: &World) -> Result<Vec<String>> {
     let gitlab = world.gitlab();
-    let names = ["password", "identity", "bearer", "status", "binary", "docker", "receiver", "applied"];
-    let [password, identity, bearer, status, binary, docker, receiver, applied] =
+    let names = [
+        "password", "identity", "bearer", "status", "binary", "docker", "receiver", "applied", "phrase",
+        "second",
+    ];
+    let [password, identity, bearer, status, binary, docker, receiver, applied, phrase, second] =
         names.map(|name| marker(if name == "status" || name == "password" { "glpat-" } else { "" }, name));
+    // One with spaces and signs, and one in the second line of a key.
+    let phrase = format!("{phrase} and \\ \"more\"/x");
     let git = gitlab.project_url(EXAMPLE_PROJECT);
     let ssh = format!("ssh://git@127.0.0.1:22/{EXAMPLE_PROJECT}.git");
     let address = git.trim_end_matches(".git").to_owned();
@@ -181,22 +186,33 @@ fn plant(world: &World) -> Result<Vec<String>> {
     };
     let encoded = |text: &str| STANDARD.encode(text);
     secret("basic", json!({ "username": encoded("git"), "password": encoded(&password) }));
-    secret("ssh", json!({ "identity": encoded(&private_key(&identity)), "known_hosts": encoded("x y z") }));
+    secret(
+        "ssh",
+        json!({ "identity": encoded(&private_key(&format!("{identity}\n{second}"))), "known_hosts": encoded("x y z") }),
+    );
     secret("bearer", json!({ "bearerToken": encoded(&bearer) }));
     secret("status", json!({ "token": encoded(&status) }));
     let bytes = [&[0xff, 0xfe][..], binary.as_bytes(), &[0xff]].concat();
     secret("binary", json!({ "username": encoded("git"), "password": STANDARD.encode(bytes) }));
     secret("docker", json!({ ".dockerconfigjson": encoded(&login) }));
     secret("receiver", json!({ "token": encoded(&receiver) }));
+    secret("phrase", json!({ "username": encoded("git"), "password": encoded(&phrase) }));
     let sources = [
         ("GitRepository", "basic", &git),
         ("GitRepository", "ssh", &ssh),
         ("GitRepository", "bearer", &git),
         ("GitRepository", "binary", &git),
+        ("GitRepository", "phrase", &git),
     ];
     for (kind, name, url) in sources {
+        // Somebody wrote the values into annotations that are kept, as logs and Events repeat them.
+        let mut metadata = meta(name);
+        metadata["annotations"] = json!({
+            "reconcile.fluxcd.io/requestedAt": format!("\\n{bearer} {phrase}"), "meta.helm.sh/a": json!(phrase).to_string(),
+            "meta.helm.sh/b": STANDARD.encode(format!("x:{docker}")), "meta.helm.sh/c": format!("line {second} {identity}"),
+        });
         objects.push(json!({
-            "apiVersion": "source.toolkit.fluxcd.io/v1", "kind": kind, "metadata": meta(name),
+            "apiVersion": "source.toolkit.fluxcd.io/v1", "kind": kind, "metadata": metadata,
             "spec": { "interval": "1h", "suspend": true, "url": url, "secretRef": { "name": name } },
         }));
     }
@@ -214,7 +230,7 @@ fn plant(world: &World) -> Result<Vec<String>> {
             "resources": [{ "kind": "GitRepository", "name": "basic" }] },
     }));
     world.apply(&json!({ "apiVersion": "v1", "kind": "List", "items": objects }).to_string())?;
-    Ok(vec![password, identity, bearer, status, binary, docker, receiver, applied])
+    Ok(vec![password, identity, bearer, status, binary, docker, receiver, applied, phrase, second])
 }
 
 fn with(test: impl FnOnce(&Stage<'_>) -> Result<()>) -> Result<()> {
@@ -298,10 +314,25 @@ fn nothing_is_shown_when_signing_in_fails() -> Result<()> {
         let kubeconfig = stage.kubeconfig(&wrong, None)?;
         let all = stage.run(BRIEF, &kubeconfig, &[wrong])?;
         ended(&all, &[("", &[4])])?;
+        // A provider that runs a program is refused before it runs.
+        let (kubeconfig, own) = stage.plugin("true")?;
+        let mut config: Value = serde_json::from_str(&std::fs::read_to_string(&kubeconfig)?)?;
+        let program = stage.nest.program("auth-provider-program", "echo never")?;
+        config["users"][0]["user"] = json!({ "auth-provider": { "name": "gcp", "config": {
+            "cmd-path": program, "cmd-args": "x", "access-token": own, "expiry": "2020-01-01T00:00:00Z" } } });
+        std::fs::write(&kubeconfig, config.to_string())?;
+        let all = stage.run(BRIEF, &kubeconfig, &[own])?;
+        ended(&all, &[("", &[4])])?;
+        ensure!(!stage.nest.traced().contains("auth-provider-program"), "it ran");
+        // One that prints without end.
+        let (kubeconfig, own) = stage.plugin("yes \"$CANARY_PLUGIN\"")?;
+        let all = stage.run(&BRIEF[..2], &kubeconfig, &[own])?;
+        ended(&all, &[("", &[4])])?;
         // A token that fits no header, and a kubeconfig that is none.
         let split = format!("{}\n{}", marker("", "upper"), marker("", "lower"));
         let kubeconfig = stage.kubeconfig(&split, None)?;
-        stage.run(BRIEF, &kubeconfig, &split.lines().map(str::to_owned).collect::<Vec<_>>())?;
+        let all = stage.run(BRIEF, &kubeconfig, &split.lines().map(str::to_owned).collect::<Vec<_>>())?;
+        ended(&all, &[("", &[4])])?;
         let broken = marker("", "broken");
         std::fs::write(&kubeconfig, format!("users:\n- name: x\n  user: {{token: [{broken}\n"))?;
         let all = stage.run(BRIEF, &kubeconfig, &[broken])?;

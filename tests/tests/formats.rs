@@ -91,16 +91,17 @@ fn every_event_of_reconcile_now_is_what_its_schema_says() {
     use gitlab_agent_core::render::reconcile::{event_json, refused_json, summary_json};
     let snapshot = fixture::healthy();
     let plan = Plan::derive(&Facts::derive(&snapshot), &Selection::Agentk, None, false).expect("a plan");
+    let style = Style::default();
     let now = fixture::NOW.parse().expect("a time");
     let end = End::new(State::TimedOut, "not done in time").hint("wait").said("no");
     let ends = vec![end.clone(); plan.hops.len()];
     let lines = [
-        event_json(&plan, &Event::Asked { hop: 0, resumed: true, again: false, webhook: false }, now),
-        event_json(&plan, &Event::Working { hop: 1, phase: "fetching".to_owned() }, now),
-        event_json(&plan, &Event::Note { hop: None, text: "text".to_owned() }, now),
-        event_json(&plan, &Event::Note { hop: Some(1), text: "text".to_owned() }, now),
-        event_json(&plan, &Event::Ended { hop: 1, end }, now),
-        summary_json(&plan, &Journal { ends, took: std::time::Duration::ZERO }, now),
+        event_json(&plan, &Event::Asked { hop: 0, resumed: true, again: false, webhook: false }, &style, now),
+        event_json(&plan, &Event::Working { hop: 1, phase: "fetching".to_owned() }, &style, now),
+        event_json(&plan, &Event::Note { hop: None, text: "text".to_owned() }, &style, now),
+        event_json(&plan, &Event::Note { hop: Some(1), text: "text".to_owned() }, &style, now),
+        event_json(&plan, &Event::Ended { hop: 1, end }, &style, now),
+        summary_json(&plan, &Journal { ends, took: std::time::Duration::ZERO }, &style, now),
         refused_json("refused", "it is suspended", 5, now),
     ];
     let schema = schema("reconcile-event");

@@ -2,6 +2,7 @@
 //! does not show, and every machine format still parses to the same document.
 
 use gitlab_agent_core::assess::{CHECKS, assess};
+use gitlab_agent_core::command::Given;
 use gitlab_agent_core::facts::Facts;
 use gitlab_agent_core::fixture;
 use gitlab_agent_core::render::{self, StatusFormat, Style, VerifyFormat};
@@ -38,7 +39,7 @@ fn broken(text: &str) -> Snapshot {
 fn outputs(s: &Snapshot) -> Vec<(String, String)> {
     let facts = Facts::derive(s);
     let report = || Report::build(&facts, assess(&facts, CHECKS.iter().copied()), &Thresholds::default());
-    let style = Style { context: s.origin.context.clone(), ..Style::default() };
+    let style = Style { given: Given::context(s.origin.context.as_deref()), ..Style::default() };
     let status = [StatusFormat::Table, StatusFormat::Wide, StatusFormat::Json, StatusFormat::Yaml];
     let verify = VerifyFormat::ALL.map(|f| (format!("verify {f:?}"), render::verify(&report(), f, &style)));
     let status = status

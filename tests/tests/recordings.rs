@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use gitlab_agent_tests::canary::hides;
 use gitlab_agent_tests::programs::{Ran, command, root, run};
 use gitlab_agent_tests::world::World;
@@ -49,6 +51,18 @@ fn recordings_give_their_verdict() {
         );
         assert_eq!(ran.json()["exitCode"], exit, "{name}: the JSON carries the exit code");
         assert_eq!(from("status", name, &[]).code, exit, "{name}: status ends as verify does");
+    }
+}
+
+/// Whoever knows the path of a Receiver can use it.
+#[test]
+fn no_committed_recording_holds_a_webhook_path() {
+    for (name, ..) in RECORDINGS {
+        let text = fs::read_to_string(recording(name)).expect("a recording");
+        for (at, found) in text.match_indices("/hook/") {
+            let next = text[at + found.len()..].chars().next();
+            assert!(next.is_some_and(|c| !c.is_ascii_hexdigit()), "{name}: {}", &text[at..at + 20]);
+        }
     }
 }
 
@@ -133,11 +147,46 @@ fn marker(name: &str) -> String {
     format!("MARKER{name}{}", "q7w3".repeat(8))
 }
 
-/// Plants values that are secret in every place of the cluster that is read or lies beside what is read.
+/// Plants values that are secret in every place of the cluster that is read or lies beside what is read, and repeats what a
+/// Secret holds in labels and annotations, in several encodings.
 fn plant(world: &World) -> Result<Vec<String>> {
-    let names =
-        ["data", "applied", "userinfo", "query", "env", "arg", "values", "annotation", "unread", "header"];
-    let [data, applied, userinfo, query, env, arg, values, annotation, unread, header] = names.map(marker);
+    let names = [
+        "data",
+        "applied",
+        "userinfo",
+        "query",
+        "env",
+        "arg",
+        "values",
+        "annotation",
+        "unread",
+        "header",
+        "phrase",
+        "login",
+        "key",
+    ];
+    let [data, applied, userinfo, query, env, arg, values, annotation, unread, header, phrase, login, key] =
+        names.map(marker);
+    let phrase = format!("{phrase} with spaces/and \\ signs");
+    let docker =
+        serde_json::json!({ "auths": { "h": { "auth": STANDARD.encode(format!("user:{login}")) } } })
+            .to_string();
+    let repeated = serde_json::json!({
+        "reconcile.fluxcd.io/requestedAt": phrase, "meta.helm.sh/a": serde_json::to_string(&phrase)?,
+        "meta.helm.sh/b": STANDARD.encode(format!("a:{data}:b")), "meta.helm.sh/c": format!("\\n{login}"),
+        "meta.helm.sh/d": format!("bad line {key} in key"), "meta.helm.sh/e": format!("%3A{data}%20"),
+        "meta.helm.sh/f": data.bytes().map(|byte| format!("{byte:02X}")).collect::<String>(),
+    });
+    let more = serde_json::json!({ "apiVersion": "v1", "kind": "List", "items": [
+        { "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "planted" } },
+        { "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "more", "namespace": "planted" },
+          "stringData": { "phrase": phrase, ".dockerconfigjson": docker,
+              "identity": format!("-----BEGIN OPENSSH PRIVATE KEY-----\n{key}\n-----END OPENSSH PRIVATE KEY-----\n") } },
+        { "apiVersion": "source.toolkit.fluxcd.io/v1", "kind": "GitRepository",
+          "metadata": { "name": "more", "namespace": "planted", "labels": { "repeats": data }, "annotations": repeated },
+          "spec": { "interval": "1h", "suspend": true, "url": "https://127.0.0.1:1/a/b.git", "secretRef": { "name": "more" } } },
+    ]});
+    world.apply(&more.to_string())?;
     let image = "registry.example.com/agentk:v19.2.2";
     world.apply(&format!(
         "apiVersion: v1\nkind: Namespace\nmetadata: {{name: planted}}\n---\n\
@@ -155,7 +204,8 @@ fn plant(world: &World) -> Result<Vec<String>> {
          spec: {{volumes: [{{name: secret-volume, secret: {{secretName: planted}}}}], containers: [{{name: a, image: '{image}', \
          env: [{{name: AGENTK_TOKEN, value: {env}}}], args: ['--kas-address=wss://x', '--secret={arg}', '--kas-header', 'Cookie: {header}']}}]}}}}}}\n"
     ))?;
-    Ok([data, applied, userinfo, query, env, arg, values, annotation, unread, header].to_vec())
+    Ok([data, applied, userinfo, query, env, arg, values, annotation, unread, header, phrase, login, key]
+        .to_vec())
 }
 
 #[test]
@@ -172,12 +222,20 @@ fn no_planted_secret_is_recorded() -> Result<()> {
             "jsonpath={.status.conditions[?(@.type==\"Ready\")].status}",
         ];
         world.wait_kubectl(&ready, "False", SOON)?;
+        let paths = ["get", "receivers", "-A", "-o", "jsonpath={.items[*].status.webhookPath}"];
+        let paths = world.kubectl(&paths)?;
+        let paths: Vec<String> = paths
+            .split_whitespace()
+            .filter_map(|path| path.strip_prefix("/hook/"))
+            .map(str::to_owned)
+            .collect();
         let ran = run(command("snapshot").env("KUBECONFIG", world.kubeconfig()));
         world.kubectl(&["delete", "namespace", "planted", "--wait=false"])?;
         ensure!(ran.code == 0 && ran.out.contains("\"planted\""), "{}", ran.err);
         let tokens = world.tokens();
         let own = [&tokens.agent, &tokens.fleet, &tokens.example].map(Clone::clone);
-        let values: Vec<String> = markers.into_iter().chain(own).collect();
+        ensure!(!paths.is_empty(), "no Receiver has a webhook path");
+        let values: Vec<String> = markers.into_iter().chain(own).chain(paths).collect();
         hides(&ran.out, &values)?;
         hides(&ran.err, &values)?;
         Ok(())

@@ -152,6 +152,43 @@ fn the_git_password_is_wrong() -> Result<()> {
     })
 }
 
+/// The pasted commands act on the cluster that the run looked at, whatever its context and file are called.
+#[test]
+fn a_hostile_context_is_in_what_is_pasted() -> Result<()> {
+    const CONTEXT: &str = "it's \"prod\" $(touch pwned) eu\\";
+    World::with(|world| {
+        well(world)?;
+        let dir = tempfile::tempdir()?;
+        let kubeconfig = dir.path().join("kube 'config'; touch pwned");
+        std::fs::copy(world.kubeconfig(), &kubeconfig)?;
+        let kubectl = |args: &[&str]| -> Result<String> {
+            let mut kubectl = std::process::Command::new(world.kubectl_path()?);
+            let output = kubectl.arg("--kubeconfig").arg(&kubeconfig).args(args).output()?;
+            ensure!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+            Ok(String::from_utf8(output.stdout)?.trim().to_owned())
+        };
+        let own = kubectl(&["config", "current-context"])?;
+        kubectl(&["config", "rename-context", &own, CONTEXT])?;
+        let suspend = ["patch", "gitrepository", "example-nginx-app", "--type=merge", "-p"];
+        let more = ["-n", "flux-system", r#"{"spec":{"suspend":true}}"#];
+        world.kubectl(&[&more[..2], &suspend[..], &more[2..]].concat())?;
+        leads_with(world, "GA406", 0)?;
+        let file = kubeconfig.to_string_lossy().into_owned();
+        let nowhere = dir.path().join("nowhere");
+        let ran = verify_as(&nowhere, &["--kubeconfig", &file, "--context", CONTEXT]);
+        let json = ran.json();
+        let commands = json["problems"][0]["remedy"]["commands"].as_array().context("commands")?;
+        let path = world.kubectl_path()?;
+        let path = path.parent().context("a folder")?;
+        for line in commands.iter().filter_map(Value::as_str) {
+            let pasted = paste(line, &nowhere, path, "", dir.path());
+            ensure!(pasted.code == 0, "`{line}`: {}{}", pasted.out, pasted.err);
+        }
+        ensure!(!dir.path().join("pwned").exists(), "{commands:?}");
+        well(world)
+    })
+}
+
 #[test]
 fn the_repository_is_suspended() -> Result<()> {
     World::with(|world| {

@@ -4,6 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use gitlab_agent_core::command::Given;
 use gitlab_agent_core::facts::{Facts, KeyShape, Listing, LocalRef};
 use gitlab_agent_core::fixture;
 use gitlab_agent_core::render::{self, Style, tokens};
@@ -107,11 +108,11 @@ fn rich(text: &str) -> Snapshot {
 
 fn outputs(s: &Snapshot) -> [(&'static str, String); 3] {
     let inventory = Inventory::of(&Facts::derive(s));
-    let style = Style { context: s.origin.context.clone(), ..Style::default() };
+    let style = Style { given: Given::context(s.origin.context.as_deref()), ..Style::default() };
     [
         ("table", tokens::blocks(&inventory, &style)),
         ("wide", tokens::wide(&inventory, &style)),
-        ("json", render::tokens_json(&inventory)),
+        ("json", render::tokens_json(&inventory, &style)),
     ]
 }
 

@@ -44,19 +44,19 @@ pub fn healthy() -> Snapshot {
         "receivers": listing(vec![receiver("flux-system"), receiver("example-nginx-app")]),
         "providers": listing(vec![provider("flux-system"), provider("example-nginx-app")]),
         "alerts": listing(vec![alert("flux-system"), alert("example-nginx-app")]),
-        "dispatchFailures": listing(vec![]),
+        "dispatchFailures": listing(vec![]), "warnings": listing(vec![]),
         "deployments": listing(deployments()),
         "statefulSets": listing(vec![]), "daemonSets": listing(vec![]),
         "pods": listing(vec![agent_pod("gitlab-agent-v2-1"), agent_pod("gitlab-agent-v2-2")]),
         "leases": listing(vec![json!({
             "metadata": meta("gitlab", "agent-7-lock"),
             "spec": {"holderIdentity": "gitlab-agent-v2-1", "leaseDurationSeconds": 15, "renewTime": "2026-11-02T09:59:58Z"}})]),
-        "services": listing(vec![json!({
-            "metadata": meta("flux-system", "webhook-receiver"), "spec": {"selector": {"app": "notification-controller"},
-                "ports": [{"name": "http", "port": 80, "targetPort": "http-webhook", "protocol": "TCP"}]}})]),
-        "endpointSlices": listing(vec![json!({
-            "metadata": with(meta("flux-system", "webhook-receiver-1"), "labels", json!({"kubernetes.io/service-name": "webhook-receiver"})),
-            "endpoints": [{"conditions": {"ready": true}}]})]),
+        "services": listing(SERVICES.map(|(name, app, target)| json!({
+            "metadata": meta("flux-system", name), "spec": {"selector": {"app": app},
+                "ports": [{"name": "http", "port": 80, "targetPort": target, "protocol": "TCP"}]}})).to_vec()),
+        "endpointSlices": listing(SERVICES.map(|(name, ..)| json!({
+            "metadata": with(meta("flux-system", &format!("{name}-1")), "labels", json!({"kubernetes.io/service-name": name})),
+            "endpoints": [{"conditions": {"ready": true}}]})).to_vec()),
         "chartIndexes": [{"namespace": "gitlab", "name": "gitlab-agent", "versions": {"known": [
             {"version": "2.29.1", "appVersion": "v19.2.2"}, {"version": "2.29.0", "appVersion": "v19.2.1"},
             {"version": "2.28.0", "appVersion": "v19.1.0"}]}}],
@@ -118,6 +118,13 @@ fn with(mut object: Value, key: &str, value: Value) -> Value {
     object[key] = value;
     object
 }
+
+/// The Services of Flux: name, the pods behind it, and their port.
+const SERVICES: [(&str, &str, &str); 3] = [
+    ("webhook-receiver", "notification-controller", "http-webhook"),
+    ("source-controller", "source-controller", "http"),
+    ("notification-controller", "notification-controller", "http"),
+];
 
 fn listing(items: Vec<Value>) -> Value {
     json!({ "items": items })
@@ -237,20 +244,21 @@ fn deployments() -> Vec<Value> {
         deployment("gitlab", "gitlab-agent-v2", 2, "registry.gitlab.com/gitlab-org/agentk:v19.2.2");
     agent["metadata"]["labels"] = json!({"app.kubernetes.io/name": "gitlab-agent",
         "helm.toolkit.fluxcd.io/name": "gitlab-agent", "helm.toolkit.fluxcd.io/namespace": "gitlab"});
-    let receiver = |mut made: Value| {
-        made["spec"]["template"]["spec"]["containers"][0]["ports"] =
-            json!([{"name": "http-webhook", "containerPort": 9292, "protocol": "TCP"}]);
+    let listening = |mut made: Value, ports: Value| {
+        made["spec"]["template"]["spec"]["containers"][0]["ports"] = ports;
         made
     };
+    let http = json!({"name": "http", "containerPort": 9090, "protocol": "TCP"});
+    let webhook = json!({"name": "http-webhook", "containerPort": 9292, "protocol": "TCP"});
     let pod = &mut agent["spec"]["template"]["spec"];
     pod["volumes"] = json!([{"name": "secret-volume", "secret": {"secretName": "gitlab-agent-token"}}]);
     pod["containers"][0]["args"] =
         json!(["--token-file=/etc/agentk/secrets/token", "--kas-address=wss://kas.example.com"]);
     vec![
-        controller("source-controller", "v1.9.1"),
+        listening(controller("source-controller", "v1.9.1"), json!([http])),
         controller("kustomize-controller", "v1.9.4"),
         controller("helm-controller", "v1.6.3"),
-        receiver(controller("notification-controller", "v1.9.1")),
+        listening(controller("notification-controller", "v1.9.1"), json!([http, webhook])),
         agent,
         deployment("example-nginx", "nginx", 2, "nginx:1.27"),
     ]

@@ -17,9 +17,11 @@
 //! test of the code base compares it (docs/architecture.md).
 
 pub mod assess;
+pub mod command;
 pub mod facts;
 #[cfg(any(test, feature = "fixture"))]
 pub mod fixture;
+pub mod name;
 pub mod need;
 pub mod object;
 pub mod plan;

@@ -180,6 +180,46 @@ impl Need {
         found.unwrap_or(&TABLE[0])
     }
 
+    /// The kind of its objects, where it is one that is listed or read as objects.
+    pub fn kind(self) -> Option<&'static str> {
+        Some(match self {
+            Self::Crds => "CustomResourceDefinition",
+            Self::GitRepositories => "GitRepository",
+            Self::OciRepositories => "OCIRepository",
+            Self::Buckets => "Bucket",
+            Self::HelmRepositories => "HelmRepository",
+            Self::HelmCharts => "HelmChart",
+            Self::Kustomizations => "Kustomization",
+            Self::HelmReleases => "HelmRelease",
+            Self::Receivers => "Receiver",
+            Self::Providers => "Provider",
+            Self::Alerts => "Alert",
+            Self::Events => "Event",
+            Self::Deployments => "Deployment",
+            Self::StatefulSets => "StatefulSet",
+            Self::DaemonSets => "DaemonSet",
+            Self::Pods => "Pod",
+            Self::Leases => "Lease",
+            Self::Services => "Service",
+            Self::EndpointSlices => "EndpointSlice",
+            Self::NetworkPolicies => "NetworkPolicy",
+            Self::Namespaces => "Namespace",
+            Self::Secrets => "Secret",
+            Self::Version
+            | Self::Groups
+            | Self::PodLogs
+            | Self::ChartIndex
+            | Self::AccessReviews
+            | Self::Tools
+            | Self::GitLabMetadata
+            | Self::GitLabToken
+            | Self::GitLabAgents
+            | Self::GitLabAgentConfig
+            | Self::GitLabProjects
+            | Self::GitLabCredentials => return None,
+        })
+    }
+
     /// The need that a permission is for, by verb, group and resource.
     pub fn of(verb: &str, group: &str, resource: &str) -> Option<Self> {
         let own = |row: &&Row| (row.verb, row.group, row.resource) == (verb, group, resource);
@@ -188,6 +228,15 @@ impl Need {
 }
 
 impl Row {
+    /// Group and version, as `apiVersion` writes them.
+    pub fn api_version(&self) -> String {
+        if self.group.is_empty() {
+            self.version.to_owned()
+        } else {
+            format!("{}/{}", self.group, self.version)
+        }
+    }
+
     /// `gitrepositories.source.toolkit.fluxcd.io`, as `kubectl` writes it.
     pub fn qualified(&self) -> String {
         if self.group.is_empty() {

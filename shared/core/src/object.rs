@@ -26,19 +26,29 @@ impl ObjectRef {
         Self::new("Cluster", "", "")
     }
 
-    /// `gitrepository/name`, the form `kubectl` takes. Custom resources whose short kind another API group could
-    /// also serve are written with their group, so that the command works in every cluster.
-    pub fn kubectl(&self) -> String {
-        let group = match self.kind.as_str() {
+    /// `gitrepository.source.toolkit.fluxcd.io/name`, as kubectl takes an object in one argument.
+    pub fn argument(&self) -> String {
+        format!("{}/{}", self.resource(), self.name)
+    }
+
+    /// The kind as kubectl takes it. Custom resources whose short kind another API group could also serve have their
+    /// group, so that the command works in every cluster.
+    pub fn resource(&self) -> String {
+        let group = self.group().map(|group| format!(".{group}")).unwrap_or_default();
+        format!("{}{group}", self.kind.to_lowercase())
+    }
+
+    /// The API group of Flux's kinds.
+    pub fn group(&self) -> Option<&'static str> {
+        Some(match self.kind.as_str() {
             "GitRepository" | "HelmRepository" | "HelmChart" | "OCIRepository" | "Bucket" => {
-                ".source.toolkit.fluxcd.io"
+                "source.toolkit.fluxcd.io"
             }
-            "Kustomization" => ".kustomize.toolkit.fluxcd.io",
-            "HelmRelease" => ".helm.toolkit.fluxcd.io",
-            "Receiver" | "Provider" | "Alert" => ".notification.toolkit.fluxcd.io",
-            _ => "",
-        };
-        format!("{}{group}/{}", self.kind.to_lowercase(), crate::text::quote(&self.name))
+            "Kustomization" => "kustomize.toolkit.fluxcd.io",
+            "HelmRelease" => "helm.toolkit.fluxcd.io",
+            "Receiver" | "Provider" | "Alert" => "notification.toolkit.fluxcd.io",
+            _ => return None,
+        })
     }
 }
 

@@ -1,5 +1,9 @@
 //! Findings in the order in which to mend them: each cause with what follows from it, the verdict, the exit code.
 
+#[cfg(test)]
+mod causes;
+#[cfg(test)]
+mod knowing;
 mod way;
 
 use std::cmp::Reverse;
@@ -233,6 +237,19 @@ impl Report {
         self.checks.iter().filter(|c| c.verdict == verdict).count()
     }
 
+    /// Whether no check looked at anything: each was skipped, or lacked a fact.
+    pub fn is_empty(&self) -> bool {
+        let looked = |c: &CheckLine| matches!(c.verdict, Verdict::Pass | Verdict::Fail);
+        !self.checks.iter().any(looked)
+    }
+
+    /// Whether all that spoils the verdict is that something has just begun.
+    pub fn is_early(&self) -> bool {
+        let mut lacking =
+            self.checks.iter().flat_map(|c| &c.unknown).filter(|why| !why.kind.is_a_choice()).peekable();
+        lacking.peek().is_some() && lacking.all(|why| why.kind == WhyKind::TooEarly)
+    }
+
     /// One word for the whole: `healthy`, `problems`, `unknown` or `unreachable`.
     pub fn verdict(&self) -> &'static str {
         match self.exit {
@@ -250,9 +267,7 @@ fn severity(check: &Check, finding: &Finding, thresholds: &Thresholds) -> Severi
 
 /// Missing permissions (GA102) do not count as problems of the cluster: they are why something is not known.
 fn exit(found: &[Problem], checks: &[CheckLine], facts: &Facts<'_>, fail_on: Severity) -> Exit {
-    let no_answer =
-        |why: &Why| matches!(why.kind, WhyKind::Unreachable | WhyKind::SignIn | WhyKind::TimedOut);
-    if facts.snapshot.server.get().is_err_and(|why| no_answer(&why)) {
+    if facts.snapshot.server.get().is_err_and(|why| why.kind.is_silence()) {
         return Exit::Unreachable;
     }
     let denied = |p: &Problem| p.check.code == 102;
@@ -261,34 +276,37 @@ fn exit(found: &[Problem], checks: &[CheckLine], facts: &Facts<'_>, fail_on: Sev
     if found.iter().any(|p| !denied(p) && !gitlab(p) && p.severity >= fail_on) {
         return Exit::Problems;
     }
+    let silent = || {
+        facts.gitlab().is_ok_and(|g| {
+            let whys = [g.metadata.get().err(), g.token.get().err()];
+            whys.into_iter().flatten().any(|why| why.kind.is_silence())
+        })
+    };
     if found.iter().any(|p| gitlab(p) && p.severity >= fail_on) {
-        let silent = facts.gitlab().is_ok_and(|g| {
-            [g.metadata.get().err(), g.token.get().err()].into_iter().flatten().any(|why| no_answer(&why))
-        });
-        return if silent { Exit::Unreachable } else { Exit::Unknown };
+        return if silent() { Exit::Unreachable } else { Exit::Unknown };
     }
+    // The API server answered: what it left unanswered beside that is a gap, and the rest is judged.
     let lacking = || checks.iter().flat_map(|c| &c.unknown);
-    if lacking().any(no_answer) {
+    if lacking().any(|why| why.kind.is_silence()) && silent() {
         return Exit::Unreachable;
     }
     // What was not asked for does not spoil the verdict: no GitLab given, or a run limited to a namespace.
-    let could_not = lacking().any(|why| !matches!(why.kind, WhyKind::NoGitLab | WhyKind::NotAsked));
-    if could_not || found.iter().any(denied) { Exit::Unknown } else { Exit::Fine }
+    let could_not = lacking().any(|why| !why.kind.is_a_choice());
+    let nothing_checked = found.is_empty() && !checks.iter().any(|c| c.verdict == Verdict::Pass);
+    if could_not || nothing_checked || found.iter().any(denied) { Exit::Unknown } else { Exit::Fine }
 }
 
 /// Checks that see that something does not work rather than why: on one object, the others explain them.
 const SYMPTOMS: &[u16] = &[208, 307, 308];
-/// Checks that say why the others on one object fail: agentk ends at its start for want of an address.
-const CAUSES: &[u16] = &[306];
 
 /// Puts each finding under the nearest cause, and the causes into the order in which to mend them.
 ///
 /// A finding explains another when the other's object needs its object ([`crate::facts::graph::Graph`]), or when
-/// both are on one object and its check says more of the reason: [`CAUSES`], no [`SYMPTOMS`], then the lower code. Of
+/// both are on one object and its check says more of the reason: [`Finding::explains`], no [`SYMPTOMS`], then the lower code. Of
 /// sources whose one credential is refused the first stands for all.
 fn arrange(mut found: Vec<Problem>, facts: &Facts<'_>) -> Vec<Problem> {
-    let class = |code: &u16| (!CAUSES.contains(code), SYMPTOMS.contains(code));
-    let rank = |p: &Problem| (class(&p.check.code), p.check.code);
+    let class = |p: &Problem| (!p.finding.explains, SYMPTOMS.contains(&p.check.code));
+    let rank = |p: &Problem| (class(p), p.check.code);
     found.sort_by(|a, b| (rank(a), &a.finding.subject).cmp(&(rank(b), &b.finding.subject)));
     let causes = Causes::new(&found, facts).all();
     let roots = roots_of(&causes);

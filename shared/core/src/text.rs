@@ -95,6 +95,34 @@ pub fn shorten(text: &str, max: usize) -> String {
     short
 }
 
+/// How much of an evidence is shown where space is dear: whole, unless somebody wrote a page.
+pub const SHOWN: usize = 1000;
+
+/// At most `max` characters of text made [`visible`], with ` … ` in place of its middle: Go's and gRPC's errors carry what
+/// was tried in front and the cause at the end. What an invisible character was escaped to is not cut in two.
+pub fn middle(text: &str, max: usize) -> String {
+    const GAP: &str = " … ";
+    let shown: Vec<String> = text.chars().map(|c| visible(c.encode_utf8(&mut [0; 4]))).collect();
+    let length = |part: &String| part.chars().count();
+    if shown.iter().map(length).sum::<usize>() <= max {
+        return shown.concat();
+    }
+    let room = max.saturating_sub(GAP.chars().count());
+    let (mut head, mut tail) = (0, shown.len());
+    // A third for what was tried, the rest for the cause.
+    let mut left = room / 3;
+    while let Some(part) = shown.get(head).filter(|part| length(part) <= left) {
+        left -= length(part);
+        head += 1;
+    }
+    left += room - room / 3;
+    while let Some(part) = shown[head..tail].last().filter(|part| length(part) <= left) {
+        left -= length(part);
+        tail -= 1;
+    }
+    format!("{}{GAP}{}", shown[..head].concat(), shown[tail..].concat())
+}
+
 /// `1 agent`, `3 agents`.
 pub fn count(n: usize, noun: &str) -> String {
     match noun {
@@ -131,6 +159,31 @@ mod tests {
         assert_eq!(quote("it's"), r"'it'\''s'");
         assert_eq!(quote(""), "''");
         assert_eq!(quote("a\n/close\u{1b}"), "'a /close\\u{1b}'");
+    }
+
+    #[test]
+    fn the_middle_is_cut_and_the_cause_stays() {
+        let cause = "connection refused";
+        let long = format!("Failed to register: {}: {cause}", "ü".repeat(500));
+        let cut = middle(&long, 200);
+        assert_eq!(cut.chars().count(), 200);
+        assert!(
+            cut.starts_with("Failed to register: ü") && cut.ends_with(cause) && cut.contains(" … "),
+            "{cut}"
+        );
+        assert_eq!(middle("short", 200), "short");
+        assert_eq!(middle("a\u{1b}b\nc", 200), r"a\u{1b}b c");
+        for max in [10, 11, 12, 13, 14, 15, 16, 17, 30] {
+            let cut = middle(&"\u{1b}".repeat(50), max);
+            assert!(cut.chars().count() <= max, "{cut}");
+            assert!(
+                cut.split(" … ").all(|part| part.replace(r"\u{1b}", "").is_empty()),
+                "no half of an escape: {cut}"
+            );
+        }
+        for (max, parts) in [(0, " … "), (3, " … ")] {
+            assert_eq!(middle("abcdefgh", max), parts);
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Recordings: a snapshot in a file, plain JSON or gzip.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::path::{Component, Path, PathBuf};
 
@@ -9,6 +9,8 @@ use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use gitlab_agent_core::snapshot::Snapshot;
+use gitlab_agent_core::snapshot::mask::{Masker, Values};
+use gitlab_agent_core::text::count;
 
 /// A recording of 20,000 objects has about 30 MB; a file that unpacks to more than this is not read.
 const LARGEST: u64 = 1 << 30;
@@ -31,7 +33,10 @@ pub fn read(path: &Path) -> Result<Snapshot> {
     if json.len() as u64 > LARGEST {
         bail!("the recording {shown} unpacks to more than 1 GiB, which no recording does");
     }
-    Snapshot::parse(&json).with_context(|| format!("cannot use {shown}"))
+    let mut snapshot = Snapshot::parse(&json).with_context(|| format!("cannot use {shown}"))?;
+    // Of an older version, or made by hand: what it holds is printed as well.
+    snapshot.mask(&Masker::new(&Values::default()));
+    Ok(snapshot)
 }
 
 /// `examples/NAME`: a recording that came with the program, beside it, from wherever the person stands.
@@ -43,7 +48,8 @@ fn shipped(path: &Path) -> Option<PathBuf> {
     examples.then(|| program.parent().map(|dir| dir.join("examples").join(name))).flatten()
 }
 
-/// Writes a recording; a name that ends in `.gz` is packed. The file appears whole or not at all.
+/// Writes a recording; a name that ends in `.gz` is packed. The file appears whole or not at all, and only its owner can
+/// read it: names, messages and logs of a cluster are nobody else's business.
 ///
 /// # Errors
 /// The file cannot be written.
@@ -60,9 +66,32 @@ pub fn write(snapshot: &Snapshot, path: &Path) -> Result<()> {
     };
     let mut partial = path.as_os_str().to_owned();
     partial.push(".partial");
-    fs::write(&partial, bytes)
+    private(Path::new(&partial))
+        .and_then(|mut file| file.write_all(&bytes))
         .and_then(|()| fs::rename(&partial, path))
         .with_context(|| format!("cannot write the recording {}", path.display()))
+}
+
+/// A new file that only its owner can read.
+fn private(path: &Path) -> std::io::Result<File> {
+    let mut options = File::options();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
+/// What a recording holds, in one line.
+pub fn summary(s: &Snapshot) -> String {
+    let all = [
+        count(s.git_repositories.items.len(), "GitRepository"),
+        count(s.kustomizations.items.len(), "Kustomization"),
+        count(s.helm_releases.items.len(), "HelmRelease"),
+        count(s.deployments.items.len(), "Deployment"),
+        count(s.logs.len(), "pod log"),
+        format!("the shape of {}", count(s.secrets.len(), "Secret")),
+    ];
+    format!("{}: names, messages and logs, with secrets masked (docs/snapshot.md)", all.join(", "))
 }
 
 #[cfg(test)]
@@ -82,6 +111,41 @@ mod tests {
         }
         let names: Vec<_> = fs::read_dir(dir.path()).expect("lists").collect();
         assert_eq!(names.len(), 2, "nothing partial is left");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn only_its_owner_can_read_a_recording() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("a.json");
+        // Also where a file that everybody could read was there before.
+        fs::write(&path, "").expect("writes");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("changes");
+        write(&fixture::healthy(), &path).expect("writes");
+        assert_eq!(fs::metadata(&path).expect("a file").permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn what_an_older_version_recorded_is_masked_when_it_is_read() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("a.json");
+        let digest = "0123456789abcdef".repeat(4);
+        let mut snapshot = fixture::healthy();
+        snapshot.receivers.items[0].status.conditions[0].message =
+            format!("initialized for path: /hook/{digest}");
+        fs::write(&path, snapshot.to_json().expect("JSON")).expect("writes");
+        let back = read(&path).expect("reads").to_json().expect("JSON");
+        assert!(!back.contains(&digest) && back.contains("/hook/***"), "{back}");
+    }
+
+    #[test]
+    fn one_line_says_what_a_recording_holds() {
+        let line = summary(&fixture::healthy());
+        assert!(
+            line.contains("2 GitRepositories") && line.contains("masked") && !line.contains('\n'),
+            "{line}"
+        );
     }
 
     #[test]

@@ -145,6 +145,25 @@ const ACTIONLINT: Component = Component {
     lacks: None,
 };
 
+/// Dials as agentk does and prints what it logs. Our own program, and no part of a world. Its libraries have the versions
+/// that the pinned Kubernetes is built with, so that they are compiled already.
+const KAS_ERRORS: Component = Component {
+    name: "kas-errors",
+    programs: &["kas-errors"],
+    rename: None,
+    link: "",
+    files: None,
+    lacks: None,
+};
+
+/// The program that makes the errors of a connection to kas, built where the cache does not hold it.
+///
+/// # Errors
+/// It cannot be built; [`GoMissing`] where there is no Go toolchain.
+pub fn kas_errors() -> Result<PathBuf> {
+    Ok(on_demand(&KAS_ERRORS)?.join("kas-errors"))
+}
+
 /// The `flux` command, built where the cache does not hold it.
 ///
 /// # Errors
@@ -307,6 +326,9 @@ impl Component {
                 fs::read(source.join(part)).with_context(|| format!("read {part} of {}", self.name))?,
             );
         }
+        for own in own_code(source)? {
+            hash.update(fs::read(own)?);
+        }
         for directory in self.files.iter().flat_map(|(_, directories)| directories.iter()) {
             hash.update(directory);
         }
@@ -344,6 +366,15 @@ impl Component {
         }
         Ok(())
     }
+}
+
+/// The Go files of a component that is our own program, in order.
+fn own_code(source: &Path) -> Result<Vec<PathBuf>> {
+    let files = fs::read_dir(source)?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+    let mut code: Vec<_> =
+        files.into_iter().filter(|f| f.extension().is_some_and(|end| end == "go")).collect();
+    code.sort();
+    Ok(code)
 }
 
 /// A copy of the module file that builds with a copy of a module to which an empty file was added.

@@ -100,13 +100,22 @@ async fn answer(real: kube::Client, lie: Lie, request: Request<Incoming>) -> Res
                     passed = passed.header(name, header(name));
                 }
             }
-            match real.request_text(passed.body(body.collect().await?.to_bytes().to_vec())?).await {
-                Ok(text) => (200, text),
-                Err(kube::Error::Api(status)) => (status.code, serde_json::to_string(&status)?),
-                Err(error) => (502, error.to_string()),
-            }
+            let body = body.collect().await?.to_bytes().to_vec();
+            return passed_on(real.send(passed.body(body.into())?).await?).await;
         }
     };
     let response = Response::builder().status(StatusCode::from_u16(status)?);
     Ok(response.header("content-type", "application/json").body(Full::new(Bytes::from(text)))?)
+}
+
+/// What the real API server says, as it says it.
+async fn passed_on(response: Response<kube::client::Body>) -> Result<Response<Full<Bytes>>> {
+    let (head, body) = response.into_parts();
+    let mut passed = Response::builder().status(head.status);
+    for name in ["content-type", "audit-id"] {
+        if let Some(value) = head.headers.get(name) {
+            passed = passed.header(name, value);
+        }
+    }
+    Ok(passed.body(Full::new(body.collect().await?.to_bytes()))?)
 }

@@ -37,6 +37,29 @@ pub(super) const CASES: &[Case] = &[
         |world| scale(world, "notification-controller", 1),
     ),
     Case::new(
+        "source-controller's Service is gone",
+        ("GA210", "Service/flux-system/source-controller"),
+        |world| k(world, "-n flux-system delete service/source-controller"),
+        |world| {
+            world.apply(
+                "apiVersion: v1\nkind: Service\nmetadata: {name: source-controller, namespace: flux-system}\n\
+                 spec:\n  selector: {app: source-controller}\n  \
+                 ports: [{name: http, port: 80, targetPort: http, protocol: TCP}]\n",
+            )
+        },
+    )
+    .says("cannot fetch artifacts"),
+    Case::new(
+        "notification-controller's Service selects no pod",
+        ("GA210", "Service/flux-system/notification-controller"),
+        |world| patch(world, SYSTEM, "service/notification-controller", r#"{"spec":{"selector":{"app":"other"}}}"#),
+        |world| {
+            let selector = r#"{"spec":{"selector":{"app":"notification-controller"}}}"#;
+            patch(world, SYSTEM, "service/notification-controller", selector)
+        },
+    )
+    .says("every event of the controllers is lost"),
+    Case::new(
         "helm-controller is of an older release",
         ("GA207", "Deployment/flux-system/helm-controller"),
         |world| release(world, "v2.8.0"),

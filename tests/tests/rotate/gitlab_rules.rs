@@ -264,3 +264,23 @@ fn a_fine_grained_token_rotates_what_its_permissions_allow() -> Result<()> {
         stage.refuses(agent.env("GITLAB_TOKEN", &less), 5, &["[Cluster Agent Token: Read]"])
     })
 }
+
+#[test]
+fn routable_values_are_written_as_they_are() -> Result<()> {
+    World::with(|world| {
+        let person = Person::new(world)?;
+        let stage = Stage::new(world)?;
+        configured(
+            world,
+            |s| s.routable_tokens = true,
+            || {
+                let ran = person.rotate(&["source", SOURCE, "--yes"]);
+                ensure!(ran.code == 0 && person.held(APP, "password")?.matches('.').count() == 2, "{ran:?}");
+                let ran = stage.rotate(&["--yes"]);
+                ensure!(ran.code == 0, "{ran:?}");
+                Ok(())
+            },
+        )?;
+        person.is_clean(APP)
+    })
+}

@@ -2,35 +2,40 @@
 
 use super::workload::unwell;
 use super::{Finding, Judgement, Remedy};
+use crate::command::kubectl;
 use crate::facts::flux::CONTROLLERS;
 use crate::facts::{Facts, Why, Workload};
 use crate::object::ObjectRef;
 
-/// Looks at one controller; its Deployment when nothing is wrong with it.
+/// Looks at every instance of a controller; the Deployments with which nothing is wrong.
 pub(super) fn running<'s>(
     facts: &Facts<'s>,
     judgement: &mut Judgement,
     name: &str,
-) -> Result<Option<&'s Workload>, Why> {
-    let found = facts.controller(name)?;
-    judgement.examine();
-    let Some(deployment) = found else {
+) -> Result<Vec<&'s Workload>, Why> {
+    let instances = facts.instances(name)?;
+    if instances.is_empty() {
+        judgement.examine();
         judgement.find(missing(facts, name));
-        return Ok(None);
-    };
+    }
+    Ok(instances.into_iter().filter(|instance| is_running(facts, judgement, name, instance)).collect())
+}
+
+fn is_running(facts: &Facts<'_>, judgement: &mut Judgement, name: &str, deployment: &Workload) -> bool {
+    judgement.examine();
     let object = deployment.metadata.object("Deployment");
     if deployment.spec.replicas == Some(0) {
-        judgement.find(scaled_down(&object));
-        return Ok(None);
+        judgement.find(scaled_down(&object, name));
+        return false;
     }
     let Some(mut finding) = unwell(facts, judgement, &object, deployment) else {
-        return Ok(Some(deployment));
+        return true;
     };
     if deployment.status.ready_replicas == 0 {
         finding = finding.because(consequence(name));
     }
     judgement.find(finding);
-    Ok(None)
+    false
 }
 
 fn consequence(name: &str) -> &'static str {
@@ -46,12 +51,11 @@ fn missing(facts: &Facts<'_>, name: &str) -> Finding {
     Finding::new(object, format!("does not exist: {}", consequence(name)), remedy.reapply_flux(facts))
 }
 
-fn scaled_down(object: &ObjectRef) -> Finding {
-    let message = format!("is scaled to 0: {}", consequence(&object.name));
-    let words = format!("scale {} --replicas=1", object.kubectl());
+fn scaled_down(object: &ObjectRef, name: &str) -> Finding {
+    let message = format!("is scaled to 0: {}", consequence(name));
     let remedy = Remedy::say("scale it to one replica; first ask who stopped it, and why")
-        .kubectl(&object.namespace, words)
-        .kubectl(&object.namespace, format!("rollout status {} --timeout=2m", object.kubectl()));
+        .run(kubectl(&object.namespace, "scale").object(object).words("--replicas=1"))
+        .run(kubectl(&object.namespace, "rollout status").object(object).words("--timeout=2m"));
     Finding::new(object.clone(), message, remedy)
 }
 
@@ -83,12 +87,12 @@ pub(super) mod testing {
             (gone.subject.to_string(), gone.message),
             (subject.clone(), format!("does not exist: {consequence}"))
         );
-        assert!(gone.remedy.commands[0].contains("flux install --export"), "{:?}", gone.remedy);
+        assert!(gone.remedy.lines()[0].contains("flux install --export"), "{:?}", gone.remedy);
 
         let stopped = finding(check, |s| fixture::deployment_mut(s, name).spec.replicas = Some(0));
         assert_eq!(stopped.message, format!("is scaled to 0: {consequence}"));
         let scale = format!("kubectl -n flux-system scale deployment/{name} --replicas=1");
-        assert_eq!(stopped.remedy.commands[0], scale);
+        assert_eq!(stopped.remedy.lines()[0], scale);
 
         let crashed = finding(check, |s| {
             fixture::deployment_mut(s, name).status.ready_replicas = 0;
@@ -98,7 +102,7 @@ pub(super) mod testing {
         assert_eq!(crashed.message, "does not run (CrashLoopBackOff): none of its 1 wanted pods is ready");
         let said = format!("Pod flux-system/{name}-1: container manager (exit code 1): no leases");
         assert_eq!(crashed.evidence, [said.as_str(), consequence]);
-        assert!(crashed.remedy.commands.iter().any(|c| c.contains("--previous")), "{:?}", crashed.remedy);
+        assert!(crashed.remedy.lines().iter().any(|c| c.contains("--previous")), "{:?}", crashed.remedy);
 
         let blind = after(check, |s| {
             fixture::deployment_mut(s, name).status.ready_replicas = 0;

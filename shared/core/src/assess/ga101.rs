@@ -3,6 +3,7 @@
 use semver::Version;
 
 use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
+use crate::command::Program;
 use crate::facts::{Facts, Observed, Why, WhyKind};
 use crate::need::Need;
 use crate::object::ObjectRef;
@@ -56,17 +57,26 @@ fn unusable(facts: &Facts<'_>, why: &Why) -> Option<Finding> {
         WhyKind::Unreachable => (
             format!("cannot be reached at {server}"),
             Remedy::say("check VPN, proxy and address; start the API server if it is yours")
-                .run("kubectl config view --minify")
-                .run("kubectl get --raw /readyz"),
+                .run(Program::new("kubectl config view --minify"))
+                .run(Program::new("kubectl get --raw /readyz")),
         ),
         WhyKind::TimedOut => (
             format!("did not answer in time at {server}"),
             Remedy::say("check VPN and load; ask again with a longer --request-timeout")
-                .run("kubectl get --raw /readyz"),
+                .run(Program::new("kubectl get --raw /readyz")),
+        ),
+        WhyKind::Intercepted => (
+            format!("does not answer at {server}: something on the way does"),
+            Remedy::say(
+                "see what answers there: sign in to the proxy, VPN or portal that is in between, or correct the address \
+                 in the kubeconfig (and proxy-url, HTTPS_PROXY)",
+            )
+            .run(Program::new("kubectl config view --minify"))
+            .run(Program::new("kubectl get --raw /version")),
         ),
         WhyKind::SignIn => (
             format!("refused your credential at {server}"),
-            Remedy::say("sign in again: renew the credential of this kubeconfig user").run("kubectl auth whoami"),
+            Remedy::say("sign in again: renew the credential of this kubeconfig user").run(Program::new("kubectl auth whoami")),
         ),
         _ => return None,
     };
@@ -81,7 +91,7 @@ mod tests {
 
     #[test]
     fn a_server_that_cannot_be_used_is_found() {
-        for kind in [WhyKind::Unreachable, WhyKind::TimedOut, WhyKind::SignIn] {
+        for kind in [WhyKind::Unreachable, WhyKind::TimedOut, WhyKind::SignIn, WhyKind::Intercepted] {
             let found = finding(&CHECK, |s| s.server = Observed::Unknown(Why::new(kind, "get /version", "because")));
             assert_eq!(found.subject, ObjectRef::cluster());
             assert_eq!(found.evidence, ["because"]);

@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::remedy::yaml_word;
+use super::remedy::{apply, yaml_word};
 use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
+use crate::command::{Program, Word, kubectl};
 use crate::facts::{Facts, Permission, Why};
 use crate::object::ObjectRef;
-use crate::text::{count, quote};
+use crate::text::count;
 
 pub(super) static CHECK: Check = Check {
     code: 102,
@@ -21,9 +22,6 @@ pub(super) static CHECK: Check = Check {
 
 /// Name of the role and of its binding.
 const NAME: &str = "gitlab-agent-read";
-
-/// The user whose permissions were tried, as the API server names it.
-const WHOAMI: &str = r#""$(kubectl auth whoami -o jsonpath='{.status.userInfo.username}')""#;
 
 fn judge(facts: &Facts<'_>, judgement: &mut Judgement) -> Result<(), Why> {
     judgement.skip("nothing was read that needs a permission");
@@ -78,25 +76,24 @@ fn rules<'p>(permissions: impl Iterator<Item = &'p Permission>) -> String {
     grouped.iter().map(rule).collect()
 }
 
-fn role(namespace: Option<&str>, rules: &str) -> String {
+fn role(namespace: Option<&str>, rules: &str) -> Program {
     let (kind, place) = match namespace {
         Some(namespace) => ("Role", format!("\n  namespace: {}", yaml_word(namespace))),
         None => ("ClusterRole", String::new()),
     };
-    format!(
-        "kubectl apply -f - <<'EOF'\napiVersion: rbac.authorization.k8s.io/v1\nkind: {kind}\nmetadata:\n  name: {NAME}{place}\n\
-         rules:\n{rules}EOF"
-    )
+    apply(format!(
+        "apiVersion: rbac.authorization.k8s.io/v1\nkind: {kind}\nmetadata:\n  name: {NAME}{place}\nrules:\n{rules}"
+    ))
 }
 
-fn binding(namespace: Option<&str>) -> String {
-    match namespace {
-        Some(namespace) => format!(
-            "kubectl -n {} create rolebinding {NAME} --role={NAME} --user={WHOAMI}",
-            quote(namespace)
-        ),
-        None => format!("kubectl create clusterrolebinding {NAME} --clusterrole={NAME} --user={WHOAMI}"),
-    }
+fn binding(namespace: Option<&str>) -> Program {
+    let program = match namespace {
+        Some(namespace) => kubectl(namespace, "create rolebinding").name(NAME).flag("--role", NAME),
+        None => Program::new("kubectl create clusterrolebinding").name(NAME).flag("--clusterrole", NAME),
+    };
+    // The user whose permissions were tried, as the API server names it.
+    let name = Word::from("jsonpath={.status.userInfo.username}");
+    program.flag("--user", Word::default().output(Program::new("kubectl auth whoami -o").word(name)))
 }
 
 #[cfg(test)]
@@ -132,7 +129,7 @@ mod tests {
         let all = crate::need::TABLE.iter().filter(|row| !row.verb.is_empty()).count();
         assert_eq!(found.message, format!("does not let you read 2 of {all} things that the checks read"));
         assert_eq!(found.evidence, ["list pods", "list receivers.notification.toolkit.fluxcd.io"]);
-        let [role, binding] = &found.remedy.commands[..] else { panic!("{:?}", found.remedy) };
+        let [role, binding] = &found.remedy.lines()[..] else { panic!("{:?}", found.remedy) };
         assert!(role.starts_with("kubectl apply -f - <<'EOF'\n") && role.ends_with("\nEOF"), "{role}");
         let rule = "- apiGroups: [\"notification.toolkit.fluxcd.io\"]\n  resources: [\"alerts\", \"providers\", \"receivers\"]\n  \
                     verbs: [\"list\"]\n";
@@ -149,7 +146,7 @@ mod tests {
             s.access.push(trial("secrets", "gitlab", true));
         });
         assert_eq!(found.evidence, ["get secrets in namespace shop"]);
-        let [role, binding] = &found.remedy.commands[..] else { panic!("{:?}", found.remedy) };
+        let [role, binding] = &found.remedy.lines()[..] else { panic!("{:?}", found.remedy) };
         assert!(role.contains("kind: Role\nmetadata:\n  name: gitlab-agent-read\n  namespace: \"shop\"\n"), "{role}");
         assert!(role.contains("resources: [\"pods/log\", \"secrets\"]"), "{role}");
         assert!(binding.starts_with("kubectl -n shop create rolebinding "), "{binding}");
@@ -157,10 +154,13 @@ mod tests {
 
     #[test]
     fn hostile_names_stay_words() {
+        let found = finding(&CHECK, |s| s.access.push(trial("secrets", "a;$(reboot)", false)));
+        let [role, binding] = &found.remedy.lines()[..] else { panic!("{:?}", found.remedy) };
+        assert!(role.contains(r#""a;$(reboot)""#), "{role}");
+        assert!(binding.starts_with("kubectl -n 'a;$(reboot)' create"), "{binding}");
         let found = finding(&CHECK, |s| s.access.push(trial("secrets", "a\nEOF\nreboot", false)));
-        let [role, binding] = &found.remedy.commands[..] else { panic!("{:?}", found.remedy) };
-        assert!(role.contains(r#""a\nEOF\nreboot""#), "{role}");
-        assert!(binding.starts_with("kubectl -n 'a EOF reboot' create"), "{binding}");
+        assert!(found.remedy.commands.is_empty(), "{:?}", found.remedy);
+        assert!(found.remedy.text.contains("no command is printed, because"), "{:?}", found.remedy);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! GA201: the Flux kinds are served in the versions that are used.
 
 use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
+use crate::command::Program;
 use crate::facts::flux::KINDS;
 use crate::facts::{ApiGroup, Facts, Listing, Why, WhyKind};
 use crate::need::Need;
@@ -78,7 +79,7 @@ fn is_refused(facts: &Facts<'_>, kind: &str) -> bool {
 fn not_installed() -> Finding {
     let kinds: Vec<&str> = KINDS.iter().map(|(kind, ..)| *kind).collect();
     let remedy = Remedy::say("install Flux so that it manages itself from Git (needs the Flux CLI)")
-        .run("flux check --pre")
+        .run(Program::new("flux check --pre"))
         .bootstrap_flux();
     Finding::new(ObjectRef::cluster(), "has no Flux: none of its kinds is served", remedy).because(kinds.join(", "))
 }
@@ -98,7 +99,8 @@ fn not_served(facts: &Facts<'_>, kind: &str, name: &str, version: &str, lack: &L
     let remedy = match lack {
         Lack::Kind => Remedy::say(text).reapply_flux(facts),
         Lack::Version => {
-            Remedy::say(text).run(format!("kubectl get crd {name} -o jsonpath='{{.spec.versions[*].name}}'"))
+            Remedy::say(text)
+                .run(Program::new("kubectl get crd").name(name).words("-o jsonpath={.spec.versions[*].name}"))
         }
     };
     let message = match (lack, kind) {

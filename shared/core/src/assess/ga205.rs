@@ -1,6 +1,9 @@
 //! GA205: notification-controller runs, and its Service `webhook-receiver` leads to it.
 
+use std::collections::BTreeSet;
+
 use super::{Check, Finding, Impact, Judgement, Remedy, Severity, controller};
+use crate::command::kubectl;
 use crate::facts::workload::selects;
 use crate::facts::{EndpointSlice, Facts, Service, Why, Workload};
 use crate::need::Need;
@@ -21,23 +24,31 @@ pub(super) static CHECK: Check = Check {
 const SERVICE: &str = "webhook-receiver";
 
 fn judge(facts: &Facts<'_>, judgement: &mut Judgement) -> Result<(), Why> {
-    let running = controller::running(facts, judgement, "notification-controller")?;
-    let Some(deployment) = running else { return Ok(()) };
+    let mut seen = BTreeSet::new();
+    for deployment in controller::running(facts, judgement, "notification-controller")? {
+        if seen.insert(deployment.metadata.namespace.as_str()) {
+            look(facts, judgement, deployment);
+        }
+    }
+    Ok(())
+}
+
+/// The Service of one installation.
+fn look(facts: &Facts<'_>, judgement: &mut Judgement, deployment: &Workload) {
     let namespace = deployment.metadata.namespace.as_str();
     let object = ObjectRef::new("Service", namespace, SERVICE);
     let service = judgement.known(facts.snapshot.services.find(namespace, SERVICE));
     let slices = judgement.known(facts.snapshot.endpoint_slices.in_namespace(namespace));
-    let Some(service) = service else { return Ok(()) };
+    let Some(service) = service else { return };
     let Some(service) = service else {
         let text = "apply Flux's manifests again: they hold this Service (needs the Flux CLI)";
         let message = "does not exist: agentk cannot hand push events to Flux";
         judgement.find(Finding::new(object, message, Remedy::say(text).reapply_flux(facts)));
-        return Ok(());
+        return;
     };
     if slices.is_some_and(|slices| !slices.into_iter().any(is_ready)) {
         judgement.find(without_endpoint(facts, &object, service, deployment));
     }
-    Ok(())
 }
 
 /// Whether a slice of the Service has an endpoint that takes requests. `ready` left out means yes.
@@ -56,7 +67,7 @@ fn without_endpoint(facts: &Facts<'_>, object: &ObjectRef, service: &Service, to
         "look at its endpoints; restart notification-controller, whose new pod enters itself anew; if none appears, \
          the cluster's own endpoint controller (kube-controller-manager) is at fault",
     )
-    .kubectl(&object.namespace, format!("get endpointslices -l kubernetes.io/service-name={SERVICE}"))
+    .run(kubectl(&object.namespace, "get endpointslices -l").word(format!("kubernetes.io/service-name={SERVICE}")))
     .restart(&to.metadata.object("Deployment"));
     let message = "has no ready endpoint: agentk cannot hand push events to Flux";
     Finding::new(object.clone(), message, remedy)

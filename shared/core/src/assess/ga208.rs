@@ -2,6 +2,7 @@
 
 use super::standing::{self, Shortfall};
 use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
+use crate::command::kubectl;
 use crate::facts::flux::CONTROLLERS;
 use crate::facts::{Facts, Kustomization, Why};
 use crate::need::Need;
@@ -43,6 +44,7 @@ fn judge(facts: &Facts<'_>, judgement: &mut Judgement) -> Result<(), Why> {
     let of_source = of_source.map(|shortfall| (source.clone(), shortfall));
     let of_kustomization = || standing::kustomization(kustomization).map(|shortfall| (object.clone(), shortfall));
     if let Some((broken, shortfall)) = of_source.or_else(of_kustomization) {
+        shortfall.note(judgement, &broken);
         judgement.find(not_ready(facts, kustomization, &broken, shortfall));
     }
     Ok(())
@@ -59,7 +61,7 @@ fn not_ready(facts: &Facts<'_>, k: &Kustomization, broken: &ObjectRef, shortfall
         Remedy::say("bootstrap Flux again, into the same repository and directory (needs the Flux CLI)").bootstrap_flux()
     } else {
         Remedy::say("mend what the condition says, in Git or in the credential, then have Flux try again")
-            .kubectl(&broken.namespace, format!("describe {}", broken.kubectl()))
+            .run(kubectl(&broken.namespace, "describe").object(broken))
             .reconcile(broken)
     };
     let remedy = if *broken == kustomization { remedy } else { remedy.reconcile(&kustomization) };

@@ -1,6 +1,6 @@
 //! GA209: NetworkPolicies let agentk reach the webhook receiver.
 
-use super::remedy::yaml_word;
+use super::remedy::{apply, yaml_word};
 use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
 use crate::facts::agent::Agent;
 use crate::facts::network::{Direction, End, Passage, Port, passage};
@@ -90,7 +90,7 @@ fn closed(
         Direction::Ingress => ingress(agent, receiver, number),
         Direction::Egress => egress(agent, receiver, number),
     };
-    let remedy = Remedy::in_git(facts, &subject, text).run(format!("kubectl apply -f - <<'EOF'\n{manifest}EOF"));
+    let remedy = Remedy::in_git(facts, &subject, text).run(apply(manifest));
     let others = policies.iter().skip(1).map(ToString::to_string);
     Some(others.fold(Finding::new(subject, message, remedy), Finding::because))
 }
@@ -148,7 +148,7 @@ mod tests {
         let found = finding(&CHECK, without("allow-webhooks"));
         assert_eq!(found.subject.to_string(), "NetworkPolicy flux-system/allow-egress");
         assert!(found.message.contains("into namespace flux-system"), "{}", found.message);
-        let [command] = &found.remedy.commands[..] else { panic!("{:?}", found.remedy) };
+        let [command] = &found.remedy.lines()[..] else { panic!("{:?}", found.remedy) };
         assert!(command.contains("name: allow-agentk-webhooks\n  namespace: \"flux-system\"\n"), "{command}");
         assert!(command.contains("kubernetes.io/metadata.name: \"gitlab\"\n"), "{command}");
         assert!(command.contains("      \"app\": \"notification-controller\"\n"), "{command}");
@@ -162,7 +162,7 @@ mod tests {
         });
         assert_eq!(found.subject.to_string(), "NetworkPolicy gitlab/egress");
         assert!(found.message.contains("out of namespace gitlab"), "{}", found.message);
-        assert!(found.remedy.commands[0].contains("kubernetes.io/metadata.name: \"flux-system\"\n"));
+        assert!(found.remedy.lines()[0].contains("kubernetes.io/metadata.name: \"flux-system\"\n"));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! GA301: agentk is installed.
 
 use super::{Check, Finding, Impact, Judgement, Remedy, Severity, standing};
+use crate::command::kubectl;
 use crate::facts::{Facts, HelmRelease, Why, WhyKind};
 use crate::need::Need;
 use crate::object::ObjectRef;
@@ -34,7 +35,7 @@ fn judge(facts: &Facts<'_>, judgement: &mut Judgement) -> Result<(), Why> {
 fn none_seen(facts: &Facts<'_>, judgement: &mut Judgement) {
     let deployments = &facts.snapshot.deployments;
     judgement.each(&facts.snapshot.helm_releases);
-    let mut releases = facts.agent_releases().filter(|r| r.spec.kube_config.is_none()).peekable();
+    let mut releases = facts.agent_releases().peekable();
     if releases.peek().is_none() {
         match &deployments.namespaces {
             None => judgement.find(not_installed()),
@@ -68,19 +69,17 @@ fn scaled_down(object: &ObjectRef) -> Finding {
         "scale it to the two replicas that its chart has; if the values in Git say `replicas: 0`, change that there, or \
          the next upgrade stops it again",
     )
-    .kubectl(&object.namespace, format!("scale {} --replicas=2", object.kubectl()));
+    .run(kubectl(&object.namespace, "scale").object(object).words("--replicas=2"));
     Finding::new(object.clone(), "is scaled to 0: this agent is not connected to GitLab", remedy)
 }
 
 fn without_deployment(release: &HelmRelease) -> Finding {
     let object = release.metadata.object("HelmRelease");
-    let describe = format!("describe {}", object.kubectl());
-    let say = |text: &str| Remedy::say(text).kubectl(&object.namespace, &describe);
+    let say = |text: &str| Remedy::say(text).run(kubectl(&object.namespace, "describe").object(&object));
     let shortfall = standing::release(release);
     let (message, remedy) = if release.spec.suspend {
-        let words = format!("patch {} --type=merge -p '{{\"spec\":{{\"suspend\":false}}}}'", object.kubectl());
         let remedy = say("resume it, in Git too if it is suspended there; first ask who suspended it, and why");
-        ("is suspended, and agentk is not there", remedy.kubectl(&object.namespace, words))
+        ("is suspended, and agentk is not there", remedy.resume(&object))
     } else if shortfall.is_some() {
         let remedy = say("mend what its condition says, then have it reconciled").reconcile(&object);
         ("has not installed agentk", remedy)
@@ -114,7 +113,7 @@ mod tests {
             s.helm_releases.items.clear();
         });
         assert_eq!((found.subject, found.message.as_str()), (ObjectRef::cluster(), "has no agentk"));
-        let [_, secret, install] = &found.remedy.commands[..] else { panic!("{:?}", found.remedy) };
+        let [_, secret, install] = &found.remedy.lines()[..] else { panic!("{:?}", found.remedy) };
         assert!(secret.contains("--from-file=token=/dev/stdin"), "{secret}");
         assert!(install.contains("kasAddress: \"$KAS_ADDRESS\"") && install.ends_with("\nEOF"), "{install}");
     }
@@ -124,7 +123,7 @@ mod tests {
         let gone = finding(&CHECK, without_agent);
         assert_eq!(gone.subject.to_string(), "HelmRelease gitlab/gitlab-agent");
         assert_eq!(gone.message, "is ready, but its agentk Deployment is gone");
-        assert!(gone.remedy.commands[1].contains("forceAt"), "{:?}", gone.remedy);
+        assert!(gone.remedy.lines()[1].contains("forceAt"), "{:?}", gone.remedy);
 
         let failed = finding(&CHECK, |s| {
             without_agent(s);
@@ -144,7 +143,7 @@ mod tests {
     fn an_agent_scaled_to_nothing_is_found() {
         let found = finding(&CHECK, |s| deployment_mut(s, "gitlab-agent-v2").spec.replicas = Some(0));
         assert_eq!(found.subject.to_string(), "Deployment gitlab/gitlab-agent-v2");
-        assert_eq!(found.remedy.commands, ["kubectl -n gitlab scale deployment/gitlab-agent-v2 --replicas=2"]);
+        assert_eq!(found.remedy.lines(), ["kubectl -n gitlab scale deployment/gitlab-agent-v2 --replicas=2"]);
         passes(&CHECK, |s| deployment_mut(s, "gitlab-agent-v2").spec.replicas = Some(1));
     }
 

@@ -3,12 +3,12 @@
 use super::remedy::AgentInstall;
 use super::standing::{self, Shortfall};
 use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
+use crate::command::kubectl;
 use crate::facts::agent::Agent;
-use crate::facts::failure::classify;
+use crate::facts::failure::{Failure, classify, read};
 use crate::facts::{Facts, HelmRelease, Source, Why, condition};
 use crate::need::Need;
 use crate::object::ObjectRef;
-use crate::text::quote;
 
 pub(super) static CHECK: Check = Check {
     code: 302,
@@ -52,7 +52,10 @@ fn first_broken(facts: &Facts<'_>, judgement: &mut Judgement, release: &HelmRele
         let Some(found) = judgement.known(listing.find(&object.namespace, &object.name)) else { continue };
         let broken = match found {
             None => Some(absent(&object)),
-            Some(source) => standing::source(source).map(|shortfall| unfetched(&object, source, shortfall)),
+            Some(source) => standing::source(source).map(|shortfall| {
+                shortfall.note(judgement, &object);
+                unfetched(&object, source, shortfall)
+            }),
         };
         if broken.is_some() {
             return broken;
@@ -60,11 +63,14 @@ fn first_broken(facts: &Facts<'_>, judgement: &mut Judgement, release: &HelmRele
     }
     let object = release.metadata.object("HelmRelease");
     let shortfall = standing::release(release)?;
+    shortfall.note(judgement, &object);
     let remedy = Remedy::say(
         "mend what its condition says, in the values or version in Git, then have it reconciled; after a failed \
          upgrade GA606 says more",
     );
-    Some(not_ready(&object, shortfall.phrase.clone(), shortfall, remedy))
+    let class = Some(read(&shortfall.evidence)).filter(|c| !matches!(c, Failure::Other | Failure::WaitTimeout | Failure::Timeout));
+    let why = class.map(|class| format!(": {}", class.phrase())).unwrap_or_default();
+    Some(not_ready(&object, format!("{}{why}", shortfall.phrase), shortfall, remedy))
 }
 
 /// Repository and chart of a release, as far as it names them.
@@ -91,7 +97,7 @@ fn unfetched(object: &ObjectRef, source: &Source, shortfall: Shortfall) -> Findi
 
 fn not_ready(object: &ObjectRef, message: String, shortfall: Shortfall, remedy: Remedy) -> Finding {
     let remedy =
-        remedy.kubectl(&object.namespace, format!("describe {}", object.kubectl())).reconcile(object);
+        remedy.run(kubectl(&object.namespace, "describe").object(object)).reconcile(object);
     let finding = Finding::new(object.clone(), format!("{message}; agentk is installed from it"), remedy);
     shortfall.shown_in(finding, Severity::Error)
 }
@@ -100,19 +106,13 @@ fn absent(object: &ObjectRef) -> Finding {
     let remedy = match object.kind.as_str() {
         "HelmChart" => {
             Remedy::say("see that helm-controller runs (GA204): it makes this object from the HelmRelease")
-                .kubectl(&object.namespace, "get helmcharts.source.toolkit.fluxcd.io")
+                .run(kubectl(&object.namespace, "get helmcharts.source.toolkit.fluxcd.io"))
         }
         _ => Remedy::say("commit it to the Flux repository again, or correct the name in the HelmRelease")
-            .kubectl(&object.namespace, format!("get {}", kinds(object))),
+            .run(kubectl(&object.namespace, "get").word(object.resource())),
     };
     let message = "does not exist; agentk is installed from it";
     Finding::new(object.clone(), message, remedy).severity(Severity::Error)
-}
-
-/// The object's resource as `kubectl get` takes it without a name.
-fn kinds(object: &ObjectRef) -> String {
-    let named = object.kubectl();
-    named.split('/').next().unwrap_or_default().to_owned()
 }
 
 fn orphaned(agent: &Agent<'_>, release: &ObjectRef) -> Finding {
@@ -144,9 +144,10 @@ fn adopt(agent: &Agent<'_>) -> Remedy {
     let release = name.unwrap_or("gitlab-agent");
     let install = AgentInstall { namespace: agent.namespace(), release, secret, version };
     remedy
-        .kubectl(
-            agent.namespace(),
-            format!("annotate --overwrite secret/{} helm.sh/resource-policy=keep", quote(secret)),
+        .run(
+            kubectl(agent.namespace(), "annotate --overwrite")
+                .object(&ObjectRef::new("Secret", agent.namespace(), secret))
+                .words("helm.sh/resource-policy=keep"),
         )
         .install_agent(&install, address)
 }
@@ -215,7 +216,7 @@ mod tests {
             agent(s).labels = labels.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
         });
         assert_eq!(helm.message, "was installed by helm, not by Flux: no patch arrives by itself");
-        let [keep, install] = &helm.remedy.commands[..] else { panic!("{:?}", helm.remedy) };
+        let [keep, install] = &helm.remedy.lines()[..] else { panic!("{:?}", helm.remedy) };
         assert_eq!(keep, "kubectl -n gitlab annotate --overwrite secret/gitlab-agent-token helm.sh/resource-policy=keep");
         for part in ["releaseName: \"my-agent\"", "version: \"~2.29.0\"", "kasAddress: \"wss://kas.example.com\""] {
             assert!(install.contains(part), "{part} in {install}");

@@ -37,11 +37,12 @@ fn explain(facts: &Facts<'_>, agent: &Agent<'_>, mut finding: Finding) -> Findin
         // A pod that mounts a missing Secret only says that it is being created.
         ("ContainerCreating" | "NotReady", Some(secret)) if matches!(agent.secret, Ok(None)) => {
             finding.message = format!("waits for {secret}, which does not exist");
-            finding.remedy = Remedy::say(
+            let by_hand = Remedy::say(
                 "write the agent's token into the Secret (it is asked for, and not shown); the pods then start by \
                  themselves; GitLab makes a token at Operate > Kubernetes clusters > the agent > Access tokens",
             )
-            .write_secret(&secret.namespace, &secret.name, "token", &[]);
+            .write_secret(&secret.namespace, &secret.name, "token");
+            finding.remedy = Remedy::of_creator(facts, &secret).unwrap_or(by_hand);
             finding
         }
         ("CrashLoopBackOff" | "Error", _) => match last_line(agent) {
@@ -152,7 +153,7 @@ mod tests {
             secret_entry(s, "gitlab", "gitlab-agent-token").shape = Observed::Known(None);
         });
         assert_eq!(found.message, "waits for Secret gitlab/gitlab-agent-token, which does not exist");
-        assert!(found.remedy.commands[0].contains("create secret generic gitlab-agent-token"), "{:?}", found.remedy);
+        assert!(found.remedy.lines()[0].contains("create secret generic gitlab-agent-token"), "{:?}", found.remedy);
         let other = finding(&CHECK, pods(&creating));
         assert!(other.message.starts_with("does not run (ContainerCreating)"), "{}", other.message);
     }

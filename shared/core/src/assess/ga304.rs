@@ -77,6 +77,9 @@ fn is_doubtful(facts: &Facts<'_>, agent: &Agent<'_>, token: &KeyShape) -> bool {
 }
 
 fn mend(facts: &Facts<'_>, agent: &Agent<'_>, secret: &ObjectRef, shape: Option<&SecretShape>) -> Remedy {
+    if let Some(remedy) = Remedy::of_creator(facts, secret) {
+        return remedy;
+    }
     if let Some(origin) = origin(facts, secret, shape) {
         return origin.remedy(shape.is_some()).restart(&agent.object());
     }
@@ -84,7 +87,7 @@ fn mend(facts: &Facts<'_>, agent: &Agent<'_>, secret: &ObjectRef, shape: Option<
         "write the agent's token into the Secret (it is asked for, and not shown), then restart agentk, which reads \
          it only at its start; a new token comes from GitLab: Operate > Kubernetes clusters > the agent > Access tokens",
     )
-    .write_secret(&secret.namespace, &secret.name, "token", &[])
+    .write_secret(&secret.namespace, &secret.name, "token")
     .restart(&agent.object())
 }
 
@@ -119,7 +122,7 @@ mod tests {
             secret.metadata = serde_json::from_str(r#"{"ownerReferences":[{"kind":"ExternalSecret","name":"x"}]}"#).expect("metadata");
         });
         assert!(found.remedy.text.starts_with("ExternalSecret gitlab/x copies it"), "{}", found.remedy.text);
-        assert_eq!(found.remedy.commands, ["kubectl -n gitlab rollout restart deployment/gitlab-agent-v2"]);
+        assert_eq!(found.remedy.lines(), ["kubectl -n gitlab rollout restart deployment/gitlab-agent-v2"]);
     }
 
     #[test]

@@ -29,7 +29,7 @@ fn judge(facts: &Facts<'_>, judgement: &mut Judgement) -> Result<(), Why> {
         judgement.examine();
         let found = match shape {
             None => missing(facts, &named),
-            Some(_) => not_applied(facts, &named),
+            Some(_) => not_applied(facts, judgement, &named),
         };
         if let Some(finding) = found {
             judgement.find(finding);
@@ -55,7 +55,7 @@ fn missing(facts: &Facts<'_>, named: &NamedSecret<'_>) -> Option<Finding> {
         let message = || format!("names Secret {name}, which does not exist");
         let mend = || {
             let text = format!("write the agent's token into {} (it is asked for, and not shown)", named.object);
-            Remedy::say(text).write_secret(&named.object.namespace, name, "token", &[]).reset(&release)
+            Remedy::say(text).write_secret(&named.object.namespace, name, "token").reset(&release)
         };
         return (!is_mounted).then(|| Finding::new(release.clone(), message(), mend()));
     };
@@ -63,11 +63,15 @@ fn missing(facts: &Facts<'_>, named: &NamedSecret<'_>) -> Option<Finding> {
     let text = format!("set config.secretName to {} in helm.yaml", meant.name);
     let patch = json!({"spec": {"values": {"config": {"secretName": meant.name}}}});
     let remedy = Remedy::in_git(facts, &release, &text).patch(&release, &patch).reconcile(&release);
-    Some(Finding::new(release, message, remedy))
+    Some(Finding::new(release, message, remedy).explains())
 }
 
 /// The release names a Secret that is there, and agentk still mounts another one.
-fn not_applied(facts: &Facts<'_>, named: &NamedSecret<'_>) -> Option<Finding> {
+fn not_applied(
+    facts: &Facts<'_>,
+    judgement: &mut Judgement,
+    named: &NamedSecret<'_>,
+) -> Option<Finding> {
     let release = named.release;
     let mounted = mounted(facts, release).filter(|mounted| *mounted != named.object.name)?;
     let status = &release.status;
@@ -78,6 +82,7 @@ fn not_applied(facts: &Facts<'_>, named: &NamedSecret<'_>) -> Option<Finding> {
         release.spec.suspend,
     );
     if matches!(state, Readiness::Progressing(_)) {
+        judgement.too_early(release.metadata.object("HelmRelease"), "helm-controller has not finished with it");
         return None;
     }
     let object = release.metadata.object("HelmRelease");
@@ -92,7 +97,7 @@ fn not_applied(facts: &Facts<'_>, named: &NamedSecret<'_>) -> Option<Finding> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{after, finding, passes};
+    use super::super::testing::{after, finding, passes, too_early};
     use super::*;
     use crate::assess::Verdict;
     use crate::facts::{InventoryEntry, Observed};
@@ -124,7 +129,7 @@ mod tests {
         );
         assert!(found.remedy.text.contains("Kustomization flux-system/flux-system applies"), "{}", found.remedy.text);
         assert!(
-            found.remedy.commands[0]
+            found.remedy.lines()[0]
                 .ends_with(r#"-p '{"spec":{"values":{"config":{"secretName":"gitlab-agent-token"}}}}'"#)
         );
     }
@@ -157,7 +162,7 @@ mod tests {
         };
         let found = finding(&CHECK, other);
         assert_eq!(found.message, "names Secret gitlab-agent-token, but agentk mounts old: the release is not applied");
-        passes(&CHECK, |s| {
+        too_early(&CHECK, |s| {
             other(s);
             s.helm_releases.items[0].status.conditions[0].status = "Unknown".to_owned();
         });

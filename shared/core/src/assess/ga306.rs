@@ -1,5 +1,6 @@
 //! GA306: `kasAddress` is one that agentk can use.
 
+use super::remedy::field;
 use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
 use crate::facts::agent::Agent;
 use crate::facts::host::{host, host_and_port};
@@ -35,7 +36,9 @@ fn judge(facts: &Facts<'_>, judgement: &mut Judgement) -> Result<(), Why> {
         let wrong = unusable(facts, address).map(|message| (message, Severity::Error));
         let found = wrong.or_else(|| doubtful(facts, agent, address).map(|message| (message, Severity::Warning)));
         if let Some((message, severity)) = found {
-            judgement.find(Finding::new(agent.object(), message, mend(facts, agent)).severity(severity));
+            let finding = Finding::new(agent.object(), message, mend(facts, agent)).severity(severity);
+            // agentk ends at its start for want of an address.
+            judgement.find(if severity == Severity::Error { finding.explains() } else { finding });
         }
     }
     judgement.skip("no agentk with an address of kas is installed");
@@ -121,7 +124,7 @@ fn mend(facts: &Facts<'_>, agent: &Agent<'_>) -> Remedy {
         Some(release) => {
             let release = release.metadata.object("HelmRelease");
             Remedy::in_git(facts, &release, text)
-                .kubectl(&release.namespace, format!("get {} -o jsonpath='{{.spec.values.config.kasAddress}}{{\"\\n\"}}'", release.kubectl()))
+                .run(field(&release, ".spec.values.config.kasAddress"))
         }
         None => Remedy::say(text),
     }

@@ -1,11 +1,11 @@
 //! GA307: agentk is connected to GitLab.
 
 use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
+use crate::command::kubectl;
 use crate::facts::agent::{Agent, Connection};
 use crate::facts::{Facts, Why};
 use crate::need::Need;
 use crate::snapshot::gitlab::AgentConnection;
-use crate::text::shorten;
 
 pub(super) static CHECK: Check = Check {
     code: 307,
@@ -38,7 +38,7 @@ fn judge(facts: &Facts<'_>, judgement: &mut Judgement) -> Result<(), Why> {
                     None => (look(agent), String::new()),
                 };
                 let message = format!("is not connected to GitLab: {cause}");
-                let finding = Finding::new(agent.object(), message, remedy).because(shorten(&line, 200));
+                let finding = Finding::new(agent.object(), message, remedy).because(line);
                 judgement.find(finding.because(seen(facts, agent).unwrap_or_default()));
             }
         }
@@ -84,7 +84,7 @@ fn look(agent: &Agent<'_>) -> Remedy {
         "see that the agent's configuration project exists and has a commit, and that kas runs (GitLab: Operate > \
          Kubernetes clusters shows the agent); GA303 tells why pods do not run; then restart agentk",
     )
-    .kubectl(agent.namespace(), format!("logs {} --tail=50", agent.object().kubectl()))
+    .run(kubectl(agent.namespace(), "logs").object(&agent.object()).words("--tail=50"))
     .restart(&agent.object())
 }
 
@@ -110,7 +110,7 @@ mod tests {
         assert_eq!(found.subject.to_string(), "Deployment gitlab/gitlab-agent-v2");
         assert!(found.message.starts_with("is not connected to GitLab: GitLab refuses the agent token"));
         assert!(found.evidence[0].contains("Unauthenticated"));
-        assert!(found.remedy.commands[0].contains("secret generic gitlab-agent-token -n gitlab"));
+        assert!(found.remedy.lines()[0].contains("secret generic gitlab-agent-token -n gitlab"));
     }
 
     #[test]

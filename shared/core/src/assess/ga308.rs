@@ -70,7 +70,7 @@ fn holder(facts: &Facts<'_>, lease: &Lease, living: &[&Pod]) -> Result<String, W
         (false, false, false) => {
             let asked = format!("holder of Lease {}/{}", lease.metadata.namespace, lease.metadata.name);
             let said = format!("its holder {holder} is gone and renewed it {renewed}: a takeover takes half a minute");
-            Err(Why::new(WhyKind::NotAsked, asked, said))
+            Err(Why::new(WhyKind::TooEarly, asked, said))
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
+use crate::command::Program;
 use crate::facts::agent::Agent;
 use crate::facts::host::host;
 use crate::facts::{Facts, Why};
@@ -84,10 +85,9 @@ fn fight(facts: &Facts<'_>, first: &Agent<'_>, other: &Agent<'_>) -> Finding {
         "let one agent manage Flux: write `flux: {enabled: false}` into the other's `.gitlab/agents/<name>/config.yaml`, \
          or uninstall it where nothing else needs it"
     };
-    let remedy = Remedy::say(text).run(
-        "kubectl get receivers.notification.toolkit.fluxcd.io -A -o custom-columns=\
-         'NAMESPACE:.metadata.namespace,NAME:.metadata.name,AGENT:.metadata.annotations.agent\\.gitlab\\.com/id,GENERATION:.metadata.generation'",
-    );
+    let columns = r"custom-columns=NAMESPACE:.metadata.namespace,NAME:.metadata.name,AGENT:.metadata.annotations.agent\.gitlab\.com/id,GENERATION:.metadata.generation";
+    let remedy = Remedy::say(text)
+        .run(Program::new("kubectl get receivers.notification.toolkit.fluxcd.io -A -o").word(columns));
     let ids: Vec<&str> = receivers_of(facts).into_iter().collect();
     let writes = facts.snapshot.receivers.items.iter().map(|r| r.metadata.generation).max().unwrap_or_default();
     let evidence = format!(

@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::remedy::yaml_word;
+use super::remedy::{apply, yaml_word};
 use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
+use crate::command::Program;
 use crate::facts::agent::Agent;
 use crate::facts::{Facts, Permission, Why, WhyKind};
 use crate::need::Need;
@@ -100,7 +101,7 @@ fn lacking(agent: &Agent<'_>, missing: &[Permission]) -> Finding {
 }
 
 /// Role and binding in one document for one scope.
-fn role(agent: &Agent<'_>, scope: Option<&str>, permissions: &[&Permission]) -> String {
+fn role(agent: &Agent<'_>, scope: Option<&str>, permissions: &[&Permission]) -> Program {
     let mut grouped: BTreeMap<(&str, &str), Vec<String>> = BTreeMap::new();
     for p in permissions {
         grouped.entry((&p.group, &p.resource)).or_default().push(yaml_word(&p.verb));
@@ -119,14 +120,14 @@ fn role(agent: &Agent<'_>, scope: Option<&str>, permissions: &[&Permission]) -> 
         None => ("Cluster", String::new()),
     };
     let name = yaml_word(&format!("{}-flux-{}", account(agent), agent.namespace()));
-    format!(
-        "kubectl apply -f - <<'EOF'\napiVersion: rbac.authorization.k8s.io/v1\nkind: {prefix}Role\nmetadata:\n  name: {name}{place}\n\
+    apply(format!(
+        "apiVersion: rbac.authorization.k8s.io/v1\nkind: {prefix}Role\nmetadata:\n  name: {name}{place}\n\
          rules:\n{rules}---\napiVersion: rbac.authorization.k8s.io/v1\nkind: {prefix}RoleBinding\nmetadata:\n  name: {name}{place}\n\
          roleRef:\n  apiGroup: rbac.authorization.k8s.io\n  kind: {prefix}Role\n  name: {name}\nsubjects:\n- kind: ServiceAccount\n  \
-         name: {}\n  namespace: {}\nEOF",
+         name: {}\n  namespace: {}\n",
         yaml_word(account(agent)),
         yaml_word(agent.namespace()),
-    )
+    ))
 }
 
 #[cfg(test)]
@@ -163,7 +164,7 @@ mod tests {
         let [own, everywhere] = &found.evidence[..] else { panic!("{:?}", found.evidence) };
         assert_eq!(own, "create leases.coordination.k8s.io in namespace gitlab");
         assert_eq!(everywhere, "watch gitrepositories.source.toolkit.fluxcd.io");
-        let [cluster, role, restart] = &found.remedy.commands[..] else { panic!("{:?}", found.remedy) };
+        let [cluster, role, restart] = &found.remedy.lines()[..] else { panic!("{:?}", found.remedy) };
         assert!(cluster.contains("kind: ClusterRole\n") && cluster.contains("resources: [\"gitrepositories\"]\n  verbs: [\"watch\"]"));
         assert!(role.contains("kind: RoleBinding\n") && role.contains("  namespace: \"gitlab\"\n"), "{role}");
         assert_eq!(restart, "kubectl -n gitlab rollout restart deployment/gitlab-agent-v2");

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
+use crate::command::kubectl;
 use crate::facts::agent::Agent;
 use crate::facts::{Facts, Pod, Why};
 use crate::need::Need;
@@ -34,6 +35,9 @@ fn judge(facts: &Facts<'_>, judgement: &mut Judgement) -> Result<(), Why> {
             versions.entry(version(pod)).or_default().push(name);
         }
         if versions.len() > 1 {
+            if !agent.deployment.is_well("Deployment") {
+                judgement.too_early(agent.object(), "it is being rolled out");
+            }
             judgement.find(differing(agent, &versions));
         }
     }
@@ -67,7 +71,7 @@ fn differing(agent: &Agent<'_>, versions: &BTreeMap<&str, Vec<String>>) -> Findi
     };
     let remedy = match rolling {
         true => Remedy::say(text)
-            .kubectl(agent.namespace(), format!("rollout status {} --timeout=5m", agent.object().kubectl())),
+            .run(kubectl(agent.namespace(), "rollout status").object(&agent.object()).words("--timeout=5m")),
         false => Remedy::say(text).restart(&agent.object()),
     };
     let finding = Finding::new(agent.object(), message, remedy);
@@ -92,7 +96,7 @@ mod tests {
         let found = finding(&CHECK, other_image);
         assert_eq!(found.message, "runs v18.0.0 and v19.2.2 at once: what works depends on which pod leads");
         assert_eq!(found.evidence, ["v18.0.0: gitlab/gitlab-agent-v2-2", "v19.2.2: gitlab/gitlab-agent-v2-1"]);
-        assert_eq!(found.remedy.commands, ["kubectl -n gitlab rollout restart deployment/gitlab-agent-v2"]);
+        assert_eq!(found.remedy.lines(), ["kubectl -n gitlab rollout restart deployment/gitlab-agent-v2"]);
     }
 
     #[test]

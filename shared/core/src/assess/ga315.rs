@@ -1,11 +1,12 @@
 //! GA315: agentk's log shows no fault.
 
 use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
+use crate::command::kubectl;
 use crate::facts::agent::Agent;
 use crate::facts::log::{Effect, LogLine, Rule, reading};
 use crate::facts::{Facts, Why};
 use crate::need::Need;
-use crate::text::{age, count, quote, shorten, span};
+use crate::text::{age, count, span};
 
 pub(super) static CHECK: Check = Check {
     code: 315,
@@ -18,8 +19,6 @@ pub(super) static CHECK: Check = Check {
     judge,
 };
 
-/// How much of a line is shown.
-const SHOWN: usize = 200;
 /// How many lines are shown that no rule knows.
 const UNKNOWN_SHOWN: usize = 3;
 
@@ -34,6 +33,9 @@ fn judge(facts: &Facts<'_>, judgement: &mut Judgement) -> Result<(), Why> {
         }
         let Some(faults) = judgement.known(agent.present_faults(facts.now)) else { continue };
         let has_lines = agent.lines.as_ref().is_ok_and(|lines| !lines.is_empty());
+        if !has_lines && let Some(Some(why)) = judgement.known(agent.just_started(facts.now)) {
+            judgement.too_early(format!("log of {}", agent.object()), why.message);
+        }
         if has_lines || !living.is_empty() {
             judgement.examine();
         }
@@ -62,7 +64,7 @@ fn known(facts: &Facts<'_>, agent: &Agent<'_>, rule: &Rule, line: &LogLine) -> F
         None => (agent.object(), format!("logs a fault: {}", rule.cause)),
     };
     let when = line.at.map(|at| format!("{} ago: ", age(facts.now, at))).unwrap_or_default();
-    let finding = Finding::new(subject, message, remedy).because(format!("{when}{}", shorten(&line.text(), SHOWN)));
+    let finding = Finding::new(subject, message, remedy).because(format!("{when}{}", line.text()));
     if rule.effect == Effect::Other { finding.severity(Severity::Warning) } else { finding }
 }
 
@@ -77,21 +79,20 @@ fn cut_off(facts: &Facts<'_>, agent: &Agent<'_>) -> Option<Finding> {
         "let the load balancer or proxy before kas keep idle connections for longer (nginx: proxy_read_timeout and \
          proxy_send_timeout); agentk connects again each time, and misses what GitLab sends in between",
     );
-    let finding = Finding::new(agent.object(), message, remedy).because(shorten(&line.text(), SHOWN));
+    let finding = Finding::new(agent.object(), message, remedy).because(line.text());
     Some(finding.severity(Severity::Info))
 }
 
 fn unexplained(agent: &Agent<'_>, lines: &[&LogLine]) -> Finding {
     let selector = &agent.deployment.spec.selector.match_labels;
     let selector: Vec<String> = selector.iter().map(|(key, value)| format!("{key}={value}")).collect();
-    let remedy = Remedy::say("read the log; restart agentk where it does not recover by itself").kubectl(
-        agent.namespace(),
-        format!("logs -l {} --prefix --tail=100", quote(&selector.join(","))),
+    let remedy = Remedy::say("read the log; restart agentk where it does not recover by itself").run(
+        kubectl(agent.namespace(), "logs -l").word(selector.join(",")).words("--prefix --tail=100"),
     );
     let message = format!("logs {} of an unknown kind", count(lines.len(), "error"));
     let newest = &lines[lines.len().saturating_sub(UNKNOWN_SHOWN)..];
     let finding = Finding::new(agent.object(), message, remedy).severity(Severity::Warning);
-    newest.iter().fold(finding, |finding, line| finding.because(shorten(&line.text(), SHOWN)))
+    newest.iter().fold(finding, |finding, line| finding.because(line.text()))
 }
 
 #[cfg(test)]
@@ -128,7 +129,7 @@ mod tests {
         });
         assert_eq!(found.subject.to_string(), "Deployment gitlab/gitlab-agent-v2");
         assert_eq!(found.message, "runs with an old token, which GitLab refuses; its Secret holds a newer one");
-        assert_eq!(found.remedy.commands, ["kubectl -n gitlab rollout restart deployment/gitlab-agent-v2"]);
+        assert_eq!(found.remedy.lines(), ["kubectl -n gitlab rollout restart deployment/gitlab-agent-v2"]);
     }
 
     #[test]
@@ -159,13 +160,13 @@ mod tests {
         let line = r#"{"time":"2026-11-01T09:00:05Z","level":"INFO","msg":"Flux could not be detected or the Agent is missing RBAC, skipping module. A restart is required for this to be checked again","mod_name":"flux"}"#;
         let found = finding(&CHECK, logs(&[line]));
         assert_eq!((found.severity, found.subject.kind.as_str()), (None, "Deployment"));
-        assert_eq!(found.remedy.commands, ["kubectl -n gitlab rollout restart deployment/gitlab-agent-v2"]);
+        assert_eq!(found.remedy.lines(), ["kubectl -n gitlab rollout restart deployment/gitlab-agent-v2"]);
     }
 
     #[test]
     fn a_missing_permission_comes_with_its_grant() {
         let line = r#"{"time":"2026-11-02T09:59:00Z","level":"ERROR","msg":"Failed to reconcile GitRepository","error":"failed to apply Receiver: forbidden"}"#;
-        let commands = finding(&CHECK, logs(&[line])).remedy.commands;
+        let commands = finding(&CHECK, logs(&[line])).remedy.lines();
         assert_eq!(
             commands,
             [
@@ -185,7 +186,7 @@ mod tests {
         let found = finding(&CHECK, logs(&lines));
         assert_eq!((found.severity, found.message.as_str()), (Some(Severity::Warning), "logs 4 errors of an unknown kind"));
         assert_eq!(found.evidence, ["new 1", "new 2", "new 3"]);
-        assert!(found.remedy.commands[0].contains("-l app=gitlab-agent-v2"));
+        assert!(found.remedy.lines()[0].contains("-l app=gitlab-agent-v2"));
         assert_eq!(finding(&CHECK, logs(&["panic: x"])).evidence, ["panic: x"]);
     }
 

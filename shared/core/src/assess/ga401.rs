@@ -42,7 +42,13 @@ fn judge(facts: &Facts<'_>, judgement: &mut Judgement) -> Result<(), Why> {
         let young = made.is_some_and(|at| facts.now.duration_since(at) < PATIENCE);
         let listed = receivers.iter().any(|r| lists(r, repository));
         // A Receiver that lists it may be among those that could not be seen.
-        if !listed && !young && facts.snapshot.receivers.gaps.is_empty() {
+        if listed || !facts.snapshot.receivers.gaps.is_empty() {
+            continue;
+        }
+        if young {
+            let of = format!("Receiver of {}", repository.metadata.object("GitRepository"));
+            judgement.too_early(of, "the GitRepository is younger than a minute, and agentk makes it a Receiver");
+        } else {
             judgement.find(missing(facts, repository));
         }
     }
@@ -78,7 +84,7 @@ fn missing(facts: &Facts<'_>, repository: &Source) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{after, finding, passes};
+    use super::super::testing::{after, finding, passes, too_early};
     use super::*;
     use crate::assess::Verdict;
     use crate::fixture;
@@ -96,7 +102,7 @@ mod tests {
             found.message,
             "does not exist: a push to GitRepository flux-system/example-nginx-app is noticed only at its interval (1m0s)"
         );
-        assert_eq!(found.remedy.commands, ["kubectl -n gitlab rollout restart deployment/gitlab-agent-v2"]);
+        assert_eq!(found.remedy.lines(), ["kubectl -n gitlab rollout restart deployment/gitlab-agent-v2"]);
     }
 
     #[test]
@@ -134,7 +140,7 @@ mod tests {
 
     #[test]
     fn young_ones_and_other_hosts_are_not_reported() {
-        passes(&CHECK, |s| {
+        too_early(&CHECK, |s| {
             without_receiver(s);
             fixture::git_mut(s, "example-nginx-app").metadata.creation_timestamp = "2026-11-02T09:59:30Z".parse().ok();
         });

@@ -21,10 +21,14 @@ pub(super) static CHECK: Check = Check {
 /// How long notification-controller may take.
 const PATIENCE: SignedDuration = SignedDuration::from_mins(5);
 
+/// What a young Receiver waits for.
+const NOT_TAKEN_UP: &str = "notification-controller has not finished with it";
+
 fn judge(facts: &Facts<'_>, judgement: &mut Judgement) -> Result<(), Why> {
     for receiver in judgement.each(&facts.snapshot.receivers) {
         let status = &receiver.status;
         let (generation, suspended) = (receiver.metadata.generation, receiver.spec.suspend);
+        let worked = status.observed_generation >= generation && !status.webhook_path.0.is_empty();
         let long = lasts(&status.conditions, &receiver.metadata, facts.now, PATIENCE);
         let found = match readiness(&status.conditions, generation, status.observed_generation, suspended) {
             Readiness::Suspended => continue,
@@ -32,8 +36,14 @@ fn judge(facts: &Facts<'_>, judgement: &mut Judgement) -> Result<(), Why> {
             Readiness::Ready => (status.webhook_path.0.is_empty()).then(|| {
                 quiet(receiver, "is ready, but has no webhook path")
             }),
+            Readiness::Progressing(_) | Readiness::NotObserved if long => {
+                Some(quiet(receiver, "waits for notification-controller, which has not taken it up"))
+            }
             Readiness::Progressing(_) | Readiness::NotObserved => {
-                long.then(|| quiet(receiver, "waits for notification-controller, which has not taken it up"))
+                if !worked {
+                    judgement.too_early(receiver.metadata.object("Receiver"), NOT_TAKEN_UP);
+                }
+                None
             }
         };
         judgement.examine();
@@ -82,7 +92,7 @@ mod tests {
         assert_eq!(found.subject.to_string(), "Receiver flux-system/gitlab-flux-system");
         assert_eq!(found.message, "takes no push events: its Secret is missing or has no key `token`");
         assert_eq!(found.evidence, ["unable to read token from secret"]);
-        assert!(found.remedy.commands[0].starts_with("kubectl -n flux-system delete receiver."));
+        assert!(found.remedy.lines()[0].starts_with("kubectl -n flux-system delete receiver."));
         let found = finding(&CHECK, status("ValidationFailed", "bad"));
         assert_eq!(found.message, "takes no push events: ValidationFailed");
     }

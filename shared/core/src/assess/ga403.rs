@@ -1,5 +1,6 @@
 //! GA403: the URL of a GitRepository is one that agentk recognises as GitLab's.
 
+use super::remedy::field;
 use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
 use crate::facts::host::host;
 use crate::facts::{Facts, Source, Why};
@@ -109,7 +110,7 @@ fn mend(facts: &Facts<'_>, object: &ObjectRef, url: String) -> Remedy {
          pushes are then noticed"
     );
     Remedy::in_git(facts, object, &text)
-        .kubectl(&object.namespace, format!("get {} -o jsonpath='{{.spec.url}}{{\"\\n\"}}'", object.kubectl()))
+        .run(field(object, ".spec.url"))
 }
 
 #[cfg(test)]

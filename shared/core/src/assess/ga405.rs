@@ -74,7 +74,7 @@ mod tests {
             assert_eq!(found.subject.to_string(), "GitRepository flux-system/flux-system");
             assert!(found.message.starts_with(message), "{}", found.message);
             assert_eq!(
-                found.remedy.commands,
+                found.remedy.lines(),
                 [r#"kubectl -n flux-system patch gitrepository.source.toolkit.fluxcd.io/flux-system --type=merge -p '{"spec":{"interval":"5m"}}'"#]
             );
         }

@@ -134,7 +134,7 @@ mod tests {
         for (suspend, subject, message) in cases {
             let found = finding(&CHECK, suspend);
             assert_eq!((found.subject.to_string().as_str(), found.message.as_str()), (subject, message));
-            assert!(found.remedy.commands[0].ends_with(r#"--type=merge -p '{"spec":{"suspend":false}}'"#));
+            assert!(found.remedy.lines()[0].ends_with(r#"--type=merge -p '{"spec":{"suspend":false}}'"#));
         }
     }
 

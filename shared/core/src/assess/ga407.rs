@@ -38,20 +38,34 @@ fn judge(facts: &Facts<'_>, judgement: &mut Judgement) -> Result<(), Why> {
                 continue;
             }
             judgement.examine();
-            judgement.findings.extend(look(facts, source.metadata.object(kind), source));
+            let found = look(facts, judgement, source.metadata.object(kind), source);
+            judgement.findings.extend(found);
         }
     }
     judgement.skip("there is no source that is fetched");
     Ok(())
 }
 
-fn look(facts: &Facts<'_>, object: ObjectRef, source: &Source) -> Option<Finding> {
+fn look(
+    facts: &Facts<'_>,
+    judgement: &mut Judgement,
+    object: ObjectRef,
+    source: &Source,
+) -> Option<Finding> {
     let status = &source.status;
     let long = lasts(&status.conditions, &source.metadata, facts.now, PATIENCE);
+    // One that holds an artifact of its present spec is fetched; a new revision may be on its way.
+    let worked = status.artifact.is_some() && status.observed_generation >= source.metadata.generation;
     match readiness(&status.conditions, source.metadata.generation, status.observed_generation, false) {
         Readiness::Ready | Readiness::Suspended => None,
         Readiness::Failed(condition) | Readiness::Waiting(condition) => Some(failed(facts, object, source, condition)),
-        Readiness::Progressing(_) | Readiness::NotObserved => long.then(|| forgotten(facts, object, source)),
+        Readiness::Progressing(_) | Readiness::NotObserved if long => Some(forgotten(facts, object, source)),
+        Readiness::Progressing(_) | Readiness::NotObserved => {
+            if !worked {
+                judgement.too_early(object, "source-controller has not finished with it");
+            }
+            None
+        }
     }
 }
 
@@ -77,7 +91,7 @@ fn forgotten(facts: &Facts<'_>, object: ObjectRef, source: &Source) -> Finding {
     let when = since(&source.status.conditions, &source.metadata).map(|at| format!(" for {}", age(facts.now, at)));
     let message = format!("is not fetched: source-controller has not dealt with it{}", when.unwrap_or_default());
     let text = "ask for a fetch; where nothing changes, restart source-controller (GA202 tells whether it runs)";
-    let controller = ObjectRef::new("Deployment", &facts.snapshot.flux_namespace, "source-controller");
+    let controller = facts.flux.expected("source-controller", &source.metadata);
     let remedy = Remedy::say(text).reconcile(&object).restart(&controller);
     Finding::new(object, message, remedy).because(held(facts, source))
 }
@@ -103,7 +117,7 @@ mod tests {
             found.evidence,
             ["unable to clone 'https://h/x': authentication required", "it still holds main@11111111 of 1d2h ago"]
         );
-        assert!(found.remedy.commands.last().expect("one").contains("requestedAt"));
+        assert!(found.remedy.lines().last().expect("one").contains("requestedAt"));
         assert!(finding(&CHECK, failing("couldn't find remote ref")).message.contains("branch, tag or commit"));
     }
 

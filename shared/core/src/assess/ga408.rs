@@ -2,7 +2,10 @@
 
 use jiff::SignedDuration;
 
+use super::release::{failure, retry};
 use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
+use crate::command::{Command, Program};
+use crate::facts::failure::{Failure, classify};
 use crate::facts::readiness::{Readiness, lasts, readiness, since};
 use crate::facts::{Condition, CrossRef, Facts, HelmRelease, Kustomization, Listing, Meta, Source, Why, condition};
 use crate::need::Need;
@@ -38,6 +41,7 @@ fn judge(facts: &Facts<'_>, judgement: &mut Judgement) -> Result<(), Why> {
             state: readiness(&status.conditions, k.metadata.generation, status.observed_generation, k.spec.suspend),
             depends_on: &k.spec.depends_on,
             source: Some(Facts::resolve(&k.spec.source_ref, &k.metadata.namespace)),
+            worked: status.observed_generation >= k.metadata.generation,
             controller: "kustomize-controller",
         };
         applier.look(judgement, &status.last_applied_revision, |c| kustomization_failed(facts, k, c));
@@ -52,6 +56,8 @@ fn judge(facts: &Facts<'_>, judgement: &mut Judgement) -> Result<(), Why> {
             state: readiness(&status.conditions, r.metadata.generation, status.observed_generation, r.spec.suspend),
             depends_on: &r.spec.depends_on,
             source: chart_of(r),
+            worked: status.observed_generation >= r.metadata.generation
+                && status.history.first().is_some_and(|newest| newest.status == "deployed"),
             controller: "helm-controller",
         };
         applier.look(judgement, &status.last_attempted_revision, |c| release_failed(facts, r, c));
@@ -83,6 +89,8 @@ struct Applier<'a, 's> {
     state: Readiness<'a>,
     depends_on: &'a [CrossRef],
     source: Option<ObjectRef>,
+    /// Whether its present spec was applied before.
+    worked: bool,
     controller: &'static str,
 }
 
@@ -98,11 +106,24 @@ impl Applier<'_, '_> {
             Readiness::Failed(condition) => Some(failed(condition)),
             Readiness::Waiting(condition) => {
                 let in_vain = source.flatten().is_some_and(has_failed);
-                (in_vain || self.lasts(WAITING)).then(|| self.waits(condition))
+                if in_vain || self.lasts(WAITING) {
+                    Some(self.waits(condition))
+                } else {
+                    judgement.too_early(&self.object, &condition.message);
+                    None
+                }
             }
-            Readiness::Progressing(condition) => self.lasts(AT_WORK).then(|| self.stuck(&condition.message)),
-            Readiness::NotObserved => self.lasts(AT_WORK).then(|| self.stuck("")),
-            Readiness::Ready => source.flatten().and_then(|source| self.behind(source, applied)),
+            Readiness::Progressing(condition) if self.lasts(AT_WORK) => Some(self.stuck(&condition.message)),
+            Readiness::NotObserved if self.lasts(AT_WORK) => Some(self.stuck("")),
+            Readiness::Progressing(_) | Readiness::NotObserved => {
+                let newest = source.flatten().and_then(|source| source.status.artifact.as_ref());
+                let same = newest.is_none_or(|artifact| artifact.revision == applied);
+                if !(self.worked && same && !applied.is_empty()) {
+                    judgement.too_early(&self.object, format!("{} has not finished with it", self.controller));
+                }
+                None
+            }
+            Readiness::Ready => source.flatten().and_then(|source| self.behind(judgement, source, applied)),
         };
         judgement.findings.extend(found);
     }
@@ -118,14 +139,19 @@ impl Applier<'_, '_> {
     }
 
     /// Ready, but at an old artifact, and for longer than taking up a new one takes.
-    fn behind(&self, source: &Source, applied: &str) -> Option<Finding> {
+    fn behind(&self, judgement: &mut Judgement, source: &Source, applied: &str) -> Option<Finding> {
         let artifact = source.status.artifact.as_ref()?;
         let now = self.facts.now;
         let fresh = artifact.last_update_time.is_some_and(|at| now.duration_since(at) < TAKE_UP);
         let reconciling = condition(self.conditions, "Reconciling").filter(|c| c.status == "True");
         let started = reconciling.and_then(|c| c.last_transition_time);
         let at_work = started.is_some_and(|at| now.duration_since(at) < WAITING);
-        if applied == artifact.revision || fresh || at_work {
+        if applied == artifact.revision {
+            return None;
+        }
+        if fresh || at_work {
+            let said = format!("its source has just got {}, and it is not applied yet", revision(&artifact.revision));
+            judgement.too_early(&self.object, said);
             return None;
         }
         let held = if applied.is_empty() { "nothing".to_owned() } else { revision(applied) };
@@ -200,9 +226,25 @@ fn kustomization_failed(facts: &Facts<'_>, k: &Kustomization, failed: &Condition
                  the `--manifest-path` of `glab cluster agent bootstrap`), or put a kustomization.yaml beside them",
             ),
         ),
-        reason => (format!("is not applied: {reason}"), revert(facts, k, &source).reconcile(&source)),
+        reason => match Remedy::of_kustomization(facts, k, &failed.message) {
+            Some((what, remedy)) => (format!("is not applied: {what}"), remedy.reconcile(&source)),
+            None => of_class(facts, k, &source, reason, classify(failed)),
+        },
     };
     Finding::new(object.clone(), message, remedy.reconcile(&object)).because(&failed.message)
+}
+
+/// Why it does not apply, where the API server's or kustomize's words tell.
+fn of_class(facts: &Facts<'_>, k: &Kustomization, source: &ObjectRef, reason: &str, class: Failure) -> (String, Remedy) {
+    let object = k.metadata.object("Kustomization");
+    match (class, class.advice()) {
+        (Failure::Other, _) => (format!("is not applied: {reason}"), revert(facts, k, source).reconcile(source)),
+        // What is in Git is at fault: the way back is known.
+        (Failure::Manifest, _) | (_, None) => {
+            (format!("is not applied: {reason} ({})", class.phrase()), revert(facts, k, source).reconcile(source))
+        }
+        (_, Some(advice)) => (format!("is not applied: {}", class.phrase()), Remedy::in_git(facts, &object, advice)),
+    }
 }
 
 /// What is in Git does not apply: undone in Git, where the good and the bad commit are known.
@@ -215,7 +257,10 @@ fn revert(facts: &Facts<'_>, k: &Kustomization, source: &ObjectRef) -> Remedy {
             "mend in Git what the message names, or go back to the last revision that applied: in an up-to-date checkout{of} \
              run the first command"
         ))
-        .run(format!("git revert --no-edit {good}..{bad} && git push")),
+        .run(
+            Command::from(Program::new("git revert --no-edit").operand(&format!("{good}..{bad}")))
+                .then(Program::new("git push")),
+        ),
         None => Remedy::say(format!("mend in Git{of} what the message names")),
     }
 }
@@ -233,20 +278,35 @@ fn release_failed(facts: &Facts<'_>, r: &HelmRelease, failed: &Condition) -> Fin
         _ => ("is not applied", MEND),
     };
     let named = ["ValuesError", "ArtifactFailed"].contains(&failed.reason.as_str());
-    let message = if named { message.to_owned() } else { format!("{message} ({})", failed.reason) };
-    let remedy = Remedy::in_git(facts, &object, text).reset(&object);
-    let finding = Finding::new(object, message, remedy).because(&failed.message);
-    // A stalled release says that it gave up; Ready, Released say what failed.
-    let details = ["Ready", "Released"].into_iter().filter_map(|kind| condition(&r.status.conditions, kind));
-    let more = details.filter(|c| c.status == "False" && c.message != failed.message).map(|c| c.message.as_str());
-    more.take(1).fold(finding, Finding::because)
+    let class = conditions(r, failed).map(classify).find(|class| *class != Failure::Other);
+    let remedy = retry(facts, &object, class.and_then(Failure::advice).unwrap_or(text));
+    // A release that was rolled back, or that stalled, says only that; what failed, and what runs now, leads.
+    let told = failure(r).filter(|(_, said)| !named && *said != failed.message);
+    let (message, evidence) = match (told, class) {
+        (Some((what, said)), _) => (what, vec![said, failed.message.clone()]),
+        (None, class) => {
+            let reason = if named { String::new() } else { format!(" ({})", failed.reason) };
+            let class = class.filter(|class| !matches!(class, Failure::WaitTimeout | Failure::Timeout));
+            let class = class.map(|class| format!(": {}", class.phrase())).unwrap_or_default();
+            (format!("{message}{reason}{class}"), vec![failed.message.clone()])
+        }
+    };
+    let more = conditions(r, failed).find(|c| c.status == "False" && !evidence.contains(&c.message));
+    let more = more.filter(|_| evidence.len() < 2).map(|c| c.message.clone());
+    evidence.into_iter().chain(more).fold(Finding::new(object, message, remedy), Finding::because)
+}
+
+/// What may say more than the condition that failed: Ready and Released say what a stalled release does not.
+fn conditions<'r>(r: &'r HelmRelease, failed: &'r Condition) -> impl Iterator<Item = &'r Condition> {
+    let others = ["Ready", "Released"].into_iter().filter_map(|kind| condition(&r.status.conditions, kind));
+    std::iter::once(failed).chain(others)
 }
 
 const MEND: &str = "mend what the message names; then make helm-controller forget its failed attempts and try again";
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{after, finding, passes};
+    use super::super::testing::{after, finding, passes, too_early};
     use super::*;
     use crate::assess::Verdict;
     use crate::fixture;
@@ -275,13 +335,13 @@ mod tests {
             s.kustomizations.items[1].status.last_attempted_revision = BAD.to_owned();
         });
         assert_eq!(found.subject.to_string(), "Kustomization flux-system/example-nginx-app");
-        assert_eq!(found.message, "is not applied: BuildFailed");
+        assert_eq!(found.message, "is not applied: BuildFailed (a manifest is invalid)");
         assert_eq!(found.evidence, ["kustomize build failed: x"]);
         assert_eq!(
-            found.remedy.commands[0],
+            found.remedy.lines()[0],
             format!("git revert --no-edit {}..{} && git push", "1".repeat(40), "2".repeat(40))
         );
-        assert!(found.remedy.commands[1].contains("gitrepository.") && found.remedy.commands[2].contains("kustomization."));
+        assert!(found.remedy.lines()[1].contains("gitrepository.") && found.remedy.lines()[2].contains("kustomization."));
         let unknown = finding(&CHECK, kustomization("ReconciliationFailed", "dry-run failed"));
         assert_eq!(unknown.remedy.commands.len(), 2, "no commit to go back to");
     }
@@ -294,6 +354,30 @@ mod tests {
             ("AccessDenied", "is not applied: it may not use a source of another namespace"),
         ] {
             assert_eq!(finding(&CHECK, kustomization(reason, "x")).message, message);
+        }
+    }
+
+    #[test]
+    fn what_the_api_server_says_is_told_with_its_remedy() {
+        for (said, phrase, advice) in [
+            ("pods \"x\" is forbidden: exceeded quota: q", "a quota is exceeded", "ResourceQuota"),
+            ("admission webhook \"x\" denied the request: no", "denied it", "policy"),
+            ("failed calling webhook \"x\": Post \"https://x\": connection refused", "cannot be called", "webhook"),
+            ("no matches for kind \"X\" in version \"a/v1\"", "does not serve this kind", "CustomResourceDefinition"),
+            ("Deployment.apps \"x\" is invalid: spec.selector: field is immutable", "immutable field", "recreate"),
+            ("Apply failed with 1 conflict: conflict with \"helm\"", "belongs to something else", "one owner"),
+            ("deployments.apps is forbidden: User \"x\" cannot patch", "RBAC permission", "grant"),
+            ("mkdir /tmp/x: no space left on device", "a volume is full", "free space"),
+            ("decryption failed for 'a/b': no identity matched", "cannot be decrypted", "private key"),
+            ("namespaces \"x\" not found", "does not exist", "create the object"),
+        ] {
+            let found = finding(&CHECK, kustomization("ReconciliationFailed", said));
+            assert!(found.message.contains(phrase), "{said}: {}", found.message);
+            assert!(found.remedy.text.contains(advice), "{said}: {}", found.remedy.text);
+            assert_eq!(found.evidence, [said]);
+            let found = finding(&CHECK, release("UpgradeFailed", said));
+            assert!(found.message.contains(phrase) && found.message.contains("upgrade failed"), "{}", found.message);
+            assert!(found.remedy.text.contains(advice), "{said}: {}", found.remedy.text);
         }
     }
 
@@ -323,7 +407,7 @@ mod tests {
             source.message,
             "waits for GitRepository flux-system/example-nginx-app, which has nothing to apply"
         );
-        passes(&CHECK, |s| {
+        too_early(&CHECK, |s| {
             waits(s);
             s.kustomizations.items[1].status.conditions[0].last_transition_time = "2026-11-02T09:58:00Z".parse().ok();
         });
@@ -333,9 +417,9 @@ mod tests {
     fn ready_on_an_old_artifact_is_found() {
         let found = finding(&CHECK, |s| fetched(s, "2026-11-02T09:50:00Z"));
         assert_eq!(found.message, "is Ready, but at main@11111111 while its source is at main@22222222");
-        assert!(found.remedy.commands[0].contains("kustomization."));
-        passes(&CHECK, |s| fetched(s, "2026-11-02T09:59:00Z"));
-        passes(&CHECK, |s| {
+        assert!(found.remedy.lines()[0].contains("kustomization."));
+        too_early(&CHECK, |s| fetched(s, "2026-11-02T09:59:00Z"));
+        too_early(&CHECK, |s| {
             fetched(s, "2026-11-02T09:50:00Z");
             let conditions = &mut s.kustomizations.items[1].status.conditions;
             conditions.push(Condition {
@@ -373,7 +457,7 @@ mod tests {
         });
         assert_eq!(found.evidence, ["Failed to upgrade after 1 attempt(s)", "timed out waiting for Deployment"]);
         assert_eq!(
-            found.remedy.commands,
+            found.remedy.lines(),
             [r#"NOW="$(date +%s)" && kubectl -n gitlab annotate --overwrite helmrelease.helm.toolkit.fluxcd.io/gitlab-agent reconcile.fluxcd.io/requestedAt="$NOW" reconcile.fluxcd.io/resetAt="$NOW""#]
         );
     }

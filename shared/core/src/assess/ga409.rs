@@ -3,6 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
+use crate::command::Program;
 use crate::facts::host::host;
 use crate::facts::request::last_request;
 use crate::facts::{Facts, Receiver, Source, Why, condition};
@@ -87,7 +88,7 @@ fn unannounced(
         "nothing, where the project is private and not the agent's own: GitLab tells agents only of pushes to their own \
          and to public projects, and says itself that events may be lost; else prove the way with the command",
     )
-    .run("kubectl gitlab-agent reconcile-now --through-webhook --dry-run");
+    .run(Program::new("kubectl gitlab-agent reconcile-now --through-webhook --dry-run"));
     Some(Finding::new(receiver.metadata.object("Receiver"), message, remedy).because(last))
 }
 

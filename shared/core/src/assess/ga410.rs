@@ -1,6 +1,7 @@
 //! GA410: no Receiver or receiver Secret of agentk is left behind.
 
 use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
+use crate::command::kubectl;
 use crate::facts::{Facts, Meta, Receiver, Why};
 use crate::need::Need;
 use crate::object::ObjectRef;
@@ -99,10 +100,10 @@ fn left_secrets(facts: &Facts<'_>, judgement: &mut Judgement) {
 }
 
 fn remove(objects: &[&ObjectRef]) -> Remedy {
-    let names: Vec<String> = objects.iter().map(|o| o.kubectl()).collect();
     let namespace = objects.first().map_or("", |o| o.namespace.as_str());
+    let delete = objects.iter().fold(kubectl(namespace, "delete"), |delete, object| delete.object(object));
     Remedy::say("delete what is left behind; a running agentk makes again what it needs when it starts")
-        .kubectl(namespace, format!("delete {} --ignore-not-found", names.join(" ")))
+        .run(delete.words("--ignore-not-found"))
 }
 
 #[cfg(test)]
@@ -121,7 +122,7 @@ mod tests {
         assert_eq!(found.subject.to_string(), "Receiver flux-system/gitlab-example-nginx-app");
         assert!(found.message.contains("GitRepository flux-system/example-nginx-app does not exist"));
         assert_eq!(
-            found.remedy.commands,
+            found.remedy.lines(),
             ["kubectl -n flux-system delete receiver.notification.toolkit.fluxcd.io/gitlab-example-nginx-app \
               secret/gitlab-receiver-example-nginx-app --ignore-not-found"]
         );

@@ -77,7 +77,7 @@ mod tests {
             "holds an empty token, and Receiver flux-system/gitlab-flux-system is of type generic-hmac, which checks it"
         );
         assert_eq!(
-            empty.remedy.commands,
+            empty.remedy.lines(),
             [
                 "kubectl -n flux-system delete receiver.notification.toolkit.fluxcd.io/gitlab-flux-system \
                  secret/gitlab-receiver-flux-system --ignore-not-found",
@@ -94,8 +94,8 @@ mod tests {
             receiver.spec.kind = "gitlab".to_owned();
             receiver.spec.secret_ref.name = "flux-system".to_owned();
         });
-        assert!(found.remedy.commands[0].starts_with("read -rs VALUE"));
-        assert!(found.remedy.commands[2].ends_with(r#"-o jsonpath='{.status.webhookPath}{"\n"}'"#));
+        assert!(found.remedy.lines()[0].starts_with("read -rs VALUE"));
+        assert!(found.remedy.lines()[2].ends_with(r#"-o jsonpath='{.status.webhookPath}{"\n"}'"#));
     }
 
     #[test]

@@ -177,7 +177,7 @@ mod tests {
         });
         assert_eq!((found.subject.to_string().as_str(), found.message.as_str()), ("Secret flux-system/flux-system", "does not exist"));
         assert_eq!(found.evidence, ["it is the credential of GitRepository flux-system/flux-system"]);
-        assert!(found.remedy.commands[0].contains("generic flux-system -n flux-system --from-literal=username="));
+        assert!(found.remedy.lines()[0].contains("generic flux-system -n flux-system --from-literal=username="));
     }
 
     #[test]
@@ -245,8 +245,8 @@ mod tests {
         };
         let found = finding(&CHECK, registry(&[("username", "a"), ("password", "b")]));
         assert!(found.message.starts_with("has no key `.dockerconfigjson`"));
-        assert!(found.remedy.commands[0].contains("delete secret/flux-system"), "its type cannot change");
-        assert!(found.remedy.commands[1].contains("--type=kubernetes.io/dockerconfigjson"));
+        assert!(found.remedy.lines()[0].contains("delete secret/flux-system"), "its type cannot change");
+        assert!(found.remedy.lines()[1].contains("--type=kubernetes.io/dockerconfigjson"));
         passes(&CHECK, registry(&[(".dockerconfigjson", "{}")]));
     }
 

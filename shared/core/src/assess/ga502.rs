@@ -114,7 +114,7 @@ mod tests {
         assert_eq!(access.subject.to_string(), "Secret flux-system/flux-system");
         assert!(access.message.starts_with("holds an access token"), "{}", access.message);
         assert!(access.remedy.text.contains("deploy token"), "{:?}", access.remedy);
-        assert!(access.remedy.commands[0].starts_with("read -rp"), "{:?}", access.remedy);
+        assert!(access.remedy.lines()[0].starts_with("printf %s 'username: ' && read -r NAME && "), "{:?}", access.remedy);
         let job = finding(&CHECK, |s| pair(s, "gitlab-ci-token", &format!("glcbt-{}", "q".repeat(20))));
         assert!(job.message.contains("made for something else"), "{}", job.message);
     }

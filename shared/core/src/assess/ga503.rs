@@ -3,7 +3,8 @@
 use jiff::Timestamp;
 
 use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
-use crate::facts::dispatch::Dispatch;
+use crate::command::kubectl;
+use crate::facts::failure::Failure;
 use crate::facts::gitlab::Held;
 use crate::facts::{Facts, Why};
 use crate::need::Need;
@@ -58,7 +59,7 @@ fn refused(facts: &Facts<'_>, judgement: &mut Judgement) {
         let Some(Some(provider)) = judgement.known(facts.provider_of(alert)) else { continue };
         let Some(secret) = provider.secret().filter(|_| provider.writes_to_gitlab()) else { continue };
         let failures = facts.undelivered(alert, provider, events);
-        for (failure, said) in [(Dispatch::Expired, "has expired"), (Dispatch::Revoked, "was revoked")] {
+        for (failure, said) in [(Failure::TokenExpired, "has expired"), (Failure::TokenRevoked, "was revoked")] {
             let Some(event) = failures.get(&failure) else { continue };
             let message = format!("holds a token that {said}: GitLab says so when a job status is set with it");
             let finding = Finding::new(secret.clone(), message, Remedy::of_provider_token(facts, provider, false))
@@ -117,7 +118,7 @@ fn renew(secret: &ObjectRef, afterwards: &str) -> Remedy {
         "make a new credential of the same kind in GitLab (Settings > Repository for deploy tokens and keys, Settings > Access \
          tokens), write it into the Secret where that is kept, {afterwards}"
     ))
-    .kubectl(&secret.namespace, format!("get {} -o jsonpath='{{.metadata.labels}}'", secret.kubectl()))
+    .run(kubectl(&secret.namespace, "get").object(secret).words("-o jsonpath={.metadata.labels}"))
 }
 
 #[cfg(test)]
@@ -226,7 +227,7 @@ mod tests {
             assert_eq!(found.subject.to_string(), "Secret flux-system/gitlab-status-flux-system");
             assert!(found.message.contains(phrase), "{}", found.message);
             assert_eq!(found.severity, None);
-            assert!(found.evidence[0].contains(said) && found.remedy.commands[0].contains("--from-file=token"));
+            assert!(found.evidence[0].contains(said) && found.remedy.lines()[0].contains("--from-file=token"));
         }
     }
 

@@ -118,7 +118,7 @@ mod tests {
         assert!(found.remedy.text.contains("project platform/flux-system"), "{:?}", found.remedy);
         assert_eq!(found.remedy.commands.len(), 1);
         assert!(
-            found.remedy.commands[0]
+            found.remedy.lines()[0]
                 .contains("secret generic gitlab-status-flux-system -n flux-system --from-file=token")
         );
     }
@@ -152,7 +152,7 @@ mod tests {
         assert_eq!(found.subject.kind, "Provider");
         assert_eq!(found.remedy.commands.len(), 2);
         assert!(
-            found.remedy.commands[1]
+            found.remedy.lines()[1]
                 .contains(r#"{"spec":{"secretRef":{"name":"gitlab-status-flux-system-token"}}}"#)
         );
     }

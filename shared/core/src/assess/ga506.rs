@@ -88,10 +88,10 @@ mod tests {
             found.message
         );
         assert!(
-            found.remedy.commands[0].contains("gitlab-status-example-nginx-app-token"),
+            found.remedy.lines()[0].contains("gitlab-status-example-nginx-app-token"),
             "a Secret of its own"
         );
-        assert!(found.remedy.commands[1].contains("patch provider.notification.toolkit.fluxcd.io/"));
+        assert!(found.remedy.lines()[1].contains("patch provider.notification.toolkit.fluxcd.io/"));
     }
 
     #[test]

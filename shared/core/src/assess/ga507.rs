@@ -1,7 +1,9 @@
 //! GA507: notifications are delivered.
 
 use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
-use crate::facts::dispatch::Dispatch;
+use crate::command::kubectl;
+use crate::facts::dispatch::phrase;
+use crate::facts::failure::Failure;
 use crate::facts::{Alert, Event, Facts, Provider, Why};
 use crate::need::Need;
 use crate::text::age;
@@ -38,14 +40,14 @@ fn without_provider(alert: &Alert) -> Finding {
     let name = &alert.spec.provider_ref.name;
     let message = format!("names Provider {name}, which does not exist: nothing is delivered");
     let remedy = Remedy::say("commit the Provider again, or correct spec.providerRef of the Alert in Git")
-        .kubectl(&alert.metadata.namespace, "get providers.notification.toolkit.fluxcd.io");
+        .run(kubectl(&alert.metadata.namespace, "get providers.notification.toolkit.fluxcd.io"));
     Finding::new(alert.metadata.object("Alert"), message, remedy)
 }
 
-fn found(facts: &Facts<'_>, alert: &Alert, provider: &Provider, failure: Dispatch, event: &Event) -> Finding {
+fn found(facts: &Facts<'_>, alert: &Alert, provider: &Provider, failure: Failure, event: &Event) -> Finding {
     let object = alert.metadata.object("Alert");
     let to = provider.metadata.object("Provider");
-    let message = format!("does not get its notifications to {to}: {}", failure.phrase());
+    let message = format!("does not get its notifications to {to}: {}", phrase(failure));
     let severity = if provider.writes_to_gitlab() { Severity::Error } else { Severity::Warning };
     let when = event.last().map(|at| format!("{} ago: ", age(facts.now, at))).unwrap_or_default();
     Finding::new(object, message, mend(facts, alert, provider, failure))
@@ -53,16 +55,15 @@ fn found(facts: &Facts<'_>, alert: &Alert, provider: &Provider, failure: Dispatc
         .because(format!("{when}{}", event.message))
 }
 
-fn mend(facts: &Facts<'_>, alert: &Alert, provider: &Provider, failure: Dispatch) -> Remedy {
+fn mend(facts: &Facts<'_>, alert: &Alert, provider: &Provider, failure: Failure) -> Remedy {
     let object = alert.metadata.object("Alert");
     let (to, address) = (provider.metadata.object("Provider"), provider.spec.address.as_str());
     match failure {
-        Dispatch::NoToken | Dispatch::Expired | Dispatch::Revoked | Dispatch::Refused | Dispatch::Denied
-            if provider.writes_to_gitlab() =>
+        failure if failure.is_credential() && provider.writes_to_gitlab() =>
         {
             Remedy::of_provider_token(facts, provider, false)
         }
-        Dispatch::NotFound if provider.writes_to_gitlab() => {
+        Failure::NotFound if provider.writes_to_gitlab() => {
             let mut remedy = Remedy::of_provider_token(facts, provider, false);
             remedy.text = format!(
                 "check spec.address of {to} ({address}): the project's URL, or the server's with the project's number \
@@ -71,32 +72,38 @@ fn mend(facts: &Facts<'_>, alert: &Alert, provider: &Provider, failure: Dispatch
             );
             remedy
         }
-        Dispatch::NoCommit => Remedy::in_git(
+        Failure::NoCommit => Remedy::in_git(
             facts,
             &object,
             "limit spec.eventSources of the Alert to Kustomizations: only their events name a commit",
         )
-        .kubectl(&object.namespace, format!("get {} -o yaml", object.kubectl())),
-        Dispatch::CrossNamespace => {
+        .run(kubectl(&object.namespace, "get").object(&object).words("-o yaml")),
+        Failure::CrossNamespace => {
             Remedy::say("put an Alert and a Provider of its own into the namespace of the objects whose events it sends")
                 .show_dispatch(facts, &object)
         }
-        Dispatch::Limited => Remedy::say(
+        Failure::RateLimited => Remedy::say(
             "limit spec.eventSources of the Alert, or set eventSeverity to error; it recovers by itself when fewer \
              events are sent",
         )
         .show_dispatch(facts, &object),
-        Dispatch::Tls => Remedy::say(format!(
+        Failure::UnknownAuthority => Remedy::say(format!(
             "write the certificate of the authority that signed the server's into a Secret as ca.crt, and name that in \
              spec.certSecretRef of {to}"
         ))
         .show_dispatch(facts, &object),
-        Dispatch::Network => Remedy::say(format!(
+        failure if failure.is_network() => Remedy::say(format!(
             "see that notification-controller reaches {address} (DNS, egress policy, spec.proxySecretRef)"
         ))
         .show_dispatch(facts, &object),
-        _ => Remedy::say("mend what notification-controller says; the next event that is delivered shows that it is well")
-            .show_dispatch(facts, &object),
+        failure if failure.is_tls() => {
+            Remedy::say(format!("correct the TLS certificate of the server at {address}, or the address in {to}"))
+                .show_dispatch(facts, &object)
+        }
+        failure => {
+            let other = "mend what notification-controller says; the next event that is delivered shows that it is well";
+            Remedy::say(failure.advice().unwrap_or(other)).show_dispatch(facts, &object)
+        }
     }
 }
 
@@ -150,14 +157,16 @@ mod tests {
             ("missing revision metadata".to_owned(), "name no commit", "get alert.notification"),
             (format!("{LIST}429 {{}}"), "fewer requests", "get events --field-selector"),
             ("x509: certificate signed by unknown authority".to_owned(), "TLS", "get events"),
-            ("dial tcp: lookup h: no such host".to_owned(), "nobody answers", "get events"),
+            ("dial tcp: lookup h: no such host".to_owned(), "does not resolve", "get events"),
+            ("dial tcp: lookup h on 10.0.0.10:53: server misbehaving".to_owned(), "the DNS resolver fails", "get events"),
+            ("write /tmp/x: no space left on device".to_owned(), "a volume is full", "get events"),
             ("something new".to_owned(), "reports a failure", "get events"),
         ] {
             let found = finding(&CHECK, fails(&message));
             assert_eq!(found.subject.to_string(), "Alert flux-system/gitlab-status-flux-system");
             assert_eq!(found.severity, Some(Severity::Error));
             assert!(found.message.contains(phrase), "{message}: {}", found.message);
-            assert!(found.remedy.commands[0].contains(command), "{message}: {:?}", found.remedy);
+            assert!(found.remedy.lines()[0].contains(command), "{message}: {:?}", found.remedy);
             assert_eq!(found.evidence, [format!("10m ago: {message}")]);
         }
     }
@@ -170,7 +179,7 @@ mod tests {
             s.providers.items[0].spec.kind = "slack".to_owned();
         });
         assert_eq!(found.severity, Some(Severity::Warning));
-        assert!(found.remedy.commands[0].contains("get events"), "no GitLab token: {:?}", found.remedy);
+        assert!(found.remedy.lines()[0].contains("get events"), "no GitLab token: {:?}", found.remedy);
     }
 
     #[test]

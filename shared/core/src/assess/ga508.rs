@@ -138,7 +138,7 @@ mod tests {
         });
         assert_eq!(found.severity, Some(Severity::Info));
         assert!(found.message.contains("(nor do 1 other project)"), "{}", found.message);
-        let [write, apply] = &found.remedy.commands[..] else { panic!("{:?}", found.remedy) };
+        let [write, apply] = &found.remedy.lines()[..] else { panic!("{:?}", found.remedy) };
         assert!(write.contains("secret generic gitlab-status-flux-system"), "{write}");
         for line in [
             "  address: \"https://gitlab.example.com/platform/flux-system\"",
@@ -159,7 +159,7 @@ mod tests {
             *s.git_repositories.items[0].spec.url = url.to_owned();
             let remedy =
                 Remedy::register_statuses(&Facts::derive(&s), &s.git_repositories.items[0], &[&s.kustomizations.items[0]]);
-            assert!(remedy.commands[1].contains(address), "{:?}", remedy.commands[1]);
+            assert!(remedy.lines()[1].contains(address), "{remedy:?}");
         }
     }
 

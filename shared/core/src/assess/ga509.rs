@@ -3,11 +3,13 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
+use crate::command::Program;
 use crate::facts::agent::Agent;
 use crate::facts::{Facts, Why};
+use crate::name;
 use crate::need::Need;
 use crate::snapshot::gitlab::{AgentRecord, AgentToken};
-use crate::text::{age, quote};
+use crate::text::age;
 
 pub(super) static CHECK: Check = Check {
     code: 509,
@@ -62,9 +64,21 @@ fn found(agent: &Agent<'_>, record: &AgentRecord, token: &AgentToken, now: Times
          two active tokens GitLab makes no third one for a rotation",
         token.id, token.name
     );
-    let place = format!("revoke it in GitLab (project {}, Operate > Kubernetes clusters > {} > Access tokens), or with glab", record.project, record.name);
-    let command = format!("glab cluster agent token revoke {} {} -R {}", record.id, token.id, quote(&record.project));
-    Finding::new(agent.object(), message, Remedy::say(place).run(command))
+    let place = format!("revoke it in GitLab (project {}, Operate > Kubernetes clusters > {} > Access tokens)", record.project, record.name);
+    Finding::new(agent.object(), message, revoke(place, record, token))
+}
+
+/// glab sends its token to the host in `--repo`, where the first part looks like one: then no command is printed.
+fn revoke(place: String, record: &AgentRecord, token: &AgentToken) -> Remedy {
+    let group = record.project.split('/').next().unwrap_or_default();
+    if !record.project.split('/').all(name::is_valid) || !record.project.contains('/') || group.contains(['.', ':', '@']) {
+        return Remedy::say(place);
+    }
+    let command = Program::new("glab cluster agent token revoke")
+        .operand(&record.id.to_string())
+        .operand(&token.id.to_string())
+        .flag("--repo", &record.project);
+    Remedy::say(format!("{place}, or with glab")).run(command)
 }
 
 #[cfg(test)]
@@ -93,7 +107,7 @@ mod tests {
     fn an_unused_token_is_named() {
         let found = finding(&CHECK, second("2026-10-01T00:00:00Z", None));
         assert!(found.message.contains("32 \"old\", which was never used"), "{}", found.message);
-        assert_eq!(found.remedy.commands, ["glab cluster agent token revoke 7 32 -R platform/flux-system"]);
+        assert_eq!(found.remedy.lines(), ["glab cluster agent token revoke 7 32 --repo=platform/flux-system"]);
         let found = finding(&CHECK, second("2026-10-01T00:00:00Z", Some("2026-10-05T10:00:00Z")));
         assert!(found.message.contains("last used 28d ago"), "{}", found.message);
     }

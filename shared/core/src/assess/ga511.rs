@@ -92,7 +92,7 @@ fn inline(release: &HelmRelease, by: &Kustomization) -> Finding {
          config.secretName to gitlab-agent-token in {from} in place of config.token, push, and revoke the old token: it \
          stays in the history"
     ))
-    .write_secret(namespace, "gitlab-agent-token", "token", &[]);
+    .write_secret(namespace, "gitlab-agent-token", "token");
     Finding::new(release.metadata.object("HelmRelease"), message, remedy)
 }
 
@@ -101,7 +101,7 @@ mod tests {
     use super::super::testing::{after, finding, passes};
     use super::*;
     use crate::assess::Verdict;
-    use crate::facts::{CrossRef, Decryption, InventoryEntry, Observed, PostBuild};
+    use crate::facts::{Decryption, InventoryEntry, Observed, PostBuild, ValuesRef};
     use crate::fixture;
     use crate::snapshot::Snapshot;
 
@@ -122,7 +122,7 @@ mod tests {
         assert_eq!(found.severity, Some(Severity::Error));
         assert_eq!(found.evidence, ["its keys: token"]);
         assert_eq!(
-            found.remedy.commands,
+            found.remedy.lines(),
             [
                 "kubectl -n gitlab annotate --overwrite --field-manager=gitlab-agent-cli secret/gitlab-agent-token \
               kustomize.toolkit.fluxcd.io/prune=disabled"
@@ -134,7 +134,7 @@ mod tests {
     fn a_variable_may_stand_for_the_value() {
         let found = finding(&CHECK, |s| {
             apply(s);
-            let from = CrossRef { kind: "Secret".to_owned(), ..CrossRef::default() };
+            let from = ValuesRef { kind: "Secret".to_owned(), ..ValuesRef::default() };
             s.kustomizations.items[0].spec.post_build = Some(PostBuild { substitute_from: vec![from] });
         });
         assert_eq!(found.severity, Some(Severity::Warning));
@@ -146,14 +146,14 @@ mod tests {
         let inline = |s: &mut Snapshot| s.helm_releases.items[0].spec.values.inline_token = true;
         let found = finding(&CHECK, inline);
         assert_eq!(found.subject.to_string(), "HelmRelease gitlab/gitlab-agent");
-        assert!(found.remedy.commands[0].contains("gitlab-agent-token"));
+        assert!(found.remedy.lines()[0].contains("gitlab-agent-token"));
         passes(&CHECK, |s| {
             inline(s);
             s.kustomizations.items[0].status.inventory.entries.clear();
         });
         passes(&CHECK, |s| {
             inline(s);
-            s.kustomizations.items[0].spec.decryption = Some(Decryption { provider: "sops".to_owned() });
+            s.kustomizations.items[0].spec.decryption = Some(Decryption { provider: "sops".to_owned(), ..Decryption::default() });
         });
     }
 
@@ -161,7 +161,7 @@ mod tests {
     fn what_is_encrypted_empty_or_gone_is_fine_and_what_is_not_read_is_unknown() {
         passes(&CHECK, |s| {
             apply(s);
-            s.kustomizations.items[0].spec.decryption = Some(Decryption { provider: "sops".to_owned() });
+            s.kustomizations.items[0].spec.decryption = Some(Decryption { provider: "sops".to_owned(), ..Decryption::default() });
         });
         passes(&CHECK, |s| {
             apply(s);

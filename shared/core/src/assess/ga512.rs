@@ -157,7 +157,7 @@ mod tests {
         });
         assert!(found.message.contains("its credential too"), "{}", found.message);
         assert_eq!(
-            found.remedy.commands,
+            found.remedy.lines(),
             [
                 r#"kubectl -n flux-system patch gitrepository.source.toolkit.fluxcd.io/flux-system --type=merge -p '{"spec":{"url":"https://gitlab.example.com/a/b.git"}}'"#
             ]
@@ -166,7 +166,7 @@ mod tests {
             *s.providers.items[0].spec.address = "http://gitlab.example.com/a".to_owned()
         });
         assert!(
-            provider.remedy.commands[0].contains(r#"{"spec":{"address":"https://gitlab.example.com/a"}}"#)
+            provider.remedy.lines()[0].contains(r#"{"spec":{"address":"https://gitlab.example.com/a"}}"#)
         );
     }
 
@@ -179,7 +179,7 @@ mod tests {
             s.oci_repositories.items.push(source);
         });
         assert!(found.message.contains("(spec.insecure): "), "{}", found.message);
-        assert!(found.remedy.commands[0].contains(r#"{"spec":{"insecure":null}}"#));
+        assert!(found.remedy.lines()[0].contains(r#"{"spec":{"insecure":null}}"#));
         let passes_on = finding(&CHECK, |s| {
             s.helm_repositories.items[0].spec.pass_credentials = true;
             s.helm_repositories.items[0].spec.secret_ref =

@@ -4,7 +4,6 @@ use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
 use crate::facts::agent::Agent;
 use crate::facts::{Facts, Why, WhyKind};
 use crate::need::Need;
-use crate::text::shorten;
 
 pub(super) static CHECK: Check = Check {
     code: 601,
@@ -67,7 +66,7 @@ fn found(facts: &Facts<'_>, agent: &Agent<'_>, own: &(String, i64), server: (&st
     let warnings = facts.gitlab_agent(agent).ok().and_then(|a| a.connections.get().ok());
     let warnings = warnings.into_iter().flatten().flat_map(|c| &c.warnings);
     let finding = Finding::new(agent.object(), message, Remedy::say(remedy)).severity(severity);
-    Some(warnings.take(1).fold(finding, |finding, text| finding.because(shorten(text, 200))))
+    Some(warnings.take(1).fold(finding, |finding, text| finding.because(text)))
 }
 
 /// Major and minor version as one number, so that 18.11 and 19.0 are neighbours. None for what is no version, such as

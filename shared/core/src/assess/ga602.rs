@@ -2,6 +2,7 @@
 
 use super::range::{Reach, reach};
 use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
+use crate::command::kubectl;
 use crate::facts::{Facts, HelmRelease, Why, WhyKind};
 use crate::need::Need;
 use crate::object::ObjectRef;
@@ -110,8 +111,9 @@ fn mend(written: &Written<'_>, installed: Option<(u64, u64)>) -> Remedy {
          takes it back at its next reconciliation unless Git says the same"
     );
     let (before, behind) = written.patch;
-    let words = format!(r#"patch {} --type=merge -p '{before}"{range}"{behind}'"#, written.object.kubectl());
-    Remedy::say(text).kubectl(&written.object.namespace, words)
+    let patch = format!(r#"{before}"{range}"{behind}"#);
+    let program = kubectl(&written.object.namespace, "patch").object(&written.object);
+    Remedy::say(text).run(program.words("--type=merge -p").word(patch))
 }
 
 #[cfg(test)]
@@ -146,7 +148,7 @@ mod tests {
             assert!(found.message.starts_with(message), "{range}: {}", found.message);
             let command = "kubectl -n gitlab patch helmrelease.helm.toolkit.fluxcd.io/gitlab-agent --type=merge -p \
                            '{\"spec\":{\"chart\":{\"spec\":{\"version\":\"~2.29.0\"}}}}'";
-            assert_eq!(found.remedy.commands, [command]);
+            assert_eq!(found.remedy.lines(), [command]);
         }
     }
 
@@ -189,7 +191,7 @@ mod tests {
         });
         let command = "kubectl -n gitlab patch helmchart.source.toolkit.fluxcd.io/gitlab-gitlab-agent --type=merge -p \
                        '{\"spec\":{\"version\":\"~2.29.0\"}}'";
-        assert_eq!(pinned.remedy.commands, [command]);
+        assert_eq!(pinned.remedy.lines(), [command]);
         let tag = finding(&CHECK, |s| {
             by_reference(s, "OCIRepository", "agent");
             let mut source = Source::default();
@@ -200,6 +202,6 @@ mod tests {
             s.oci_repositories.items.push(source);
         });
         assert!(tag.message.starts_with("is pinned"), "{}", tag.message);
-        assert!(tag.remedy.commands[0].contains(r#"{"tag":null,"semver":"~2.29.0"}"#), "{:?}", tag.remedy);
+        assert!(tag.remedy.lines()[0].contains(r#"{"tag":null,"semver":"~2.29.0"}"#), "{:?}", tag.remedy);
     }
 }

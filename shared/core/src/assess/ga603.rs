@@ -201,7 +201,7 @@ mod tests {
                 .contains("is at chart 2.29.1, and the repository has patch 2.29.3 (agentk v19.2.4)")
         );
         assert!(
-            found.remedy.commands[0].ends_with(r#"-p '{"spec":{"chart":{"spec":{"version":"~2.29.0"}}}}'"#)
+            found.remedy.lines()[0].ends_with(r#"-p '{"spec":{"chart":{"spec":{"version":"~2.29.0"}}}}'"#)
         );
     }
 
@@ -209,7 +209,8 @@ mod tests {
     fn a_patch_that_is_let_in_comes_by_itself() {
         let found = finding(&CHECK, |s| offers(s, "2.29.3", "v19.2.4"));
         assert_eq!(found.severity, Some(Severity::Info));
-        let on: Vec<&str> = found.remedy.commands.iter().filter_map(|c| c.split(' ').nth(5)).collect();
+        let lines = found.remedy.lines();
+        let on: Vec<&str> = lines.iter().filter_map(|c| c.split(' ').nth(5)).collect();
         assert_eq!(
             on,
             [

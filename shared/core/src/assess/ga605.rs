@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
 use crate::facts::agent::Agent;
-use crate::facts::chart::deployed;
+use crate::facts::chart::of_objects;
 use crate::facts::{Facts, HelmRelease, Why};
 use crate::need::Need;
 
@@ -25,7 +25,7 @@ fn judge(facts: &Facts<'_>, judgement: &mut Judgement) -> Result<(), Why> {
     judgement.each(&facts.snapshot.helm_releases);
     for agent in &facts.agents {
         let Some(release) = agent.release else { continue };
-        let Some(made) = deployed(release).filter(|made| !made.app_version.is_empty()) else { continue };
+        let Some(made) = of_objects(release).filter(|made| !made.app_version.is_empty()) else { continue };
         // An image by digest has no tag.
         let Some(runs) = agent.version() else { continue };
         judgement.examine();
@@ -98,7 +98,7 @@ mod tests {
             "{}",
             found.message
         );
-        assert!(found.remedy.commands[0].ends_with(r#"-p '{"spec":{"values":{"image":{"tag":null}}}}'"#));
+        assert!(found.remedy.lines()[0].ends_with(r#"-p '{"spec":{"values":{"image":{"tag":null}}}}'"#));
         assert!(found.remedy.text.contains("in Git too"), "{:?}", found.remedy);
     }
 
@@ -110,7 +110,7 @@ mod tests {
             "{}",
             found.message
         );
-        assert!(found.remedy.commands[0].contains("forceAt"));
+        assert!(found.remedy.lines()[0].contains("forceAt"));
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! GA606: the last upgrade of agentk's release did not fail.
 
+use super::release::{failure, mend};
 use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
-use crate::facts::chart::deployed;
-use crate::facts::{Facts, HelmRelease, Why, condition};
+use crate::command::kubectl;
+use crate::facts::{Facts, Why};
 use crate::need::Need;
-use crate::text::count;
 
 pub(super) static CHECK: Check = Check {
     code: 606,
@@ -26,68 +26,11 @@ fn judge(facts: &Facts<'_>, judgement: &mut Judgement) -> Result<(), Why> {
         let object = release.metadata.object("HelmRelease");
         let text = format!("{}; then have the release forget its failures and try again", mend(&evidence));
         let remedy = Remedy::say(text)
-            .kubectl(&object.namespace, format!("describe {}", object.kubectl()))
+            .run(kubectl(&object.namespace, "describe").object(&object))
             .reset(&object);
         judgement.find(Finding::new(object, what, remedy).because(evidence));
     }
     Ok(())
-}
-
-/// What to do about what Helm says.
-fn mend(evidence: &str) -> &'static str {
-    // GitLab, "Troubleshooting the GitLab agent for Kubernetes": the Helm is too old for the chart.
-    if evidence.contains("unclosed action") {
-        return "this chart needs a newer Helm than helm-controller has: upgrade Flux, or go back in Git to the chart \
-                version before";
-    }
-    "mend what Helm says, in the values or the version in Git (or revert the commit that brought it), and push"
-}
-
-/// What failed, as a verb phrase, and what Helm says of it.
-fn failure(release: &HelmRelease) -> Option<(String, String)> {
-    let status = &release.status;
-    let tried = status.last_attempted_revision.as_str();
-    let action = match status.last_attempted_release_action.as_str() {
-        "" => "release",
-        action => action,
-    };
-    let runs =
-        deployed(release).filter(|made| made.status == "deployed").map(|made| made.chart_version.as_str());
-    let still = runs.map(|chart| format!("; chart {chart} runs on")).unwrap_or_default();
-    let says =
-        |kind: &str, status: &str| condition(&release.status.conditions, kind).filter(|c| c.status == status);
-    let evidence = says("Released", "False").map(|c| c.message.clone()).unwrap_or_default();
-    if let Some(remediated) = says("Remediated", "False") {
-        let what = format!(
-            "failed in its last {action} (chart {tried}), and the rollback failed too ({})",
-            remediated.reason
-        );
-        return Some((what, remediated.message.clone()));
-    }
-    if let Some(remediated) = says("Remediated", "True") {
-        let done =
-            if remediated.reason.starts_with("Rollback") { "was rolled back" } else { "was taken out again" };
-        let evidence = if evidence.is_empty() { remediated.message.clone() } else { evidence };
-        return Some((format!("failed in its last {action} (chart {tried}) and {done}{still}"), evidence));
-    }
-    if let Some(released) = says("Released", "False") {
-        let times = match status.failures {
-            0 | 1 => String::new(),
-            more => format!(", {}", count(usize::try_from(more).unwrap_or_default(), "time")),
-        };
-        let what = format!("failed in its last {action} (chart {tried}{times}): {}{still}", released.reason);
-        return Some((what, released.message.clone()));
-    }
-    let newest = status.history.first()?;
-    let ready = says("Ready", "True").is_some();
-    let hangs = newest.status.starts_with("pending") && says("Ready", "False").is_some();
-    (hangs || (newest.status == "failed" && !ready)).then(|| {
-        let what = format!(
-            "stands at {} with chart {} in Helm's history{still}",
-            newest.status, newest.chart_version
-        );
-        (what, says("Ready", "False").map(|c| c.message.clone()).unwrap_or_default())
-    })
 }
 
 #[cfg(test)]
@@ -118,7 +61,7 @@ mod tests {
             "failed in its last upgrade (chart 2.30.0, 3 times): UpgradeFailed; chart 2.29.1 runs on"
         );
         assert_eq!(found.evidence, ["Helm upgrade failed: spec.replicas is negative"]);
-        assert!(found.remedy.commands[1].contains("reconcile.fluxcd.io/resetAt"), "{:?}", found.remedy);
+        assert!(found.remedy.lines()[1].contains("reconcile.fluxcd.io/resetAt"), "{:?}", found.remedy);
     }
 
     #[test]
@@ -158,6 +101,31 @@ mod tests {
         });
         assert_eq!(found.message, "stands at pending-upgrade with chart 2.29.1 in Helm's history");
         assert_eq!(found.evidence, ["another operation is in progress"]);
+    }
+
+    #[test]
+    fn what_runs_after_a_failed_attempt_is_told_by_the_history() {
+        let made = |version: &str, status: &str| crate::facts::HelmSnapshot {
+            chart_version: version.to_owned(),
+            status: status.to_owned(),
+            ..Default::default()
+        };
+        for (history, remediated, end) in [
+            (vec![made("2.30.0", "failed"), made("2.29.1", "deployed")], None, "its objects are of that attempt (chart 2.30.0), the last good chart was 2.29.1"),
+            (vec![made("2.30.0", "failed")], None, "its objects are of that attempt (chart 2.30.0)"),
+            (vec![made("2.29.1", "deployed"), made("2.30.0", "failed")], Some("RollbackSucceeded"), "was rolled back; chart 2.29.1 runs on"),
+            (vec![made("2.30.0", "uninstalled")], Some("UninstallSucceeded"), "was taken out again"),
+            (vec![], None, "UpgradeFailed"),
+        ] {
+            let found = finding(&CHECK, |s| {
+                says(s, "Released", "False", "UpgradeFailed", "Helm upgrade failed: timed out");
+                if let Some(reason) = remediated {
+                    says(s, "Remediated", "True", reason, "x");
+                }
+                s.helm_releases.items[0].status.history = history;
+            });
+            assert!(found.message.ends_with(end), "{end}: {}", found.message);
+        }
     }
 
     #[test]

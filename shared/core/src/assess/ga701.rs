@@ -63,7 +63,8 @@ fn has_its_own_check(facts: &Facts<'_>, object: &ObjectRef) -> bool {
     let is = |workload: &Workload| workload.metadata.object("Deployment") == *object;
     let flux = || {
         let missing = |name: &str| object.name == name && object.namespace == facts.snapshot.flux_namespace;
-        CONTROLLERS.iter().any(|(name, _)| missing(name) || facts.controller(name).ok().flatten().is_some_and(is))
+        let instances = |name: &str| facts.instances(name).unwrap_or_default().into_iter().any(is);
+        CONTROLLERS.iter().any(|(name, _)| missing(name) || instances(name))
     };
     object.kind == "Deployment" && (facts.agents.iter().any(|a| is(a.deployment)) || flux())
 }
@@ -107,20 +108,20 @@ mod tests {
         assert_eq!(found.message, "has 1 of 2 pods ready (ImagePullBackOff)");
         let pod = "Pod example-nginx/nginx-1: container main: not found";
         assert_eq!(found.evidence, [pod, "applied by Kustomization flux-system/example-nginx-app"]);
-        assert_eq!(found.remedy.commands, ["kubectl -n example-nginx describe pod/nginx-1"]);
+        assert_eq!(found.remedy.lines(), ["kubectl -n example-nginx describe pod/nginx-1"]);
     }
 
     #[test]
     fn a_workload_that_was_deleted_is_found() {
         let gone = finding(&CHECK, |s| s.deployments.items.retain(|d| d.metadata.name != "nginx"));
         assert_eq!(gone.message, "does not exist any more");
-        assert!(gone.remedy.commands[0].contains("kustomization.kustomize.toolkit.fluxcd.io/example-nginx-app"));
+        assert!(gone.remedy.lines()[0].contains("kustomization.kustomize.toolkit.fluxcd.io/example-nginx-app"));
         let of_release = finding(&CHECK, |s| {
             let entry = InventoryEntry { id: "gitlab_db_apps_StatefulSet".to_owned(), v: "v1".to_owned() };
             s.helm_releases.items[0].status.inventory.entries.push(entry);
         });
         assert_eq!(of_release.subject.to_string(), "StatefulSet gitlab/db");
-        assert!(of_release.remedy.commands[0].contains("forceAt"), "{:?}", of_release.remedy);
+        assert!(of_release.remedy.lines()[0].contains("forceAt"), "{:?}", of_release.remedy);
     }
 
     #[test]

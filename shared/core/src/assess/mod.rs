@@ -5,6 +5,7 @@
 
 mod controller;
 mod range;
+mod release;
 mod remedy;
 mod standing;
 mod workload;
@@ -17,7 +18,7 @@ use crate::facts::Facts;
 use crate::need::{Need, TABLE};
 use crate::object::ObjectRef;
 use crate::snapshot::kinds::HasMeta;
-use crate::snapshot::{Listing, Why};
+use crate::snapshot::{Listing, Why, WhyKind};
 pub use remedy::Remedy;
 
 macro_rules! checks {
@@ -45,6 +46,7 @@ checks! {
     ga207,
     ga208,
     ga209,
+    ga210,
     ga301,
     ga302,
     ga303,
@@ -91,6 +93,7 @@ checks! {
     ga605,
     ga606,
     ga701,
+    ga702,
 }
 
 /// How much a finding matters.
@@ -232,6 +235,8 @@ pub struct Finding {
     pub severity: Option<Severity>,
     /// What users lose, where it differs from the check's.
     pub impact: Option<Impact>,
+    /// Whether it says why the other findings on its object are made.
+    pub explains: bool,
     /// The object that is not as it should be. Consequences are found through it.
     pub subject: ObjectRef,
     /// What is, in one sentence without a full stop; the subject is named before it.
@@ -245,7 +250,15 @@ pub struct Finding {
 impl Finding {
     /// A finding on `subject`.
     pub fn new(subject: ObjectRef, message: impl Into<String>, remedy: Remedy) -> Self {
-        Self { severity: None, impact: None, subject, message: message.into(), evidence: Vec::new(), remedy }
+        Self {
+            severity: None,
+            impact: None,
+            explains: false,
+            subject,
+            message: message.into(),
+            evidence: Vec::new(),
+            remedy,
+        }
     }
 
     /// Adds what shows it; empty text adds nothing.
@@ -255,6 +268,13 @@ impl Finding {
         if !evidence.trim().is_empty() {
             self.evidence.push(evidence);
         }
+        self
+    }
+
+    /// Says that the other findings on its object follow from it.
+    #[must_use]
+    pub fn explains(mut self) -> Self {
+        self.explains = true;
         self
     }
 
@@ -300,6 +320,11 @@ impl Judgement {
         if !self.unknown.contains(&why) {
             self.unknown.push(why);
         }
+    }
+
+    /// Notes that it is too early to tell, and of what: something has just begun and may still come out either way.
+    pub fn too_early(&mut self, of: impl std::fmt::Display, message: impl Into<String>) {
+        self.lacks(Why::new(WhyKind::TooEarly, of.to_string(), message));
     }
 
     /// The value, or nothing and a note that it is lacking.
@@ -372,7 +397,7 @@ pub(crate) mod testing {
     use super::{Check, Finding, Judgement, Verdict};
     use crate::facts::Facts;
     use crate::fixture;
-    use crate::snapshot::Snapshot;
+    use crate::snapshot::{Snapshot, WhyKind};
 
     /// Judges the healthy snapshot after one change.
     pub(crate) fn after(check: &'static Check, change: impl FnOnce(&mut Snapshot)) -> Judgement {
@@ -388,6 +413,14 @@ pub(crate) mod testing {
         let mut judgement = after(check, change);
         assert_eq!(judgement.findings.len(), 1, "one finding: {judgement:#?}");
         judgement.findings.remove(0)
+    }
+
+    /// Asserts that after a change it is too early to tell.
+    #[track_caller]
+    pub(crate) fn too_early(check: &'static Check, change: impl FnOnce(&mut Snapshot)) {
+        let judgement = after(check, change);
+        let early = judgement.unknown.iter().all(|why| why.kind == WhyKind::TooEarly);
+        assert!(early && judgement.verdict() == Verdict::Unknown, "{judgement:#?}");
     }
 
     /// Asserts that a change leaves the check passing.

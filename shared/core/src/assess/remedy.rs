@@ -1,5 +1,6 @@
 //! What to do about a finding: a sentence, and commands that can be pasted as they are.
 
+mod kustomization;
 mod notification;
 pub(in crate::assess) mod origin;
 mod receiver;
@@ -7,80 +8,85 @@ mod source;
 
 use serde_json::{Value, json};
 
+use crate::command::{Command, Program, Variable, Word, kubectl};
 use crate::facts::Facts;
 use crate::facts::agent::Agent;
 use crate::facts::flux::CONTROLLERS;
 use crate::facts::log::{Effect, Help, Rule};
-use crate::facts::workload::{ROLLING_OUT, Trouble};
+use crate::facts::workload::{PAUSED, ROLLING_OUT, Trouble};
 use crate::object::ObjectRef;
-use crate::text::quote;
 
 /// What to do about a finding.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Remedy {
     /// One sentence in the imperative, without a full stop.
     pub text: String,
-    /// Commands for a shell, in order. `kubectl` stands first in each that talks to the cluster, so that a renderer
-    /// can add `--context`.
-    pub commands: Vec<String>,
+    /// Commands for a shell, in order.
+    pub commands: Vec<Command>,
+    /// Whether a command had a flaw: then none is printed, because half of a remedy may do harm.
+    withheld: bool,
 }
 
 impl Remedy {
     /// A remedy without a command.
     pub fn say(text: impl Into<String>) -> Self {
-        Self { text: text.into(), commands: Vec::new() }
+        Self { text: text.into(), ..Self::default() }
     }
 
-    /// Adds a command as it is. Names that come from the cluster must be quoted by the caller.
+    /// Adds a command. With one that must not be printed the remedy has none, and says why.
     #[must_use]
-    pub fn run(mut self, command: impl Into<String>) -> Self {
-        self.commands.push(command.into());
+    pub fn run(mut self, command: impl Into<Command>) -> Self {
+        let command = command.into();
+        match command.flaw() {
+            Some(flaw) if !self.withheld => {
+                self.text.push_str(&format!("; no command is printed, because {flaw}"));
+                self.commands.clear();
+                self.withheld = true;
+            }
+            None if !self.withheld => self.commands.push(command),
+            _ => {}
+        }
         self
     }
 
-    /// Adds `kubectl -n NAMESPACE …`; the words behind are taken as they are.
-    #[must_use]
-    pub fn kubectl(self, namespace: &str, words: impl AsRef<str>) -> Self {
-        let command = format!("kubectl -n {} {}", quote(namespace), words.as_ref());
-        self.run(command)
+    /// The commands as a POSIX shell takes them, without the flags of the run.
+    pub fn lines(&self) -> Vec<String> {
+        self.commands.iter().map(ToString::to_string).collect()
     }
 
     /// Adds the restart of a workload.
     #[must_use]
     pub fn restart(self, workload: &ObjectRef) -> Self {
-        self.kubectl(&workload.namespace, format!("rollout restart {}", workload.kubectl()))
+        self.run(kubectl(&workload.namespace, "rollout restart").object(workload))
     }
 
     /// Adds the request that makes Flux reconcile an object now.
     #[must_use]
     pub fn reconcile(self, object: &ObjectRef) -> Self {
-        let words = format!(
-            r#"annotate --overwrite {} reconcile.fluxcd.io/requestedAt="$(date +%s)""#,
-            object.kubectl()
-        );
-        self.kubectl(&object.namespace, words)
+        self.run(
+            kubectl(&object.namespace, "annotate --overwrite")
+                .object(object)
+                .flag("reconcile.fluxcd.io/requestedAt", Word::default().output(Program::new("date +%s"))),
+        )
     }
 
     /// Adds the writing of one key of a Secret from a prompt: the value passes neither the command line nor the
     /// shell's history. Other keys of the Secret stay.
     #[must_use]
-    pub fn write_secret(self, namespace: &str, name: &str, key: &str, others: &[(&str, &str)]) -> Self {
-        let literals: String =
-            others.iter().map(|(k, v)| format!(" --from-literal={}", quote(&format!("{k}={v}")))).collect();
-        self.run(format!(
-            "read -rs VALUE && printf %s \"$VALUE\" | kubectl create secret generic {} -n {}{literals} --from-file={key}=/dev/stdin \
-             --dry-run=client -o yaml | kubectl apply --server-side --force-conflicts \
-             --field-manager=gitlab-agent-cli -f -",
-            quote(name),
-            quote(namespace),
-        ))
+    pub fn write_secret(self, namespace: &str, name: &str, key: &'static str) -> Self {
+        let create = Program::new("kubectl create secret generic")
+            .name(name)
+            .in_namespace(namespace)
+            .word(format!("--from-file={key}=/dev/stdin"))
+            .words("--dry-run=client -o yaml");
+        self.run(Command::ask("VALUE").then(print_value().pipe(create).pipe(apply_as_ours())))
     }
 
     /// Adds a merge patch.
     #[must_use]
     pub fn patch(self, object: &ObjectRef, patch: &Value) -> Self {
-        let words = format!("patch {} --type=merge -p {}", object.kubectl(), quote(&patch.to_string()));
-        self.kubectl(&object.namespace, words)
+        let program = kubectl(&object.namespace, "patch").object(object);
+        self.run(program.words("--type=merge -p").word(patch.to_string()))
     }
 
     /// Adds the end of a suspension.
@@ -93,10 +99,22 @@ impl Remedy {
     /// one value.
     #[must_use]
     pub fn reset(self, release: &ObjectRef) -> Self {
-        let (namespace, object) = (quote(&release.namespace), release.kubectl());
-        self.run(format!(
-            r#"NOW="$(date +%s)" && kubectl -n {namespace} annotate --overwrite {object} reconcile.fluxcd.io/requestedAt="$NOW" reconcile.fluxcd.io/resetAt="$NOW""#
-        ))
+        let now = || Variable::new("NOW");
+        let annotate = kubectl(&release.namespace, "annotate --overwrite")
+            .object(release)
+            .flag("reconcile.fluxcd.io/requestedAt", now())
+            .flag("reconcile.fluxcd.io/resetAt", now());
+        self.run(Command::set("NOW", Word::default().output(Program::new("date +%s"))).then(annotate))
+    }
+
+    /// What to do about an object that does not exist and that something creates; none where nothing is known to.
+    /// An object that is created by hand in its place is overwritten, or keeps it from being created.
+    pub(super) fn of_creator(facts: &Facts<'_>, object: &ObjectRef) -> Option<Self> {
+        let creator = facts.creators.get(object)?.first()?;
+        let text = format!(
+            "let {creator} create it: its condition says what keeps it from doing so; do not create it by hand"
+        );
+        Some(Self::say(text).run(kubectl(&creator.namespace, "describe").object(creator)))
     }
 
     /// A sentence with what to know of a live change: whoever applied the object from Git reverts it.
@@ -122,10 +140,10 @@ impl Remedy {
                 "create a new token in GitLab (Operate > Kubernetes clusters > the agent > Access tokens; an agent has \
                  two active ones at most), write it into the Secret (it is asked for, and not shown) and restart agentk",
             )
-            .write_secret(&secret.namespace, &secret.name, "token", &[])
+            .write_secret(&secret.namespace, &secret.name, "token")
             .restart(&agent.object()),
             (Help::Restart, _) => remedy.restart(&agent.object()),
-            (Help::Kubectl(words), _) => remedy.kubectl(agent.namespace(), words),
+            (Help::Kubectl(words), _) => remedy.run(kubectl(agent.namespace(), words)),
             (Help::Grant { verbs, resource, everywhere }, _) => {
                 let remedy = remedy.grant(agent, verbs, resource, everywhere);
                 if rule.lasting { remedy.restart(&agent.object()) } else { remedy }
@@ -137,29 +155,58 @@ impl Remedy {
     fn grant(self, agent: &Agent<'_>, verbs: &str, resource: &str, everywhere: bool) -> Self {
         let account = agent.deployment.spec.template.spec.service_account_name.as_str();
         let account = if account.is_empty() { "default" } else { account };
-        let subject = quote(&format!("{}:{account}", agent.namespace()));
-        let name = quote(&format!("{account}-{}", resource.split('.').next().unwrap_or(resource)));
-        let role = if everywhere { "clusterrole" } else { "role" };
-        self.kubectl(agent.namespace(), format!("create {role} {name} --verb={verbs} --resource={resource}"))
-            .kubectl(
-                agent.namespace(),
-                format!("create {role}binding {name} --{role}={name} --serviceaccount={subject}"),
-            )
+        let name = format!("{account}-{}", resource.split('.').next().unwrap_or(resource));
+        let (role, binding, flag) = match everywhere {
+            true => ("create clusterrole", "create clusterrolebinding", "--clusterrole"),
+            false => ("create role", "create rolebinding", "--role"),
+        };
+        let create =
+            kubectl(agent.namespace(), role).name(&name).flag("--verb", verbs).flag("--resource", resource);
+        let bind = kubectl(agent.namespace(), binding)
+            .name(&name)
+            .flag(flag, &name)
+            .flag("--serviceaccount", format!("{}:{account}", agent.namespace()));
+        self.run(create).run(bind)
     }
+}
+
+/// Prints what was asked for, for the next program in the pipe.
+fn print_value() -> Program {
+    Program::new("printf %s").word(Variable::new("VALUE"))
+}
+
+/// Applies what is piped in under our own field manager.
+fn apply_as_ours() -> Program {
+    Program::new("kubectl apply --server-side --force-conflicts --field-manager=gitlab-agent-cli -f -")
+}
+
+/// Applies manifests.
+pub(super) fn apply(manifests: impl Into<Word>) -> Program {
+    Program::new("kubectl apply -f -").from_text(manifests)
+}
+
+/// Prints one field of an object, with a line feed behind it.
+pub(super) fn field(object: &ObjectRef, path: &'static str) -> Program {
+    let template = format!(r#"jsonpath={{{path}}}{{"\n"}}"#);
+    kubectl(&object.namespace, "get").object(object).word("-o").word(template)
 }
 
 impl Remedy {
     /// What mends a workload, by the reason why it does not run.
     pub fn workload(workload: &ObjectRef, trouble: &Trouble) -> Self {
         let namespace = &workload.namespace;
-        let shown = trouble.pod.as_ref().unwrap_or(workload).kubectl();
-        let describe = |text: &str| Self::say(text).kubectl(namespace, format!("describe {shown}"));
-        let logs = |flags: &str| format!("logs {shown} --all-containers --tail=50{flags}");
+        let shown = trouble.pod.as_ref().unwrap_or(workload);
+        let describe = |text: &str| Self::say(text).run(kubectl(namespace, "describe").object(shown));
+        let logs =
+            |flags| kubectl(namespace, "logs").object(shown).words("--all-containers --tail=50").words(flags);
         match trouble.reason.as_str() {
-            ROLLING_OUT => Self::say("wait for the rollout to end; look again if it does not").kubectl(
-                namespace,
-                format!("rollout status {} --timeout=5m", workload.kubectl()),
+            ROLLING_OUT => Self::say("wait for the rollout to end; look again if it does not").run(
+                kubectl(namespace, "rollout status").object(workload).words("--timeout=5m"),
             ),
+            PAUSED => Self::say(
+                "resume its rollout, and take spec.paused out in Git where it is set there; first ask who paused it, and why",
+            )
+            .run(kubectl(namespace, "rollout resume").object(workload)),
             "ImagePullBackOff" | "ErrImagePull" | "ErrImageNeverPull" | "InvalidImageName" => describe(
                 "correct the image's name or tag in Git, or give the pod a pull secret that its registry accepts; \
                  Kubernetes then tries again by itself",
@@ -168,12 +215,12 @@ impl Remedy {
                 "raise the container's memory limit in Git (its manifest or Helm values); what it did before it ran \
                  out of memory is in the log",
             )
-            .kubectl(namespace, logs(" --previous")),
+            .run(logs("--previous")),
             "CrashLoopBackOff" => describe(
                 "read why it ends, mend that (or revert the commit that brought it), then restart it so that it does \
                  not wait out its back-off",
             )
-            .kubectl(namespace, logs(" --previous"))
+            .run(logs("--previous"))
             .restart(workload),
             "CreateContainerConfigError" | "CreateContainerError" | "ContainerCreating" | "PodInitializing" => {
                 describe(
@@ -185,26 +232,26 @@ impl Remedy {
                 "give the pods the security context that the namespace's Pod Security level asks for (its manifest or \
                  Helm values in Git), or label the namespace with a level that admits them; then restart it",
             )
-            .run(format!("kubectl get namespace {} --show-labels", quote(namespace)))
+            .run(Program::new("kubectl get namespace").name(namespace).words("--show-labels"))
             .restart(workload),
             "QuotaExceeded" => Self::say(
                 "raise the quota, or ask for less in the manifest or Helm values in Git; then restart it so that it \
                  does not wait out its back-off",
             )
-            .kubectl(namespace, "describe resourcequota")
+            .run(kubectl(namespace, "describe resourcequota"))
             .restart(workload),
             "Unschedulable" | "SchedulingGated" => describe(
                 "make room for the pod: add nodes, free CPU or memory, or mend its node selector, tolerations or \
                  volume; its events say which",
             )
-            .run("kubectl get nodes"),
+            .run(Program::new("kubectl get nodes")),
             "FailedCreate" => describe(
                 "mend what keeps Kubernetes from making the pods (an admission policy, a missing ServiceAccount), then \
                  restart it so that it does not wait out its back-off",
             )
             .restart(workload),
             _ => describe("read its events and its log, mend what they name (or revert the commit that brought it)")
-                .kubectl(namespace, logs("")),
+                .run(logs("")),
         }
     }
 
@@ -213,10 +260,21 @@ impl Remedy {
     #[must_use]
     pub fn bootstrap_flux(self) -> Self {
         self.run(
-            "flux bootstrap gitlab --token-auth --hostname=\"${GITLAB_HOST:-gitlab.com}\" --owner=\"${GITLAB_GROUP:?the \
-             group of the Flux repository}\" --repository=\"${FLUX_REPOSITORY:?the name of the Flux repository}\" \
-             --branch=\"${FLUX_BRANCH:-main}\" --path=\"${FLUX_PATH:?the directory of this cluster in it, for example \
-             clusters/production}\"",
+            Program::new("flux bootstrap gitlab --token-auth")
+                .flag("--hostname", Variable::or("GITLAB_HOST", "gitlab.com"))
+                .flag("--owner", Variable::required("GITLAB_GROUP", "the group of the Flux repository"))
+                .flag(
+                    "--repository",
+                    Variable::required("FLUX_REPOSITORY", "the name of the Flux repository"),
+                )
+                .flag("--branch", Variable::or("FLUX_BRANCH", "main"))
+                .flag(
+                    "--path",
+                    Variable::required(
+                        "FLUX_PATH",
+                        "the directory of this cluster in it, for example clusters/production",
+                    ),
+                ),
         )
     }
 
@@ -224,11 +282,10 @@ impl Remedy {
     /// again what somebody deleted or edited. Both annotations must hold one value, so `date` writes both.
     #[must_use]
     pub fn force_release(self, release: &ObjectRef) -> Self {
-        let words = format!(
-            r#"patch {} --type=merge -p "$(date +'{{"metadata":{{"annotations":{{"reconcile.fluxcd.io/requestedAt":"%s","reconcile.fluxcd.io/forceAt":"%s"}}}}}}')""#,
-            release.kubectl()
-        );
-        self.kubectl(&release.namespace, words)
+        let format = r#"+{"metadata":{"annotations":{"reconcile.fluxcd.io/requestedAt":"%s","reconcile.fluxcd.io/forceAt":"%s"}}}"#;
+        let patch = Word::default().output(Program::new("date").word(format));
+        let program = kubectl(&release.namespace, "patch").object(release);
+        self.run(program.words("--type=merge -p").word(patch))
     }
 
     /// Adds the writing of Flux's own manifests, in the release that runs. `flux install` alone refuses to do it in
@@ -236,19 +293,20 @@ impl Remedy {
     #[must_use]
     pub fn reapply_flux(self, facts: &Facts<'_>) -> Self {
         let names: Vec<&str> = CONTROLLERS.iter().map(|(name, _)| *name).collect();
-        let version = facts.flux_release().map(|v| format!(" --version={}", quote(v))).unwrap_or_default();
-        self.run(format!(
-            "kubectl apply --server-side --force-conflicts -f <(flux install --export --namespace={} --components={}{version})",
-            quote(&facts.snapshot.flux_namespace),
-            names.join(","),
-        ))
+        let export = Program::new("flux install --export")
+            .flag("--namespace", &facts.snapshot.flux_namespace)
+            .flag("--components", names.join(","));
+        let export = match facts.flux_release() {
+            Some(version) => export.flag("--version", version),
+            None => export,
+        };
+        self.run(export.pipe(Program::new("kubectl apply --server-side --force-conflicts -f -")))
     }
 
     /// Adds the objects by which Flux installs agentk, with the address and the Secret that the agent has.
     #[must_use]
     pub(super) fn install_agent(self, agent: &AgentInstall<'_>, kas_address: &str) -> Self {
-        let manifests = agent.manifests(&yaml_word(kas_address));
-        self.run(format!("kubectl apply -f - <<'EOF'\n{manifests}EOF"))
+        self.run(apply(agent.manifests(Word::from(yaml_word(kas_address)))))
     }
 
     /// Adds the same for an agent whose address only GitLab knows: it is asked for.
@@ -260,10 +318,11 @@ impl Remedy {
             secret: TOKEN_SECRET,
             version: None,
         };
-        let manifests = agent.manifests("\"$KAS_ADDRESS\"");
-        self.run("kubectl create namespace gitlab").write_secret("gitlab", TOKEN_SECRET, "token", &[]).run(format!(
-            "read -rp 'kasAddress that GitLab showed: ' KAS_ADDRESS && kubectl apply -f - <<EOF\n{manifests}EOF"
-        ))
+        let address = Word::from("\"").variable(Variable::new("KAS_ADDRESS")).text("\"");
+        let install = apply(agent.manifests(address));
+        self.run(Program::new("kubectl create namespace gitlab"))
+            .write_secret("gitlab", TOKEN_SECRET, "token")
+            .run(Command::prompt("KAS_ADDRESS", "kasAddress that GitLab showed", true).then(install))
     }
 }
 
@@ -284,12 +343,12 @@ pub(super) struct AgentInstall<'a> {
 
 impl AgentInstall<'_> {
     /// HelmRepository and HelmRelease in YAML; the address is a word of YAML already.
-    fn manifests(&self, kas_address: &str) -> String {
+    fn manifests(&self, kas_address: Word) -> Word {
         let (namespace, release) = (yaml_word(self.namespace), yaml_word(self.release));
         let secret = yaml_word(self.secret);
         let version = self.version.as_deref().map(|v| format!("\n      version: {}", yaml_word(v)));
         let version = version.unwrap_or_default();
-        format!(
+        let before = format!(
             "apiVersion: source.toolkit.fluxcd.io/v1
 kind: HelmRepository
 metadata:
@@ -316,10 +375,9 @@ spec:
         namespace: {namespace}
   values:
     config:
-      kasAddress: {kas_address}
-      secretName: {secret}
-"
-        )
+      kasAddress: "
+        );
+        Word::from(before).join(kas_address).text(format!("\n      secretName: {secret}\n"))
     }
 }
 

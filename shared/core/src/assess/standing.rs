@@ -1,8 +1,10 @@
 //! What keeps a Flux object from being ready, in words: shared by the checks of chains of such objects.
 
-use super::{Finding, Severity};
+use super::release::failure;
+use super::{Finding, Judgement, Severity};
 use crate::facts::readiness::{Readiness, readiness};
 use crate::facts::{HelmRelease, Kustomization, Source};
+use crate::object::ObjectRef;
 
 /// How an object falls short of being ready.
 pub(super) struct Shortfall {
@@ -15,6 +17,13 @@ pub(super) struct Shortfall {
 }
 
 impl Shortfall {
+    /// Notes that it is too early to tell where the object is only on its way.
+    pub(super) fn note(&self, judgement: &mut Judgement, object: &ObjectRef) {
+        if self.waits {
+            judgement.too_early(object, &self.phrase);
+        }
+    }
+
     /// Writes what shows it into a finding: a warning where the object is only on its way, else of this severity.
     pub(super) fn shown_in(self, finding: Finding, severity: Severity) -> Finding {
         let severity = if self.waits { Severity::Warning } else { severity };
@@ -46,7 +55,12 @@ pub(super) fn release(r: &HelmRelease) -> Option<Shortfall> {
     let status = &r.status;
     let state =
         readiness(&status.conditions, r.metadata.generation, status.observed_generation, r.spec.suspend);
-    shortfall(state, !status.history.is_empty())
+    let shortfall = shortfall(state, !status.history.is_empty())?;
+    // A release that gave up says only that; what failed, and what runs now, is said elsewhere.
+    Some(match failure(r).filter(|_| !shortfall.waits && matches!(state, Readiness::Failed(_))) {
+        Some((phrase, evidence)) if !evidence.is_empty() => Shortfall { phrase, evidence, ..shortfall },
+        _ => shortfall,
+    })
 }
 
 /// An object that worked before and is at work again does not fall short. One that is suspended is another check's.

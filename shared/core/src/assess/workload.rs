@@ -2,7 +2,9 @@
 //! applications.
 
 use super::{Finding, Judgement, Remedy, Severity};
-use crate::facts::workload::{ROLLING_OUT, Trouble};
+use crate::command::kubectl;
+use crate::facts::reference::Missing;
+use crate::facts::workload::{PAUSED, ROLLING_OUT, Trouble};
 use crate::facts::{Facts, Workload};
 use crate::object::ObjectRef;
 
@@ -17,17 +19,53 @@ pub(super) fn unwell(
     // Without its pods the reason is less exact than it could be.
     judgement.known(workload.pods(&facts.snapshot.pods));
     let (wanted, ready) = workload.readiness(&object.kind);
-    if ready >= wanted && is_starting(&trouble) {
+    let waits = waits_for(facts, object);
+    if ready >= wanted && waits.is_empty() && is_starting(&trouble) {
         trouble.reason = ROLLING_OUT.to_owned();
     }
     let evidence = match &trouble.pod {
         Some(pod) => format!("{pod}: {}", trouble.message),
         None => trouble.message.clone(),
     };
+    if !waits.is_empty() && !ENDED.contains(&trouble.reason.as_str()) {
+        return Some(waiting(object, &waits).because(evidence));
+    }
     let remedy = Remedy::workload(object, &trouble);
     let finding = Finding::new(object.clone(), phrase(&trouble, wanted, ready), remedy).because(evidence);
-    let waits = trouble.reason == ROLLING_OUT;
-    Some(if waits { finding.severity(Severity::Warning) } else { finding })
+    let harmless = [ROLLING_OUT, PAUSED].contains(&trouble.reason.as_str());
+    if trouble.reason == ROLLING_OUT && goes_on(object, workload) {
+        judgement.too_early(object, "it is being rolled out");
+    }
+    Some(if harmless { finding.severity(Severity::Warning) } else { finding })
+}
+
+/// Reasons of pods that did start: what they refer to was there.
+const ENDED: &[&str] = &["OOMKilled", "CrashLoopBackOff", "Error"];
+
+/// What the workload's pods refer to and is missing.
+fn waits_for<'f>(facts: &'f Facts<'_>, object: &ObjectRef) -> Vec<(&'f ObjectRef, &'f Missing)> {
+    facts.missing.of(object).collect()
+}
+
+fn waiting(object: &ObjectRef, missing: &[(&ObjectRef, &Missing)]) -> Finding {
+    let named: Vec<String> = missing
+        .iter()
+        .map(|(of, missing)| match &missing.key {
+            Some(key) => format!("the key {key} of {of}"),
+            None => of.to_string(),
+        })
+        .collect();
+    let verb = if named.len() == 1 { "does" } else { "do" };
+    let message = format!("waits for {}, which {verb} not exist", named.join(" and "));
+    let text = "make it exist (its own line says how); the pods then start by themselves";
+    let remedy = Remedy::say(text).run(kubectl(&object.namespace, "describe").object(object));
+    Finding::new(object.clone(), message, remedy)
+}
+
+/// Whether a rollout continues by itself. That of a StatefulSet or DaemonSet may wait for somebody to delete its pods
+/// (`updateStrategy: OnDelete`), which its status does not show.
+fn goes_on(object: &ObjectRef, workload: &Workload) -> bool {
+    object.kind == "Deployment" || workload.status.observed_generation < workload.metadata.generation
 }
 
 /// Whether a pod is on its way, as far as is known.
@@ -38,6 +76,7 @@ fn is_starting(trouble: &Trouble) -> bool {
 fn phrase(trouble: &Trouble, wanted: i64, ready: i64) -> String {
     let reason = match trouble.reason.as_str() {
         ROLLING_OUT => return "is being rolled out".to_owned(),
+        PAUSED => return "is paused: changes of it are not rolled out".to_owned(),
         "NotReady" => String::new(),
         reason => format!(" ({reason})"),
     };

@@ -1,7 +1,10 @@
 //! agentk installations, each joined with its release, token Secret, pods, Lease and log.
 
+use std::collections::BTreeMap;
+
 use jiff::{SignedDuration, Timestamp};
 
+use super::log::reading::Signs;
 use super::log::{Effect, LogLine, Rule, reading};
 use super::workload::selects;
 use super::{Facts, HasMeta, secret};
@@ -29,6 +32,8 @@ pub struct Agent<'s> {
     pub lease: Result<Option<&'s Lease>, Why>,
     /// Number of the agent in GitLab, from the Lease's name, else from its log.
     pub id: Option<u64>,
+    /// Since when GitLab lists a connection of each of its pods.
+    pub connected: BTreeMap<&'s str, Timestamp>,
     /// Lines of its pods' logs with the pod's name, oldest first within a pod.
     pub lines: Result<Vec<(&'s str, LogLine)>, Why>,
 }
@@ -133,7 +138,18 @@ impl<'s> Agent<'s> {
         let oldest = self.living()?.into_iter().filter_map(Self::token_read_at).min();
         let young = oldest.is_some_and(|at| now.duration_since(at) < LEASE_IS_DUE);
         let asked = || format!("Lease of agentk in namespace {}", self.namespace());
-        Ok(young.then(|| Why::new(WhyKind::NotAsked, asked(), "agentk started less than a minute ago")))
+        Ok(young.then(|| Why::new(WhyKind::TooEarly, asked(), "agentk started less than a minute ago")))
+    }
+
+    /// Why nobody leads yet, where the leader was a pod of this Deployment that is gone, and its Lease still runs: another
+    /// pod takes it only once it has run out.
+    fn taken_over(&self, now: Timestamp) -> Result<Option<Why>, Why> {
+        let Some(lease) = self.lease.clone()? else { return Ok(None) };
+        let own = |holder: &str| holder.starts_with(&format!("{}-", self.deployment.metadata.name));
+        let gone = own(&lease.spec.holder_identity) && !lease.is_expired(now);
+        let asked = || format!("holder of Lease {}/{}", lease.metadata.namespace, lease.metadata.name);
+        let said = "its holder is gone, and another pod takes over: that takes half a minute";
+        Ok(gone.then(|| Why::new(WhyKind::TooEarly, asked(), said)))
     }
 
     /// Errors of the last minutes that no rule knows, oldest first, each text once.
@@ -151,8 +167,14 @@ impl<'s> Agent<'s> {
     /// The log is not known.
     pub fn present_faults(&self, now: Timestamp) -> Result<Vec<(&'static Rule, &LogLine)>, Why> {
         let lines = self.lines.as_ref().map_err(Clone::clone)?;
+        Ok(reading::present_faults(lines, &self.signs(now), now))
+    }
+
+    fn signs(&self, now: Timestamp) -> Signs<'s> {
         let leader = self.leader(now).ok().flatten().map(|pod| pod.metadata.name.as_str());
-        Ok(reading::present_faults(lines, leader, now))
+        let lease = self.lease.as_ref().ok().copied().flatten();
+        let led_since = leader.and(lease).and_then(|lease| lease.spec.acquire_time);
+        Signs { leader, led_since, connected: self.connected.clone() }
     }
 
     /// Whether it is connected. A pod that is Ready proves nothing: agentk's probes do not look at the connection.
@@ -182,6 +204,9 @@ impl<'s> Agent<'s> {
         if let Some(why) = self.just_started(now)? {
             return Ok(Connection::Unknown(why));
         }
+        if let Some(why) = self.taken_over(now)? {
+            return Ok(Connection::Unknown(why));
+        }
         Ok(Connection::Disconnected(
             None,
             "no living pod holds the agent's Lease: agentk takes it once it has its configuration from GitLab".to_owned(),
@@ -209,16 +234,19 @@ impl Lease {
 
 /// Finds the agentk Deployments: by image or arguments, because names and labels differ between chart versions.
 pub(super) fn find(s: &Snapshot) -> Vec<Agent<'_>> {
-    let is_agent = |d: &&Workload| {
-        let spec = &d.spec.template.spec;
-        spec.containers.iter().any(|c| is_agentk(&c.image, &c.args))
-    };
-    s.deployments.items.iter().filter(is_agent).map(|d| join(s, d)).collect()
+    s.deployments.items.iter().filter(|d| is_agent(d)).map(|d| join(s, d)).collect()
 }
 
-/// HelmReleases of the `gitlab-agent` chart.
+/// Whether a Deployment runs agentk.
+pub(super) fn is_agent(deployment: &Workload) -> bool {
+    deployment.spec.template.spec.containers.iter().any(|c| is_agentk(&c.image, &c.args))
+}
+
+/// HelmReleases of the `gitlab-agent` chart that install into this cluster.
 pub(super) fn releases(s: &Snapshot) -> impl Iterator<Item = &HelmRelease> {
-    let is_agent = |r: &&HelmRelease| r.spec.chart.as_ref().is_some_and(|c| c.spec.chart == "gitlab-agent");
+    let is_agent = |r: &&HelmRelease| {
+        r.spec.kube_config.is_none() && r.spec.chart.as_ref().is_some_and(|c| c.spec.chart == "gitlab-agent")
+    };
     s.helm_releases.items.iter().filter(is_agent)
 }
 
@@ -240,7 +268,18 @@ fn join<'s>(s: &'s Snapshot, deployment: &'s Workload) -> Agent<'s> {
     let lines = lines(s, deployment);
     let logged = || lines.as_ref().ok()?.iter().rev().find_map(|(_, line)| line.agent);
     let id = lease.as_ref().ok().and_then(|l| (*l)?.agent_id()).or_else(logged);
-    Agent { deployment, release: release(s, deployment), secret_name, secret, pods, lease, id, lines }
+    let connected = connected(s, deployment);
+    Agent {
+        deployment,
+        release: release(s, deployment),
+        secret_name,
+        secret,
+        pods,
+        lease,
+        id,
+        connected,
+        lines,
+    }
 }
 
 /// The Secret mounted at the directory of `--token-file`; the chart calls the volume `secret-volume`.
@@ -268,6 +307,23 @@ fn lease<'s>(leases: &'s Listing<Lease>, namespace: &str, pods: &[&Pod]) -> Resu
     Ok(held.copied().or_else(|| (found.len() == 1).then(|| found[0])))
 }
 
+/// Since when GitLab lists a connection of each pod.
+fn connected<'s>(s: &'s Snapshot, deployment: &Workload) -> BTreeMap<&'s str, Timestamp> {
+    let object = deployment.metadata.object("Deployment");
+    let part = s.gitlab.get().ok();
+    let entry = part.and_then(|part| part.agents.iter().find(|entry| entry.deployment == object));
+    let record = entry.and_then(|entry| entry.agent.get().ok());
+    let listed = record.and_then(|agent| agent.connections.get().ok()).into_iter().flatten();
+    let own = listed.filter(|c| c.pod_namespace == deployment.metadata.namespace);
+    let mut since = BTreeMap::new();
+    for connection in own {
+        let Some(at) = connection.connected_at else { continue };
+        let newest = since.entry(connection.pod_name.as_str()).or_insert(at);
+        *newest = at.max(*newest);
+    }
+    since
+}
+
 fn lines<'s>(s: &'s Snapshot, deployment: &Workload) -> Result<Vec<(&'s str, LogLine)>, Why> {
     let namespace = &deployment.metadata.namespace;
     let own = |pod: &str| {
@@ -280,7 +336,7 @@ fn lines<'s>(s: &'s Snapshot, deployment: &Workload) -> Result<Vec<(&'s str, Log
     for log in s.logs.iter().filter(|l| l.namespace == *namespace && own(&l.pod)) {
         match &log.lines {
             Observed::Known(known) => {
-                let parsed = reading::without_stacks(known.iter().map(|l| LogLine::parse(l)));
+                let parsed = reading::without_stacks(known.iter().map(|l| LogLine::parse(l, s.taken_at)));
                 lines.extend(parsed.map(|line| (log.pod.as_str(), line)));
             }
             Observed::Unknown(why) => unknown = Some(why.clone()),

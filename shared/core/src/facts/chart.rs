@@ -51,7 +51,13 @@ pub fn version(text: &str) -> Option<Version> {
     Version::parse(text.trim_start_matches('v')).ok()
 }
 
-/// The chart version of a release that is deployed now; the history's first entry may be a failed attempt.
+/// The release that the objects in the cluster are of: the newest attempt, also where it failed, because what it
+/// wrote stays until it is rolled back. None where it was uninstalled.
+pub fn of_objects(release: &HelmRelease) -> Option<&super::HelmSnapshot> {
+    release.status.history.first().filter(|made| made.status != "uninstalled")
+}
+
+/// The last release that Helm deployed well; the history's first entry may be a failed attempt.
 pub fn deployed(release: &HelmRelease) -> Option<&super::HelmSnapshot> {
     let history = &release.status.history;
     history.iter().find(|made| made.status == "deployed").or_else(|| history.first())

@@ -1,90 +1,172 @@
-//! The class of a source's failure, from the condition that source-controller wrote.
-//!
-//! The texts are those of source-controller and go-git; GitLab's answers map one to one: 401 "authentication
-//! required", 403 "authorization failed", 404 "repository not found" (fluxcd/flux2 issue 4861).
+//! The class of a failure, from what a client said of it: one table and one reader for sources, charts, releases,
+//! notifications and agentk.
+
+mod table;
+
+#[cfg(test)]
+mod cases;
 
 use super::Facts;
 use crate::object::ObjectRef;
 use crate::snapshot::kinds::{Condition, Source, condition};
 
-/// What kept a source from being fetched.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What went wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Failure {
     /// The Secret that holds the credential does not exist.
     SecretMissing,
     /// The Secret lacks a key, or its form is wrong.
     SecretMalformed,
+    /// A Provider's Secret does not exist, or holds no token.
+    TokenMissing,
+    /// GitLab says that the token has expired.
+    TokenExpired,
+    /// GitLab says that the token was revoked.
+    TokenRevoked,
     /// The server refused the credential (401).
     CredentialRefused,
     /// The credential is valid and may not do this (403).
     Denied,
-    /// The server says there is no such repository, or hides it (404).
+    /// The server says that there is no such thing, or hides it (404).
     NotFound,
+    /// The server asks for fewer requests (429).
+    RateLimited,
+    /// The server failed (5xx).
+    ServerError,
     /// The branch, tag, range or commit does not exist.
     Reference,
     /// The chart or the version does not exist in the repository.
     Chart,
-    /// The host key is unknown or changed.
-    HostKey,
-    /// TLS: unknown authority, wrong name, expired.
-    Tls,
-    /// The host's name does not resolve.
-    Dns,
-    /// Nobody answers at the address.
-    Network,
-    /// It took longer than `spec.timeout`.
+    /// What was fetched is damaged, too large, or not what its digest says.
+    BadArtifact,
+    /// A signature is missing or of nobody who is trusted.
+    Signature,
+    /// What is encrypted in Git cannot be decrypted.
+    Decryption,
+    /// The event names no commit, so that there is nothing to attach a status to.
+    NoCommit,
+    /// Objects of other namespaces may not be referred to.
+    CrossNamespace,
+    /// The host key is not among the known ones.
+    HostKeyUnknown,
+    /// The host key is another than the known one.
+    HostKeyChanged,
+    /// TLS: an authority that is not trusted signed the certificate.
+    UnknownAuthority,
+    /// TLS: the certificate is of another name.
+    WrongHost,
+    /// TLS: the certificate has expired.
+    Expired,
+    /// TLS: the certificate is not valid yet.
+    NotYetValid,
+    /// TLS: the server wants a certificate of the client, and got none that it takes.
+    ClientCertificate,
+    /// The two sides have no version, cipher or protocol in common.
+    Handshake,
+    /// TLS was spoken to a port that does not.
+    SpeaksPlain,
+    /// Plain text was spoken to a port that wants TLS.
+    SpeaksTls,
+    /// Something else than what was expected answers at the port.
+    OtherProtocol,
+    /// A proxy answers, and does not connect to the host.
+    ProxyRefuses,
+    /// A proxy does not answer.
+    ProxyDown,
+    /// The name does not exist.
+    NameNotFound,
+    /// The resolver fails or does not answer: whether the name exists is not known.
+    Resolver,
+    /// Nobody listens at the port.
+    Refused,
+    /// The connection was reset.
+    Reset,
+    /// The connection was closed before the answer.
+    Closed,
+    /// The network has no way to the address.
+    NoRoute,
+    /// No connection came about in time.
+    DialTimeout,
+    /// The TLS handshake did not end in time.
+    HandshakeTimeout,
+    /// The connection stands, and no answer came in time.
+    AnswerTimeout,
+    /// It took too long, and nobody says what.
     Timeout,
+    /// What was waited for did not become ready in time.
+    WaitTimeout,
+    /// A volume or a database is full, or can only be read.
+    DiskFull,
+    /// A quota is used up.
+    Quota,
+    /// It was killed for want of memory.
+    OutOfMemory,
+    /// An admission webhook or policy denies the object.
+    Admission,
+    /// An admission webhook cannot be called.
+    WebhookDown,
+    /// The service account lacks a permission of the cluster.
+    Permission,
+    /// The API server does not serve this kind.
+    ApiNotServed,
+    /// Somebody else holds the object or its field.
+    Conflict,
+    /// A field cannot be changed on an object that exists.
+    Immutable,
+    /// What is in Git is no valid manifest.
+    Manifest,
+    /// An object that is named does not exist.
+    ObjectMissing,
     /// None of these.
     Other,
 }
 
-/// Substrings in order of precedence: the first that occurs decides.
-const TEXTS: &[(&str, Failure)] = &[
-    ("failed to get secret", Failure::SecretMissing),
-    ("failed to configure authentication options", Failure::SecretMalformed),
-    ("invalid 'https' auth option", Failure::SecretMalformed),
-    ("invalid 'ssh' auth option", Failure::SecretMalformed),
-    ("authentication required", Failure::CredentialRefused),
-    ("401 unauthorized", Failure::CredentialRefused),
-    ("invalid credentials", Failure::CredentialRefused),
-    ("unable to authenticate", Failure::CredentialRefused),
-    ("authorization failed", Failure::Denied),
-    ("403 forbidden", Failure::Denied),
-    ("couldn't find remote ref", Failure::Reference),
-    ("reference not found", Failure::Reference),
-    ("no match found for semver", Failure::Reference),
-    ("object not found", Failure::Reference),
-    ("manifest_unknown", Failure::Reference),
-    ("no chart version found", Failure::Chart),
-    ("no chart name found", Failure::Chart),
-    ("invalid chart reference", Failure::Chart),
-    ("knownhosts", Failure::HostKey),
-    ("host key", Failure::HostKey),
-    ("x509:", Failure::Tls),
-    ("tls:", Failure::Tls),
-    ("certificate", Failure::Tls),
-    ("no such host", Failure::Dns),
-    ("connection refused", Failure::Network),
-    ("no route to host", Failure::Network),
-    ("network is unreachable", Failure::Network),
-    ("connection reset", Failure::Network),
-    ("unexpected eof", Failure::Network),
-    ("context deadline exceeded", Failure::Timeout),
-    ("i/o timeout", Failure::Timeout),
-    ("timed out", Failure::Timeout),
-    ("repository not found", Failure::NotFound),
-    ("404 not found", Failure::NotFound),
-    (": 404", Failure::NotFound),
-];
+use Failure::*;
 
-/// Classifies a condition of a source.
+/// Reads the class out of what a client said.
+pub fn read(text: &str) -> Failure {
+    let text = text.to_lowercase();
+    let rows = table::TABLE.iter().copied().flatten();
+    let mut fitting = rows.filter(|(texts, _)| texts.iter().all(|wanted| occurs(&text, wanted)));
+    fitting.next().map_or(Other, |(_, failure)| *failure)
+}
+
+/// Whether a text occurs as whole words; `#404` as the status of an answer.
+fn occurs(text: &str, wanted: &str) -> bool {
+    if let Some(status) = wanted.strip_prefix('#') {
+        return text.match_indices(status).any(|(at, _)| is_status(text, at, status.len()));
+    }
+    let inner = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
+    text.match_indices(wanted).any(|(at, _)| {
+        let (before, after) = (&text[..at], &text[at + wanted.len()..]);
+        let begins = !(inner(wanted.chars().next()) && inner(before.chars().next_back()));
+        begins && !(inner(wanted.chars().next_back()) && inner(after.chars().next()))
+    })
+}
+
+/// Whether a number is a status: behind a word that announces one, or alone behind the colon of a URL. A commit, a port
+/// or a project of that number is none.
+fn is_status(text: &str, at: usize, length: usize) -> bool {
+    let (before, after) = (&text[..at], &text[at + length..]);
+    if after.starts_with(|c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '/' | '-')) {
+        return false;
+    }
+    let announced = before.trim_end_matches([' ', ':', '"', '\\', '(', '=', '\'']);
+    let words = [
+        "status", "code", "http", "http/1.1", "http/1.0", "http/2.0", "http/2", "got", "server", "response",
+        "error",
+    ];
+    before.is_empty()
+        || before.ends_with(": ")
+        || (announced.len() < before.len() && words.iter().any(|w| announced.ends_with(w)))
+}
+
+/// Classifies a condition: by its text, else by its reason.
 pub fn classify(condition: &Condition) -> Failure {
-    let message = condition.message.to_lowercase();
-    let by_text = TEXTS.iter().find(|(text, _)| message.contains(text)).map(|(_, failure)| *failure);
-    match (by_text, condition.reason.as_str()) {
-        (Some(failure), _) => failure,
-        (None, "AuthenticationFailed") => Failure::SecretMalformed,
-        (None, _) => Failure::Other,
+    match (read(&condition.message), condition.reason.as_str()) {
+        (Other, "AuthenticationFailed") => SecretMalformed,
+        (Other, "VerificationError") => Signature,
+        (failure, _) => failure,
     }
 }
 
@@ -92,25 +174,149 @@ impl Failure {
     /// The sentence that a person reads.
     pub fn phrase(self) -> &'static str {
         match self {
-            Self::SecretMissing => "the Secret with its credential does not exist",
-            Self::SecretMalformed => "the Secret with its credential has the wrong form",
-            Self::CredentialRefused => "the server refused its credential (wrong, expired or revoked)",
-            Self::Denied => "its credential is valid, but may not read this (scope, role or an IP rule)",
-            Self::NotFound => "the server knows no such repository, or hides it from this credential",
-            Self::Reference => "the branch, tag or commit does not exist",
-            Self::Chart => "the chart, or a version that fits, is not in the repository",
-            Self::HostKey => "the server's host key is not the known one",
-            Self::Tls => "the TLS connection cannot be trusted",
-            Self::Dns => "the host's name does not resolve",
-            Self::Network => "nobody answers at its address",
-            Self::Timeout => "the server did not answer in time",
-            Self::Other => "source-controller reports a failure",
+            SecretMissing => "the Secret with its credential does not exist",
+            SecretMalformed => "the Secret with its credential has the wrong form",
+            TokenMissing => "its Provider has no token",
+            TokenExpired => "the token has expired",
+            TokenRevoked => "the token was revoked",
+            CredentialRefused => "the server refused its credential (wrong, expired or revoked)",
+            Denied => "its credential is valid, but may not read this (scope, role or an IP rule)",
+            NotFound => "the server knows no such repository, or hides it from this credential",
+            RateLimited => "the server asks for fewer requests (429)",
+            ServerError => "the server failed (5xx)",
+            Reference => "the branch, tag or commit does not exist",
+            Chart => "the chart, or a version that fits, is not in the repository",
+            BadArtifact => "what was fetched is damaged, too large, or differs from its digest",
+            Signature => "the signature is missing or cannot be verified",
+            Decryption => "the encrypted data in Git cannot be decrypted",
+            NoCommit => "the events that it sends name no commit, and a job status belongs to one",
+            CrossNamespace => "references to other namespaces are not allowed",
+            HostKeyUnknown => "the server's host key is not among the known ones",
+            HostKeyChanged => "the server's host key is not the known one",
+            UnknownAuthority => "the server's TLS certificate is signed by an unknown authority",
+            WrongHost => "the server's TLS certificate is for a different host name",
+            Expired => "the server's TLS certificate has expired",
+            NotYetValid => "the server's TLS certificate is not yet valid",
+            ClientCertificate => "the server requires a TLS client certificate that it accepts",
+            Handshake => "the TLS handshake failed: no protocol version or algorithm in common",
+            SpeaksPlain => "the port does not speak TLS",
+            SpeaksTls => "the port requires TLS",
+            OtherProtocol => "something else than the expected service answers at the address",
+            ProxyRefuses => "the proxy refuses to connect to the host",
+            ProxyDown => "the proxy does not answer",
+            NameNotFound => "the host's name does not resolve",
+            Resolver => "the DNS resolver fails or does not answer",
+            Refused => "connection refused: nothing listens at the address",
+            Reset => "the connection was reset",
+            Closed => "the connection was closed before an answer",
+            NoRoute => "there is no route to the address",
+            DialTimeout => "the connection timed out",
+            HandshakeTimeout => "the TLS handshake timed out",
+            AnswerTimeout => "the server did not answer in time",
+            Timeout => "it timed out",
+            WaitTimeout => "something did not become ready in time",
+            DiskFull => "a volume is full or read-only",
+            Quota => "a quota is exceeded",
+            OutOfMemory => "out of memory",
+            Admission => "an admission webhook or policy denied it",
+            WebhookDown => "an admission webhook cannot be called",
+            Permission => "the service account lacks an RBAC permission",
+            ApiNotServed => "the API server does not serve this kind",
+            Conflict => "the object or a field belongs to something else",
+            Immutable => "an immutable field would change",
+            Manifest => "a manifest is invalid",
+            ObjectMissing => "an object that it references does not exist",
+            Other => "source-controller reports a failure",
         }
+    }
+
+    /// What to do about it, where that follows from the class alone and is done in the cluster or in Git.
+    pub fn advice(self) -> Option<&'static str> {
+        Some(match self {
+            Decryption => {
+                "give the Kustomization the private key in the Secret that spec.decryption.secretRef names, or encrypt the \
+                 file again for a key that it has"
+            }
+            DiskFull => "free space on the volume that the message names, or make it larger",
+            Quota => "raise the ResourceQuota (or GitLab's limit), or request less",
+            OutOfMemory => "raise the memory limit of what was killed",
+            Admission => "change the manifest in Git to what the policy allows, or the policy",
+            WebhookDown => {
+                "start the Service behind the webhook that the message names; where its owner is gone, delete the webhook \
+                 configuration"
+            }
+            Permission => "grant the service account what the message names",
+            ApiNotServed => {
+                "install the CustomResourceDefinition before what uses it (spec.dependsOn), or correct apiVersion and kind"
+            }
+            Conflict => "let one owner manage the object: remove it from Git or from the other owner",
+            Immutable => {
+                "recreate the object: delete it, or set spec.force (Kustomization) or spec.upgrade.force (HelmRelease) for \
+                 one reconciliation"
+            }
+            Manifest => "correct the manifest that the message names, in Git",
+            ObjectMissing => "create the object that the message names, or correct its name in Git",
+            CrossNamespace => "use objects of the same namespace",
+            RateLimited => "wait, and ask less often (longer intervals)",
+            ServerError => "look at the server, which failed; it is retried",
+            BadArtifact => {
+                "fetch the source again; where it persists, look at what changes the file on its way (proxy, registry)"
+            }
+            Signature => "sign what is in the repository, or correct the keys in spec.verify",
+            _ => return None,
+        })
     }
 
     /// Whether the credential is at fault.
     pub fn is_credential(self) -> bool {
-        matches!(self, Self::SecretMissing | Self::SecretMalformed | Self::CredentialRefused | Self::Denied)
+        matches!(
+            self,
+            SecretMissing
+                | SecretMalformed
+                | CredentialRefused
+                | Denied
+                | TokenMissing
+                | TokenExpired
+                | TokenRevoked
+        )
+    }
+
+    /// Whether the host's certificate, or the TLS handshake, is at fault.
+    pub fn is_tls(self) -> bool {
+        matches!(self, UnknownAuthority | WrongHost | Expired | NotYetValid | ClientCertificate | Handshake)
+    }
+
+    /// Whether the key by which an SSH server is known is at fault.
+    pub fn is_host_key(self) -> bool {
+        matches!(self, HostKeyUnknown | HostKeyChanged)
+    }
+
+    /// Whether the connection did not come about, or did not last.
+    pub fn is_network(self) -> bool {
+        self.is_time()
+            || self.is_name()
+            || matches!(
+                self,
+                Refused
+                    | Reset
+                    | Closed
+                    | NoRoute
+                    | ProxyRefuses
+                    | ProxyDown
+                    | SpeaksPlain
+                    | SpeaksTls
+                    | OtherProtocol
+            )
+    }
+
+    /// Whether a name could not be resolved.
+    pub fn is_name(self) -> bool {
+        matches!(self, NameNotFound | Resolver)
+    }
+
+    /// Whether a connection or an answer took too long.
+    pub fn is_time(self) -> bool {
+        matches!(self, DialTimeout | HandshakeTimeout | AnswerTimeout | Timeout)
     }
 }
 
@@ -122,41 +328,5 @@ impl Facts<'_> {
         let ready = condition(&found.status.conditions, "Ready").filter(|c| c.status == "False")?;
         let secret = found.spec.secret_ref.as_ref().filter(|_| classify(ready).is_credential())?;
         Some(ObjectRef::new("Secret", &source.namespace, &secret.name))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn flux_messages_are_classified() {
-        for (reason, message, class) in [
-            (
-                "AuthenticationFailed",
-                "failed to get secret 'flux-system/x': secrets \"x\" not found",
-                Failure::SecretMissing,
-            ),
-            (
-                "GitOperationFailed",
-                "failed to checkout and determine revision: unable to clone 'https://h/x': authentication required: HTTP Basic: Access denied.",
-                Failure::CredentialRefused,
-            ),
-            ("GitOperationFailed", "unable to clone 'https://h/x': authorization failed", Failure::Denied),
-            ("GitOperationFailed", "unable to clone 'https://h/x': repository not found", Failure::NotFound),
-            ("GitOperationFailed", "couldn't find remote ref \"refs/heads/nope\"", Failure::Reference),
-            (
-                "GitOperationFailed",
-                "Get \"https://h\": dial tcp: lookup h on 10.0.0.10:53: no such host",
-                Failure::Dns,
-            ),
-            ("GitOperationFailed", "x509: certificate signed by unknown authority", Failure::Tls),
-            ("AuthenticationFailed", "something new", Failure::SecretMalformed),
-            ("GitOperationFailed", "something new", Failure::Other),
-        ] {
-            let condition =
-                Condition { reason: reason.into(), message: message.into(), ..Condition::default() };
-            assert_eq!(classify(&condition), class, "{message}");
-        }
     }
 }

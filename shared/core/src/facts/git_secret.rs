@@ -72,10 +72,11 @@ mod tests {
         assert!(names(&s).is_empty());
         applied(&mut s);
         assert_eq!(names(&s), ["Secret gitlab/gitlab-agent-token"]);
-        s.kustomizations.items[0].spec.kube_config = Some(RemoteCluster {});
+        s.kustomizations.items[0].spec.kube_config = Some(RemoteCluster::default());
         assert!(names(&s).is_empty(), "another cluster");
         s.kustomizations.items[0].spec.kube_config = None;
-        s.kustomizations.items[0].spec.decryption = Some(Decryption { provider: "sops".to_owned() });
+        s.kustomizations.items[0].spec.decryption =
+            Some(Decryption { provider: "sops".to_owned(), ..Decryption::default() });
         assert!(names(&s).is_empty());
     }
 

@@ -8,12 +8,15 @@ mod edges;
 use std::collections::{HashMap, HashSet};
 
 use super::agent::Agent;
-use super::flux::{CONTROLLERS, bootstrap, bootstrap_object, controller, controller_of};
-use super::token_secret;
+use super::creator::Creators;
+use super::flux::{Instances, bootstrap, bootstrap_object, controller_of};
+use super::reference::AllMissing;
+use super::service::{cannot_download, service_of};
 use super::{Facts, InventoryEntry};
+use super::{token_secret, waits};
 use crate::object::ObjectRef;
 use crate::snapshot::Snapshot;
-use crate::snapshot::kinds::{Inventory, Source};
+use crate::snapshot::kinds::{Condition, Inventory, Meta, Source};
 use edges::Edges;
 pub use edges::Nearest;
 
@@ -24,23 +27,25 @@ pub struct Graph {
 }
 
 /// The graph while it is built.
-#[derive(Default)]
-struct Builder {
+struct Builder<'s> {
     edges: Edges,
-    /// The Deployment of each controller.
-    controllers: HashMap<&'static str, ObjectRef>,
+    /// The Deployments of each controller.
+    instances: &'s Instances<'s>,
+    /// The Services from which artifacts are downloaded.
+    artifacts: Vec<ObjectRef>,
 }
 
 impl Graph {
     /// Builds the graph of a snapshot.
-    pub(super) fn build(s: &Snapshot, agents: &[Agent<'_>]) -> Self {
-        let controller_object = |name: &'static str| {
-            let found = controller(&s.deployments, &s.flux_namespace, name).ok().flatten();
-            let namespace = found.map_or(s.flux_namespace.as_str(), |d| &d.metadata.namespace);
-            (name, ObjectRef::new("Deployment", namespace, name))
-        };
-        let controllers = CONTROLLERS.iter().map(|(name, _)| controller_object(name)).collect();
-        let mut graph = Builder { controllers, ..Builder::default() };
+    pub(super) fn build(
+        s: &Snapshot,
+        agents: &[Agent<'_>],
+        missing: &AllMissing,
+        creators: &Creators,
+        instances: &Instances<'_>,
+    ) -> Self {
+        let mut graph = Builder { edges: Edges::default(), instances, artifacts: Vec::new() };
+        graph.add_artifacts(s);
         graph.add_sources(s);
         graph.add_kustomizations(s);
         graph.add_releases(s);
@@ -50,6 +55,7 @@ impl Graph {
         for agent in agents {
             graph.add_agent(agent);
         }
+        graph.add_waits(s, missing, creators);
         graph.edges.sort();
         Self { edges: graph.edges }
     }
@@ -70,15 +76,15 @@ impl Graph {
     }
 }
 
-impl Builder {
+impl Builder<'_> {
     fn add(&mut self, object: &ObjectRef, need: ObjectRef) {
         self.edges.add(object, &need);
     }
 
-    fn add_controller(&mut self, object: &ObjectRef) {
-        let deployment = controller_of(&object.kind).and_then(|name| self.controllers.get(name));
-        if let Some(deployment) = deployment {
-            self.edges.add(object, deployment);
+    /// The instance in charge of an object; where none is, the one that should be there.
+    fn add_controller(&mut self, kind: &str, metadata: &Meta) {
+        if let Some(name) = controller_of(kind) {
+            self.edges.add(&metadata.object(kind), &self.instances.expected(name, metadata));
         }
     }
 
@@ -93,7 +99,7 @@ impl Builder {
         for (kind, source) in kinds.into_iter().flat_map(|(kind, items)| items.iter().map(move |i| (kind, i)))
         {
             let object = source.metadata.object(kind);
-            self.add_controller(&object);
+            self.add_controller(kind, &source.metadata);
             if let Some(secret) = &source.spec.secret_ref {
                 self.add(&object, ObjectRef::new("Secret", &object.namespace, &secret.name));
             }
@@ -106,14 +112,17 @@ impl Builder {
     fn add_kustomizations(&mut self, s: &Snapshot) {
         for k in &s.kustomizations.items {
             let object = k.metadata.object("Kustomization");
-            self.add_controller(&object);
+            self.add_controller("Kustomization", &k.metadata);
             self.add(&object, Facts::resolve(&k.spec.source_ref, &object.namespace));
             for on in &k.spec.depends_on {
                 let mut need = Facts::resolve(on, &object.namespace);
                 need.kind = "Kustomization".to_owned();
                 self.add(&object, need);
             }
-            self.add_inventory(&object, &k.status.inventory);
+            if k.spec.kube_config.is_none() {
+                self.add_inventory(&object, &k.status.inventory);
+            }
+            self.add_download(&object, &k.status.conditions);
         }
     }
 
@@ -125,7 +134,7 @@ impl Builder {
             misnamed.map(|n| (n.release.metadata.object("HelmRelease"), n.object)).collect();
         for r in &s.helm_releases.items {
             let object = r.metadata.object("HelmRelease");
-            self.add_controller(&object);
+            self.add_controller("HelmRelease", &r.metadata);
             if let Some((namespace, name)) = r.status.helm_chart.split_once('/') {
                 self.add(&object, ObjectRef::new("HelmChart", namespace, name));
             }
@@ -140,10 +149,28 @@ impl Builder {
                 need.kind = "HelmRelease".to_owned();
                 self.add(&object, need);
             }
+            self.add_download(&object, &r.status.conditions);
             match misnamed.get(&object) {
                 Some(secret) => self.add(secret, object),
+                None if r.spec.kube_config.is_some() => {}
                 None => self.add_inventory(&object, &r.status.inventory),
             }
+        }
+    }
+
+    /// What lies before source-controller: its Service, and the policies of its namespace.
+    fn add_artifacts(&mut self, s: &Snapshot) {
+        self.artifacts = self.instances.of("source-controller").iter().map(|d| service_of(d)).collect();
+        for service in self.artifacts.clone() {
+            let own = s.network_policies.items.iter().filter(|p| p.metadata.namespace == service.namespace);
+            own.for_each(|policy| self.add(&service, policy.metadata.object("NetworkPolicy")));
+        }
+    }
+
+    /// What cannot download its artifact needs what lies between it and source-controller.
+    fn add_download(&mut self, object: &ObjectRef, conditions: &[Condition]) {
+        if cannot_download(conditions) {
+            self.artifacts.iter().for_each(|service| self.edges.add(object, service));
         }
     }
 
@@ -157,6 +184,19 @@ impl Builder {
         }
     }
 
+    /// What failed objects waited for and what is missing. A release that names the wrong Secret waits for nothing, see
+    /// [`Self::add_releases`].
+    fn add_waits(&mut self, s: &Snapshot, missing: &AllMissing, creators: &Creators) {
+        let misnamed = token_secret::named(s).filter(|n| n.is_misnamed(s));
+        let misnamed: HashSet<ObjectRef> =
+            misnamed.map(|n| n.release.metadata.object("HelmRelease")).collect();
+        for (object, need) in waits::edges(s, missing, creators, self.instances) {
+            if !misnamed.contains(&object) {
+                self.add(&object, need);
+            }
+        }
+    }
+
     fn add_receivers(&mut self, s: &Snapshot, agents: &[Agent<'_>]) {
         // What lies between a push event and the Receiver.
         let services = s.services.items.iter().filter(|i| i.metadata.name == "webhook-receiver");
@@ -165,12 +205,12 @@ impl Builder {
         let policies = self.edges.add_group("NetworkPolicy", policies);
         for receiver in &s.receivers.items {
             let object = receiver.metadata.object("Receiver");
-            self.add_controller(&object);
+            self.add_controller("Receiver", &receiver.metadata);
             self.add(&object, ObjectRef::new("Secret", &object.namespace, &receiver.spec.secret_ref.name));
             self.edges.add_all(&object, services);
             self.edges.add_all(&object, policies);
         }
-        let notifications = ObjectRef::new("Deployment", &s.flux_namespace, "notification-controller");
+        let notifications = self.instances.expected("notification-controller", &Meta::default());
         let senders = agents.iter().map(Agent::object).chain([notifications]);
         let senders = self.edges.add_group("Deployment", senders);
         for repository in &s.git_repositories.items {
@@ -182,7 +222,7 @@ impl Builder {
     fn add_notifications(&mut self, s: &Snapshot) {
         for alert in &s.alerts.items {
             let object = alert.metadata.object("Alert");
-            self.add_controller(&object);
+            self.add_controller("Alert", &alert.metadata);
             self.add(&object, ObjectRef::new("Provider", &object.namespace, &alert.spec.provider_ref.name));
         }
         for provider in &s.providers.items {

@@ -8,6 +8,8 @@ mod rule;
 mod rules;
 
 #[cfg(test)]
+mod connections;
+#[cfg(test)]
 mod documented;
 
 pub use line::{Level, LogLine};

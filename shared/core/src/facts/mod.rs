@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod chart;
+pub mod creator;
 pub mod dispatch;
 pub mod duration;
 pub mod duty;
@@ -16,12 +17,17 @@ pub mod network;
 pub mod notification;
 pub mod protection;
 pub mod readiness;
+pub mod reference;
 pub mod request;
+pub mod said;
+pub mod service;
 pub mod token_secret;
 pub mod token_use;
+mod waits;
 pub mod workload;
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -30,7 +36,10 @@ pub use crate::snapshot::kinds::*;
 pub use crate::snapshot::secret::{Fault, KeyShape, ValueKind};
 pub use crate::snapshot::{Listing, Observed, Permission, PodLog, SecretShape, Snapshot, Why, WhyKind};
 use agent::Agent;
+use creator::Creators;
+use flux::Instances;
 use graph::Graph;
+use reference::Missings;
 
 /// Everything the checks read.
 pub struct Facts<'s> {
@@ -40,10 +49,18 @@ pub struct Facts<'s> {
     pub now: Timestamp,
     /// The agentk installations that were seen.
     pub agents: Vec<Agent<'s>>,
+    /// The Deployments of Flux's controllers.
+    pub(crate) flux: Instances<'s>,
+    /// What does not exist and keeps others from working.
+    pub missing: Missings,
+    /// Who would create what does not exist.
+    pub(crate) creators: Creators,
     /// What depends on what.
     pub graph: Graph,
     /// What expires within this time is found (`--expiry-window`).
     pub expiry_window: SignedDuration,
+    /// The branches on which each Provider sets statuses, once somebody asks.
+    status_branches: OnceLock<protection::Branches>,
 }
 
 /// How long before its end a token is worth a warning, unless the person says otherwise.
@@ -53,8 +70,21 @@ impl<'s> Facts<'s> {
     /// Joins a snapshot.
     pub fn derive(snapshot: &'s Snapshot) -> Self {
         let agents = agent::find(snapshot);
-        let graph = Graph::build(snapshot, &agents);
-        Self { snapshot, now: snapshot.taken_at, agents, graph, expiry_window: EXPIRY_WINDOW }
+        let missing = reference::missing(snapshot);
+        let flux = Instances::find(snapshot);
+        let creators = creator::creators(snapshot, &reference::absent(snapshot, &missing.found));
+        let graph = Graph::build(snapshot, &agents, &missing.found, &creators, &flux);
+        Self {
+            snapshot,
+            now: snapshot.taken_at,
+            agents,
+            flux,
+            missing,
+            creators,
+            graph,
+            expiry_window: EXPIRY_WINDOW,
+            status_branches: OnceLock::new(),
+        }
     }
 
     /// A Secret; `Ok(None)` means that it does not exist.
@@ -88,9 +118,10 @@ impl<'s> Facts<'s> {
         ObjectRef::new(&reference.kind, namespace, &reference.name)
     }
 
-    /// Who applied each object: from the inventories of Kustomizations and HelmReleases.
+    /// Who applied each object of this cluster: from the inventories of Kustomizations and HelmReleases.
     pub fn owners(&self) -> BTreeMap<ObjectRef, ObjectRef> {
-        let entries = self.inventories().flat_map(|(owner, inventory, _)| {
+        let here = inventories(self.snapshot).filter(|(_, _, elsewhere)| !elsewhere);
+        let entries = here.flat_map(|(owner, inventory, _)| {
             inventory.entries.iter().filter_map(InventoryEntry::object).map(move |o| (o, owner.clone()))
         });
         entries.collect()
@@ -99,26 +130,27 @@ impl<'s> Facts<'s> {
     /// The Deployments, StatefulSets and DaemonSets of this cluster that Kustomizations and HelmReleases applied,
     /// each with who applied it. What was applied to another cluster (`spec.kubeConfig`) is left out.
     pub fn applied_workloads(&self) -> BTreeMap<ObjectRef, ObjectRef> {
-        let here = self.inventories().filter(|(_, _, elsewhere)| !elsewhere);
+        let here = inventories(self.snapshot).filter(|(_, _, elsewhere)| !elsewhere);
         let entries = here.flat_map(|(owner, inventory, _)| {
             inventory.entries.iter().filter_map(InventoryEntry::workload).map(move |o| (o, owner.clone()))
         });
         entries.collect()
     }
+}
 
-    /// Each applier with its inventory, and whether that is of another cluster.
-    fn inventories(&self) -> impl Iterator<Item = (ObjectRef, &'s Inventory, bool)> {
-        let s = self.snapshot;
-        let kustomizations =
-            s.kustomizations.items.iter().map(|k| {
-                (k.metadata.object("Kustomization"), &k.status.inventory, k.spec.kube_config.is_some())
-            });
-        let releases =
-            s.helm_releases.items.iter().map(|r| {
-                (r.metadata.object("HelmRelease"), &r.status.inventory, r.spec.kube_config.is_some())
-            });
-        kustomizations.chain(releases)
-    }
+/// Each applier with its inventory, and whether that is of another cluster.
+pub(crate) fn inventories(s: &Snapshot) -> impl Iterator<Item = (ObjectRef, &Inventory, bool)> {
+    let kustomizations = s
+        .kustomizations
+        .items
+        .iter()
+        .map(|k| (k.metadata.object("Kustomization"), &k.status.inventory, k.spec.kube_config.is_some()));
+    let releases = s
+        .helm_releases
+        .items
+        .iter()
+        .map(|r| (r.metadata.object("HelmRelease"), &r.status.inventory, r.spec.kube_config.is_some()));
+    kustomizations.chain(releases)
 }
 
 impl InventoryEntry {
@@ -191,7 +223,7 @@ mod tests {
         let inventory = &mut snapshot.kustomizations.items[1].status.inventory;
         inventory.entries.push(entry("example-nginx_db_apps.kruise.io_StatefulSet"));
         assert_eq!(applied(&snapshot), [nginx, agent.clone()]);
-        snapshot.kustomizations.items[1].spec.kube_config = Some(RemoteCluster {});
+        snapshot.kustomizations.items[1].spec.kube_config = Some(RemoteCluster::default());
         assert_eq!(applied(&snapshot), [agent]);
     }
 }

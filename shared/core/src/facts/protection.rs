@@ -4,12 +4,13 @@
 //! which GitLab denies on a protected branch to whoever may neither push nor merge to it (`app/policies/ci/
 //! pipeline_policy.rb`, `lib/gitlab/user_access.rb`). GitLab protects a new project's default branch for Maintainers.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub use crate::snapshot::gitlab::ProtectedBranch;
 
-use super::{Facts, Provider, Source};
+use super::{Facts, Meta, Provider, Snapshot, Source};
 use crate::facts::gitlab::project_of_provider;
+use crate::object::ObjectRef;
 
 /// Who may set a commit status at all (GitLab, "Commits API").
 pub const DEVELOPER: u32 = 30;
@@ -117,29 +118,66 @@ impl Source {
     }
 }
 
+/// A namespace and a name.
+type Key<'s> = (&'s str, &'s str);
+
+/// The branches of each Provider.
+pub(super) type Branches = BTreeMap<ObjectRef, BTreeSet<String>>;
+
+/// Goes through sources, Kustomizations and Alerts once each: a cluster has thousands of them.
+fn branches_by_provider(s: &Snapshot) -> Branches {
+    fn key(meta: &Meta) -> Key<'_> {
+        (&meta.namespace, &meta.name)
+    }
+    let sources = s.git_repositories.items.iter().filter_map(|g| Some((key(&g.metadata), g.branch()?)));
+    let sources: BTreeMap<Key<'_>, &str> = sources.collect();
+    let mut by_name: BTreeMap<Key<'_>, (&Meta, &str)> = BTreeMap::new();
+    let mut of_namespace: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for k in &s.kustomizations.items {
+        let of = &k.spec.source_ref;
+        let namespace = if of.namespace.is_empty() { &k.metadata.namespace } else { &of.namespace };
+        let branch = sources
+            .get(&(namespace.as_str(), of.name.as_str()))
+            .filter(|_| of.kind == "GitRepository")
+            .copied();
+        if let Some(branch) = branch {
+            by_name.insert(key(&k.metadata), (&k.metadata, branch));
+            of_namespace.entry(&k.metadata.namespace).or_default().insert(branch);
+        }
+    }
+    let mut branches = Branches::new();
+    for alert in &s.alerts.items {
+        let to = ObjectRef::new("Provider", &alert.metadata.namespace, &alert.spec.provider_ref.name);
+        let own = branches.entry(to).or_default();
+        for source in alert.spec.event_sources.iter().filter(|source| source.kind == "Kustomization") {
+            let namespace =
+                if source.namespace.is_empty() { &alert.metadata.namespace } else { &source.namespace };
+            match (source.name.as_str(), source.match_labels.is_empty()) {
+                ("*", true) => own.extend(
+                    of_namespace.get(namespace.as_str()).into_iter().flatten().map(|b| (*b).to_owned()),
+                ),
+                ("*", false) => {
+                    let all =
+                        by_name.range((namespace.as_str(), "")..).take_while(|((ns, _), _)| ns == namespace);
+                    let covered = all.filter(|(_, (meta, _))| alert.covers("Kustomization", meta));
+                    own.extend(covered.map(|(_, (_, branch))| (*branch).to_owned()));
+                }
+                (name, _) => {
+                    let named = by_name.get(&(namespace.as_str(), name));
+                    let covered = named.filter(|(meta, _)| alert.covers("Kustomization", meta));
+                    own.extend(covered.map(|(_, branch)| (*branch).to_owned()));
+                }
+            }
+        }
+    }
+    branches
+}
+
 impl Facts<'_> {
     /// The branches on whose commits a Provider sets statuses: those of the sources of what its Alerts cover.
     pub fn status_branches(&self, provider: &Provider) -> BTreeSet<String> {
-        let s = self.snapshot;
-        let meta = &provider.metadata;
-        let alerts: Vec<_> = s
-            .alerts
-            .items
-            .iter()
-            .filter(|a| a.metadata.namespace == meta.namespace && a.spec.provider_ref.name == meta.name)
-            .collect();
-        let covered = s
-            .kustomizations
-            .items
-            .iter()
-            .filter(|k| alerts.iter().any(|a| a.covers("Kustomization", &k.metadata)));
-        let branch = |k: &crate::snapshot::kinds::Kustomization| {
-            let source = Self::resolve(&k.spec.source_ref, &k.metadata.namespace);
-            let listing = self.sources(&source.kind).filter(|_| source.kind == "GitRepository")?;
-            let found = listing.find(&source.namespace, &source.name).ok()??;
-            found.branch().map(str::to_owned)
-        };
-        covered.filter_map(branch).collect()
+        let all = self.status_branches.get_or_init(|| branches_by_provider(self.snapshot));
+        all.get(&provider.metadata.object("Provider")).cloned().unwrap_or_default()
     }
 
     /// The role that a token needs to set statuses on the commits of a source.
@@ -250,9 +288,63 @@ mod tests {
     }
 
     #[test]
+    fn a_providers_branches_are_those_of_what_its_alerts_cover() {
+        let mut s = crate::fixture::healthy();
+        for (at, branch) in [(0, "main"), (1, "release")] {
+            s.git_repositories.items[at].spec.reference.branch = branch.to_owned();
+            s.kustomizations.items[at].metadata.labels.insert("team".to_owned(), format!("team-{at}"));
+        }
+        let namespace = s.kustomizations.items[0].metadata.namespace.clone();
+        let name = |at: usize| s.kustomizations.items[at].metadata.name.clone();
+        let (first, second) = (name(0), name(1));
+        let mut of = |sources: &[(&str, &str, &str, Option<&str>)]| {
+            let alert = s
+                .alerts
+                .items
+                .iter_mut()
+                .find(|a| a.spec.provider_ref.name == s.providers.items[0].metadata.name);
+            let alert = alert.expect("its Alert");
+            alert.spec.event_sources = sources
+                .iter()
+                .map(|(kind, ns, name, label)| {
+                    let mut source = alert.spec.event_sources[0].clone();
+                    (source.kind, source.namespace, source.name) =
+                        ((*kind).to_owned(), (*ns).to_owned(), (*name).to_owned());
+                    source.match_labels =
+                        label.iter().map(|l| ("team".to_owned(), (*l).to_owned())).collect();
+                    source
+                })
+                .collect();
+            let facts = Facts::derive(&s);
+            facts.status_branches(&s.providers.items[0]).into_iter().collect::<Vec<_>>().join(" ")
+        };
+        let ns = namespace.as_str();
+        for (sources, branches) in [
+            (vec![("Kustomization", ns, "*", None)], "main release"),
+            (vec![("Kustomization", "", "*", None)], "main release"),
+            (vec![("Kustomization", ns, first.as_str(), None)], "main"),
+            (vec![("Kustomization", ns, second.as_str(), None)], "release"),
+            (
+                vec![
+                    ("Kustomization", ns, first.as_str(), None),
+                    ("Kustomization", ns, second.as_str(), None),
+                ],
+                "main release",
+            ),
+            (vec![("Kustomization", ns, "*", Some("team-1"))], "release"),
+            (vec![("Kustomization", ns, first.as_str(), Some("team-1"))], ""),
+            (vec![("Kustomization", "elsewhere", "*", None)], ""),
+            (vec![("HelmRelease", ns, "*", None)], ""),
+            (vec![("Kustomization", ns, "none", None)], ""),
+        ] {
+            assert_eq!(of(&sources), branches, "{sources:?}");
+        }
+    }
+
+    #[test]
     fn a_providers_role_is_that_of_its_branches() {
         let mut s = crate::fixture::healthy();
-        let of = |s: &crate::snapshot::Snapshot| {
+        let of = |s: &Snapshot| {
             let facts = Facts::derive(s);
             facts.status_role(&s.providers.items[0])
         };

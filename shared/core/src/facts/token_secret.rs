@@ -77,9 +77,10 @@ impl NamedSecret<'_> {
     }
 }
 
+/// What was applied to this cluster.
 fn inventories(s: &Snapshot) -> impl Iterator<Item = &InventoryEntry> {
-    let kustomizations = s.kustomizations.items.iter().map(|k| &k.status.inventory);
-    kustomizations.chain(s.helm_releases.items.iter().map(|r| &r.status.inventory)).flat_map(|i| &i.entries)
+    let here = super::inventories(s).filter(|(_, _, elsewhere)| !elsewhere);
+    here.flat_map(|(_, inventory, _)| &inventory.entries)
 }
 
 #[cfg(test)]

@@ -6,6 +6,8 @@ use crate::snapshot::{Listing, Why};
 
 /// The reason of a workload that has its pods, but not yet those of its present spec.
 pub const ROLLING_OUT: &str = "RollingOut";
+/// The reason of a Deployment whose rollout is held (`kubectl rollout pause`, or `spec.paused` in Git).
+pub const PAUSED: &str = "Paused";
 
 /// Why a workload does not run as wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +51,11 @@ impl Workload {
     pub fn trouble(&self, kind: &str, pods: &Listing<Pod>) -> Option<Trouble> {
         if self.is_well(kind) {
             return None;
+        }
+        let (wanted, ready) = self.readiness(kind);
+        if self.spec.paused && ready >= wanted {
+            let message = "spec.paused is true: no change of it is rolled out".to_owned();
+            return Some(Trouble { reason: PAUSED.to_owned(), message, pod: None });
         }
         let from_pods = self.pods(pods).ok().and_then(|own| own.into_iter().find_map(pod_trouble));
         from_pods.or_else(|| self.condition_trouble()).or_else(|| Some(self.shortfall(kind)))

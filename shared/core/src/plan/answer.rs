@@ -6,6 +6,7 @@
 
 use serde::Deserialize;
 
+use crate::command::Hint;
 use crate::facts::failure::{Failure, classify};
 use crate::facts::readiness::{Readiness, readiness};
 use crate::snapshot::kinds::{Artifact, Condition, HelmSnapshot, Inventory, Meta, RemoteCluster, condition};
@@ -184,20 +185,18 @@ impl Fault {
     }
 
     /// What to do about it, where there is something to say beyond what `verify` says.
-    pub fn hint(&self, kind: &str) -> Option<&'static str> {
+    pub fn hint(&self, kind: &str) -> Hint {
         match self.reason.as_str() {
-            "RetriesExceeded" => Some(
-                "mend the cause, then --reset clears its count of failures, or --force upgrades once in any case",
-            ),
-            "MissingRollbackTarget" => Some("--force upgrades once in any case"),
-            "BuildFailed" => Some("`kubectl kustomize` on the same directory of a checkout shows the same"),
-            "HealthCheckFailed" if kind == "Kustomization" => {
-                Some("`kubectl gitlab-agent verify` names the pods")
+            "RetriesExceeded" => {
+                "mend the cause, then --reset clears its count of failures, or --force upgrades once in any case".into()
             }
+            "MissingRollbackTarget" => "--force upgrades once in any case".into(),
+            "BuildFailed" => "`kubectl kustomize` on the same directory of a checkout shows the same".into(),
+            "HealthCheckFailed" if kind == "Kustomization" => Hint::verify("names the pods"),
             _ if self.class.is_some_and(Failure::is_credential) => {
-                Some("`kubectl gitlab-agent verify` says which credential, and how to replace it")
+                Hint::verify("says which credential, and how to replace it")
             }
-            _ => None,
+            _ => Hint::default(),
         }
     }
 }
@@ -282,7 +281,7 @@ mod tests {
         assert!(fault.terminal);
         assert_eq!(fault.reason, "RetriesExceeded");
         assert_eq!(fault.message, "timed out waiting (Failed to upgrade after 1 attempt(s))");
-        assert!(fault.hint("HelmRelease").is_some_and(|h| h.contains("--reset")));
+        assert!(fault.hint("HelmRelease").text(ToString::to_string).contains("--reset"));
     }
 
     #[test]

@@ -9,9 +9,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::journal::{End, State};
+use crate::command::{Hint, Program, kubectl};
 use crate::snapshot::Why;
 use crate::snapshot::kinds::{Meta, StringMap};
-use crate::text::quote;
 
 /// Answer of a LIST of NetworkPolicies.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -225,25 +225,26 @@ pub fn no_way_in(door: Result<&Door, &Why>, namespace: &str, labels: &StringMap,
             format!("{silent}, and no NetworkPolicy of {namespace} is in the way"),
             "a policy of the network plugin's own kind, or a firewall between control plane and nodes, may be; where \
              the webhook has an address of its own, --webhook-url proves the rest of the way"
-                .to_owned(),
+                .into(),
         ),
         Err(why) => (
             format!("{silent}: a NetworkPolicy may be in the way, and which is not known ({})", why.message),
-            format!("`kubectl -n {} get networkpolicies` shows them to who may see them", quote(namespace)),
+            Hint::command(kubectl(namespace, "get networkpolicies"), "shows them to who may see them"),
         ),
     };
     End { reason: "WebhookBroken".to_owned(), ..End::new(State::Failed, meaning) }.hint(hint)
 }
 
 /// The command that lets everybody in to the one port; what comes in there is signed.
-fn opener(namespace: &str, labels: &StringMap, port: u64) -> String {
+fn opener(namespace: &str, labels: &StringMap, port: u64) -> Hint {
     let policy = json!({
         "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
         "metadata": {"name": "allow-webhook-receiver", "namespace": namespace},
         "spec": {"podSelector": {"matchLabels": labels}, "policyTypes": ["Ingress"],
             "ingress": [{"ports": [{"port": port}]}]},
     });
-    format!("add to what is in Git, or at once:\necho {} | kubectl apply -f -", quote(&policy.to_string()))
+    let print = Program::new("printf %s").word(policy.to_string());
+    Hint::from("add to what is in Git, or at once:").line(print.pipe(Program::new("kubectl apply -f -")))
 }
 
 #[cfg(test)]
@@ -326,7 +327,8 @@ mod tests {
             "{end:?}"
         );
         assert!(end.meaning.ends_with("and none of them lets it in"), "{end:?}");
-        let policy = end.hint.split('\'').nth(1).expect("a quoted policy");
+        let hint = end.hint.text(ToString::to_string);
+        let policy = hint.split('\'').nth(1).expect("a quoted policy");
         let mut specs = json!({"deny": {"podSelector": {}}});
         let policy: Value = serde_json::from_str(policy).expect("JSON");
         specs["added"] = policy["spec"].clone();

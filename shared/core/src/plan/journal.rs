@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::command::{Hint, kubectl};
 use crate::object::ObjectRef;
 use crate::report::Exit;
 
@@ -78,7 +79,7 @@ pub struct End {
     /// What came back, as it came; cluster text.
     pub said: String,
     /// What to do, or empty. Behind a line break comes a command.
-    pub hint: String,
+    pub hint: Hint,
     /// From our request to the end.
     pub took: Duration,
     /// What became of the pods that it deployed, where it deployed any.
@@ -94,7 +95,7 @@ impl End {
             reason: String::new(),
             meaning: meaning.into(),
             said: String::new(),
-            hint: String::new(),
+            hint: Hint::default(),
             took: Duration::ZERO,
             pods: None,
         }
@@ -111,7 +112,7 @@ impl End {
 
     /// Adds what to do.
     #[must_use]
-    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+    pub fn hint(mut self, hint: impl Into<Hint>) -> Self {
         self.hint = hint.into();
         self
     }
@@ -221,11 +222,11 @@ pub fn unanswered(controller: &ObjectRef, ready: Option<(i64, i64)>) -> End {
             format!("nobody answers: {ready} of {wanted} pods of {controller} are ready")
         }
     };
-    let namespace = crate::text::quote(&controller.namespace);
+    let kubectl = |words| kubectl(&controller.namespace, words).object(controller);
     let hint = match ready {
-        None => "`kubectl gitlab-agent verify` says what of Flux is missing".to_owned(),
-        Some((0, _)) => format!("`kubectl -n {namespace} scale --replicas=1 {}`", controller.kubectl()),
-        Some(_) => format!("`kubectl -n {namespace} describe {}` says why", controller.kubectl()),
+        None => Hint::verify("says what of Flux is missing"),
+        Some((0, _)) => Hint::command(kubectl("scale --replicas=1"), "starts it"),
+        Some(_) => Hint::command(kubectl("describe"), "says why"),
     };
     End::new(State::Unanswered, meaning).hint(hint)
 }

@@ -2,7 +2,7 @@
 
 use crate::assess::{Severity, Verdict};
 use crate::report::{Exit, Report};
-use crate::snapshot::WhyKind;
+use crate::snapshot::{Why, WhyKind};
 use crate::text::count;
 
 /// The verdict in one line with its sign, and how bad it is; none where all is well.
@@ -16,6 +16,17 @@ pub(super) fn headline(report: &Report) -> (Option<Severity>, String) {
             (Some(Severity::Error), text)
         }
         Exit::Unreachable => (Some(Severity::Error), "✗ The cluster cannot be judged".to_owned()),
+        Exit::Unknown if errors == 0 && report.is_early() => {
+            let early = report.checks.iter().filter(|c| c.unknown.iter().any(is_early)).count();
+            let warned =
+                if warnings > 0 { format!(", {}", count(warnings, "warning")) } else { String::new() };
+            let text = format!("? Too early to tell: {}{warned}, {passed} passed", count(early, "check"));
+            (Some(Severity::Warning), text)
+        }
+        Exit::Unknown if report.is_empty() => {
+            let reason = nothing_because(report).map(|text| format!(": {text}")).unwrap_or_default();
+            (Some(Severity::Warning), format!("? Nothing was checked{reason}"))
+        }
         Exit::Unknown if errors <= 1 => {
             let unknown = count(unknown, "check");
             let text = format!("? Not everything could be seen: {unknown} unknown, {passed} passed");
@@ -29,6 +40,18 @@ pub(super) fn headline(report: &Report) -> (Option<Severity>, String) {
         }
         _ => (None, format!("✓ All is well: {} passed", count(passed, "check"))),
     }
+}
+
+fn is_early(why: &Why) -> bool {
+    why.kind == WhyKind::TooEarly
+}
+
+/// Why a report is empty, in the words of its first check.
+fn nothing_because(report: &Report) -> Option<String> {
+    report.checks.iter().find_map(|c| match c.unknown.first() {
+        Some(why) => Some(format!("{}: {}", unknown_because(why.kind), why.message)),
+        None => c.skipped.map(str::to_owned),
+    })
 }
 
 /// `1 problem, 2 more follow from it, 1 warning`.
@@ -82,7 +105,38 @@ pub(super) fn unknown_because(kind: WhyKind) -> &'static str {
         WhyKind::TimedOut => "no answer in time",
         WhyKind::NotServed => "the API server does not serve it",
         WhyKind::Unreadable => "the answer could not be read",
+        WhyKind::Intercepted => "something on the way answered in the API server's place",
+        WhyKind::TooEarly => "it is too early to tell",
         WhyKind::NoGitLab => "it needs GitLab",
         WhyKind::NotAsked => "it was not seen",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::assess::{Check, assess};
+    use crate::facts::Facts;
+    use crate::fixture;
+    use crate::report::Thresholds;
+    use crate::snapshot::Snapshot;
+
+    fn of(code: &str, change: impl FnOnce(&mut Snapshot)) -> String {
+        let mut snapshot = fixture::healthy();
+        change(&mut snapshot);
+        let facts = Facts::derive(&snapshot);
+        let report = Report::build(&facts, assess(&facts, Check::named(code)), &Thresholds::default());
+        headline(&report).1
+    }
+
+    #[test]
+    fn not_knowing_is_not_called_well() {
+        assert_eq!(of("307", |_| {}), "✓ All is well: 1 check passed");
+        let none = of("307", |s| s.deployments.items.clear());
+        assert_eq!(none, "? Nothing was checked: no agentk is installed");
+        let rolled = |s: &mut Snapshot| fixture::deployment_mut(s, "nginx").status.updated_replicas = 0;
+        assert_eq!(of("701", rolled), "? Too early to tell: 1 check, 1 warning, 0 passed");
+        let early = of("308", |s| s.leases.items[0].spec.holder_identity = "gitlab-agent-v2-0".to_owned());
+        assert_eq!(early, "? Too early to tell: 1 check, 0 passed");
     }
 }

@@ -87,8 +87,8 @@ pub fn verify(report: &Report, format: VerifyFormat, style: &Style) -> String {
     match format {
         VerifyFormat::Table => verify_table::render(report, style, false),
         VerifyFormat::Wide => verify_table::render(report, style, true),
-        VerifyFormat::Json => json(&verify_json::Document::of(report)),
-        VerifyFormat::Yaml => yaml(&verify_json::Document::of(report)),
+        VerifyFormat::Json => json(&verify_json::Document::of(report, style)),
+        VerifyFormat::Yaml => yaml(&verify_json::Document::of(report, style)),
         VerifyFormat::Short => verify_short::render(report, style),
         VerifyFormat::Junit => verify_junit::render(report, style),
         VerifyFormat::Markdown => verify_markdown::render(report, style),
@@ -97,8 +97,8 @@ pub fn verify(report: &Report, format: VerifyFormat, style: &Style) -> String {
 }
 
 /// The result of `verify` as one line of JSON.
-pub fn verify_json_line(report: &Report) -> String {
-    json_line(&verify_json::Document::of(report))
+pub fn verify_json_line(report: &Report, style: &Style) -> String {
+    json_line(&verify_json::Document::of(report, style))
 }
 
 /// The list of checks for programs.
@@ -111,8 +111,8 @@ pub fn checks(checks: &[&Check], format: ListFormat) -> String {
 }
 
 /// The list of credentials for programs.
-pub fn tokens_json(inventory: &Inventory) -> String {
-    json(&tokens::Document::of(inventory))
+pub fn tokens_json(inventory: &Inventory, style: &Style) -> String {
+    json(&tokens::Document::of(inventory, style))
 }
 
 /// Renders the result of `status`.

@@ -8,15 +8,16 @@ use serde_json::{Value, json};
 use unicode_width::UnicodeWidthStr;
 
 use super::Style;
-use super::style::wrap;
+use super::style::{wrap, wrap_words};
 use crate::API_VERSION;
 use crate::assess::Severity;
+use crate::command::{Hint, Part};
 use crate::object::ObjectRef;
 use crate::plan::journal::{End, Event, Journal, State};
 use crate::plan::pods::Pods;
 use crate::plan::{Hop, Plan};
 use crate::snapshot::Origin;
-use crate::text::{self, count, shorten, visible};
+use crate::text::{self, SHOWN, count, middle, shorten, visible};
 
 /// Done hops beyond this many are counted, not listed again at the end.
 const LISTED: usize = 25;
@@ -50,13 +51,27 @@ fn told(text: &str, style: &Style) -> String {
     format!("· {}\n", lines.join("\n  "))
 }
 
-/// What to do. What follows a line break in it is a command, which stays whole, so that it can be copied.
-fn hint(text: &str, style: &Style) -> String {
-    let (words, command) = text.split_once('\n').unwrap_or((text, ""));
-    let mut out = indented(words, style).replacen("    ", "  → ", 1);
-    if !command.is_empty() {
-        out.push_str(&format!("    {}\n", visible(command)));
+/// What to do. A command stays whole, so that it can be copied.
+fn hint(hint: &Hint, style: &Style) -> String {
+    let (mut words, mut lines) = (Vec::new(), Vec::new());
+    for part in hint.parts() {
+        match part {
+            Part::Words(text) => words.extend(visible(text).split_whitespace().map(str::to_owned)),
+            Part::Command(command) | Part::Line(command) => {
+                let text = style.complete(command);
+                match part {
+                    Part::Command(_) if !text.contains('\n') => words.push(format!("`{text}`")),
+                    _ => lines.extend(text.split('\n').map(str::to_owned)),
+                }
+            }
+        }
     }
+    let margin = if lines.len() > 1 { "" } else { "    " };
+    let mut out = String::new();
+    for (at, line) in wrap_words(words, style.width.saturating_sub(6).max(30)).iter().enumerate() {
+        out.push_str(&format!("{}{line}\n", if at == 0 { "  → " } else { "    " }));
+    }
+    lines.iter().for_each(|line| out.push_str(&format!("{margin}{line}\n")));
     out
 }
 
@@ -154,10 +169,10 @@ fn ended(hop: &Hop, end: &End, style: &Style) -> String {
     );
     out.push_str(&indented(&format!("{}{reason}", end.meaning), style));
     if !end.said.is_empty() {
-        out.push_str(&indented(&shorten(&end.said, 1200), style));
+        out.push_str(&indented(&middle(&end.said, SHOWN), style));
     }
     if !end.hint.is_empty() {
-        out.push_str(&hint(&style.complete(&end.hint), style));
+        out.push_str(&hint(&end.hint, style));
     }
     out
 }
@@ -231,7 +246,7 @@ pub fn plan_json(plan: &Plan, origin: &Origin, dry_run: bool, now: Timestamp) ->
 }
 
 /// What happened as one JSON line.
-pub fn event_json(plan: &Plan, event: &Event, now: Timestamp) -> String {
+pub fn event_json(plan: &Plan, event: &Event, style: &Style, now: Timestamp) -> String {
     let of = |hop: &usize| json!({"hop": hop, "object": object(&plan.hops[*hop].object)});
     match event {
         Event::Asked { hop, resumed, again, webhook } => {
@@ -253,7 +268,7 @@ pub fn event_json(plan: &Plan, event: &Event, now: Timestamp) -> String {
         }
         Event::Ended { hop, end } => {
             let mut rest = of(hop);
-            fill(&mut rest, end);
+            fill(&mut rest, end, style);
             envelope("ended", now, rest)
         }
         Event::Deploying { hop, text } => {
@@ -278,25 +293,25 @@ fn pods_json(pods: &Pods) -> Value {
     }
 }
 
-fn fill(rest: &mut Value, end: &End) {
+fn fill(rest: &mut Value, end: &End, style: &Style) {
     rest["state"] = json!(end.state.word());
     rest["revision"] = json!(end.revision);
     rest["reason"] = json!(end.reason);
     rest["meaning"] = json!(end.meaning);
     rest["said"] = json!(end.said);
-    rest["hint"] = json!(end.hint);
+    rest["hint"] = json!(end.hint.text(|command| style.portable(command)));
     rest["seconds"] = json!(end.took.as_secs_f64());
 }
 
 /// The end as one JSON line.
-pub fn summary_json(plan: &Plan, journal: &Journal, now: Timestamp) -> String {
+pub fn summary_json(plan: &Plan, journal: &Journal, style: &Style, now: Timestamp) -> String {
     let hops: Vec<Value> = plan
         .hops
         .iter()
         .zip(&journal.ends)
         .map(|(h, end)| {
             let mut row = json!({"object": object(&h.object)});
-            fill(&mut row, end);
+            fill(&mut row, end, style);
             if let Some(pods) = &end.pods {
                 row["pods"] = pods_json(pods);
             }
@@ -316,6 +331,7 @@ pub fn refused_json(verdict: &str, text: &str, exit: u8, now: Timestamp) -> Stri
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::command::{Command, Program};
     use crate::facts::Facts;
     use crate::fixture;
     use crate::plan::Selection;
@@ -355,8 +371,9 @@ mod tests {
         let note = Event::Note { hop: Some(0), text: "a word ".repeat(30) };
         let shown = line(&plan, &note, &Style::default()).expect("a line");
         assert!(shown.lines().count() > 1 && shown.lines().all(|l| l.width() <= 80), "{shown}");
-        let command = format!("kubectl apply -f {}", "x".repeat(100));
-        let end = End::new(State::Failed, "no").hint(format!("do it:\n{command}"));
+        let program = Program::new("kubectl apply -f").word("x".repeat(100));
+        let command = Command::from(program.clone()).to_string();
+        let end = End::new(State::Failed, "no").hint(Hint::from("do it:").line(program));
         let shown = line(&plan, &Event::Ended { hop: 0, end }, &Style::default()).expect("a line");
         assert!(shown.ends_with(&format!("  → do it:\n    {command}\n")), "{shown}");
         assert_eq!(
@@ -370,10 +387,11 @@ mod tests {
         let plan = a_plan();
         let journal = a_journal(&plan);
         let now: Timestamp = fixture::NOW.parse().expect("a time");
+        let style = Style::default();
         let lines = [
             plan_json(&plan, &Origin::default(), true, now),
-            event_json(&plan, &Event::Ended { hop: 3, end: journal.ends[3].clone() }, now),
-            summary_json(&plan, &journal, now),
+            event_json(&plan, &Event::Ended { hop: 3, end: journal.ends[3].clone() }, &style, now),
+            summary_json(&plan, &journal, &style, now),
         ];
         for line in &lines {
             assert!(line.ends_with('\n') && line.trim_end().lines().count() == 1, "{line}");

@@ -10,6 +10,7 @@ use super::reconcile::seconds;
 use super::style::wrap;
 use crate::API_VERSION;
 use crate::assess::Severity;
+use crate::command::Program;
 use crate::object::ObjectRef;
 use crate::report::Exit;
 use crate::rotate::{Goal, Kind, Outcome, Step};
@@ -217,7 +218,7 @@ fn prose(word: &str, painted: &str, text: &str, style: &Style) -> String {
 }
 
 /// The end. `again` is the command without the flag that goes on or back.
-pub fn end(subject: &Subject, receipt: &Receipt, again: &str, style: &Style) -> String {
+pub fn end(subject: &Subject, receipt: &Receipt, again: &Program, style: &Style) -> String {
     let of = visible(&subject.of);
     let kind = subject.kind.word();
     let id = |token: Option<u64>| token.map_or_else(|| "none".to_owned(), |id| id.to_string());
@@ -225,8 +226,8 @@ pub fn end(subject: &Subject, receipt: &Receipt, again: &str, style: &Style) -> 
     let why = receipt.why.as_deref().map(|why| format!(": {}", visible(why))).unwrap_or_default();
     let bad = |word: &str, text: &str| prose(word, &style.severity(Severity::Error, word), text, style);
     let good = |word: &str, text: &str| prose(word, &style.good(word), text, style);
-    let command = |flag: &str, what: &str| {
-        format!("  {}\n      {what}\n", style.command(&style.complete(&format!("{again} {flag}"))))
+    let command = |flag: &'static str, what: &str| {
+        format!("  {}\n      {what}\n", style.command(&style.complete(&again.clone().words(flag).into())))
     };
     let took = seconds(receipt.took);
     let kept = subject.old.as_ref().and_then(|o| Some(format!("{} stays: {}", o.title, o.kept.as_ref()?)));
@@ -423,7 +424,7 @@ mod tests {
         let text = end(
             &subject(),
             &receipt(Goal::Rotate, None, true),
-            "kubectl gitlab-agent rotate-token agent",
+            &Program::new("kubectl gitlab-agent rotate-token agent"),
             &Style::default(),
         );
         assert!(text.contains("rotate-token agent --resume") && text.contains("--rollback"), "{text}");

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use super::style::Style;
 use crate::assess::Severity;
+use crate::command::Program;
 use crate::report::{Exit, Problem};
 use crate::snapshot::WhyKind;
 use crate::status::{AgentRow, ApplierRow, SourceRow, Status};
@@ -44,11 +45,17 @@ fn header(status: &Status, style: &Style) -> String {
         .join("\n")
 }
 
+/// Columns for the command behind the verdict.
+const ROOM: usize = 40;
+
 fn verdict(status: &Status, style: &Style) -> String {
     let report = &status.report;
     let errors = report.problems.iter().filter(|p| p.severity == Severity::Error).count();
     let warnings = report.count(Severity::Warning);
-    let how = style.faint(&style.complete("kubectl gitlab-agent verify"));
+    let command = style.complete(&Program::new("kubectl gitlab-agent verify").into());
+    // A command with flags of the run gets a line of its own, and stays whole.
+    let margin = if command.len() > ROOM { "\n    " } else { "" };
+    let how = format!("{margin}{}", style.faint(&command));
     match report.exit {
         Exit::Unreachable => {
             style.severity(Severity::Error, "✗ The cluster cannot be reached, or refused the credential")
@@ -60,7 +67,8 @@ fn verdict(status: &Status, style: &Style) -> String {
             )
         }
         Exit::Unknown => {
-            let text = "? Not everything could be seen";
+            let text =
+                if report.is_early() { "? Too early to tell" } else { "? Not everything could be seen" };
             format!("{}   see {how}", style.severity(Severity::Warning, text))
         }
         _ if warnings > 0 => {

@@ -1,9 +1,9 @@
-//! How people's output looks: colour, width, and the context that pasted commands need.
+//! How people's output looks: colour, width, and what pasted commands need.
 
 use owo_colors::{OwoColorize, Style as Paint};
 
-use crate::assess::Severity;
-use crate::text::{quote, visible};
+use crate::assess::{Check, Severity};
+use crate::command::{Command, Given, Program, Shell};
 
 /// How people's output looks.
 #[derive(Clone, Debug)]
@@ -12,13 +12,15 @@ pub struct Style {
     pub colour: bool,
     /// Columns of the terminal.
     pub width: usize,
-    /// The context to name in printed commands, where the person named one.
-    pub context: Option<String>,
+    /// What this run was given and printed commands need.
+    pub given: Given,
+    /// The shell that they are printed for.
+    pub shell: Shell,
 }
 
 impl Default for Style {
     fn default() -> Self {
-        Self { colour: false, width: 80, context: None }
+        Self { colour: false, width: 80, given: Given::default(), shell: Shell::Posix }
     }
 }
 
@@ -66,44 +68,33 @@ impl Style {
         }
     }
 
-    /// A command as it is to be pasted: with the context that the person gave to this run.
-    pub fn complete(&self, command: &str) -> String {
-        let command = lines_visible(command);
-        let Some(context) = self.context.as_deref().map(visible) else { return command };
-        let context = quote(&context);
-        let replacement = format!("kubectl --context {context} ");
-        let own = "kubectl gitlab-agent ";
-        let mut out = String::with_capacity(command.len() + replacement.len());
-        let mut rest = command.as_str();
-        while let Some(at) = rest.find("kubectl ") {
-            let starts_word = at == 0 || rest[..at].ends_with([' ', '(', '\n']);
-            out.push_str(&rest[..at]);
-            if starts_word && rest[at..].starts_with(own) {
-                let verb_end =
-                    rest[at + own.len()..].find(' ').map_or(rest.len(), |end| at + own.len() + end);
-                out.push_str(&rest[at..verb_end]);
-                out.push_str(&format!(" --context {context}"));
-                rest = &rest[verb_end..];
-            } else {
-                out.push_str(if starts_word { &replacement } else { "kubectl " });
-                rest = &rest[at + "kubectl ".len()..];
-            }
-        }
-        out.push_str(rest);
-        out
+    /// A command as it is to be pasted: for the shell in use, with the flags that this run was given.
+    pub fn complete(&self, command: &Command) -> String {
+        command.with(&self.given).line(self.shell)
+    }
+
+    /// The same for programs, which get it as a POSIX shell takes it.
+    pub fn portable(&self, command: &Command) -> String {
+        command.with(&self.given).line(Shell::Posix)
     }
 }
 
-/// Makes hidden code points visible and keeps line feeds: a here-document needs them.
-fn lines_visible(text: &str) -> String {
-    text.split('\n').map(visible).collect::<Vec<_>>().join("\n")
+/// `verify` with this flag of a check.
+pub(super) fn verify(flag: &'static str, check: &Check) -> Command {
+    Program::new("kubectl gitlab-agent verify").words(flag).word(check.id()).into()
 }
 
 /// Breaks text at spaces into lines of at most `width` columns; a longer word stays whole, so that it can be copied.
 pub(crate) fn wrap(text: &str, width: usize) -> Vec<String> {
+    wrap_words(text.split(' ').filter(|w| !w.is_empty()), width)
+}
+
+/// The same for words that are parted already, and that may have spaces in them.
+pub(crate) fn wrap_words(words: impl IntoIterator<Item = impl AsRef<str>>, width: usize) -> Vec<String> {
     use unicode_width::UnicodeWidthStr;
     let mut lines = vec![String::new()];
-    for word in text.split(' ').filter(|w| !w.is_empty()) {
+    for word in words {
+        let word = word.as_ref();
         let last = lines.last_mut().expect("never empty");
         if last.is_empty() {
             last.push_str(word);
@@ -120,21 +111,6 @@ pub(crate) fn wrap(text: &str, width: usize) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn commands_carry_the_context_that_was_given() {
-        let style = Style { context: Some("prod eu".to_owned()), ..Style::default() };
-        assert_eq!(
-            style.complete("kubectl -n a get b | kubectl apply -f -"),
-            "kubectl --context 'prod eu' -n a get b | kubectl --context 'prod eu' apply -f -"
-        );
-        assert_eq!(
-            style.complete("kubectl gitlab-agent verify --only GA304"),
-            "kubectl gitlab-agent verify --context 'prod eu' --only GA304"
-        );
-        assert_eq!(style.complete("git push"), "git push");
-        assert_eq!(Style::default().complete("kubectl get x"), "kubectl get x");
-    }
 
     #[test]
     fn text_wraps_at_spaces_and_keeps_long_words() {

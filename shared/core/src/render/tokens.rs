@@ -305,11 +305,11 @@ struct UnknownOut<'i> {
 #[derive(Serialize)]
 struct NextOut<'i> {
     text: &'i str,
-    command: Option<&'i str>,
+    command: Option<String>,
 }
 
 impl<'i> Document<'i> {
-    pub(super) fn of(inventory: &'i Inventory) -> Self {
+    pub(super) fn of(inventory: &'i Inventory, style: &Style) -> Self {
         let (url, reason) = match &inventory.gitlab {
             Ok(url) => (Some(url.as_str()), None),
             Err(why) => (None, Some(why.message.as_str())),
@@ -323,7 +323,7 @@ impl<'i> Document<'i> {
             observed_at: inventory.now.to_string(),
             gitlab: Asked { url, reason },
             exit_code: inventory.exit().code(),
-            tokens: inventory.rows.iter().map(TokenOut::of).collect(),
+            tokens: inventory.rows.iter().map(|row| TokenOut::of(row, style)).collect(),
             others: inventory.others.iter().map(other).collect(),
             unknown: &inventory.gaps,
         }
@@ -331,7 +331,7 @@ impl<'i> Document<'i> {
 }
 
 impl<'i> TokenOut<'i> {
-    fn of(row: &'i Row) -> Self {
+    fn of(row: &'i Row, style: &Style) -> Self {
         let time = |fact: &Fact<Timestamp>| fact.get().map(ToString::to_string);
         let unknown = [
             ("id", row.id.reason()),
@@ -364,7 +364,10 @@ impl<'i> TokenOut<'i> {
                 .into_iter()
                 .filter_map(|(field, reason)| Some(UnknownOut { field, reason: reason? }))
                 .collect(),
-            next: NextOut { text: &row.next.text, command: row.next.command.as_deref() },
+            next: NextOut {
+                text: &row.next.text,
+                command: row.next.command.as_ref().map(|c| style.portable(c)),
+            },
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use serde::Serialize;
 
+use super::Style;
 use crate::API_VERSION;
 use crate::assess::{Check, Severity, Verdict};
 use crate::need::Need;
@@ -68,7 +69,7 @@ struct ProblemOut<'r> {
 #[derive(Serialize)]
 struct RemedyOut<'r> {
     text: &'r str,
-    commands: &'r [String],
+    commands: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -87,7 +88,7 @@ struct CheckOut<'r> {
 }
 
 impl<'r> Document<'r> {
-    pub(super) fn of(report: &'r Report) -> Self {
+    pub(super) fn of(report: &'r Report, style: &Style) -> Self {
         Self {
             api_version: API_VERSION,
             kind: "VerifyReport",
@@ -114,15 +115,16 @@ impl<'r> Document<'r> {
                 unknown: report.verdicts(Verdict::Unknown),
                 skipped: report.verdicts(Verdict::Skipped),
             },
-            problems: report.problems.iter().map(ProblemOut::of).collect(),
+            problems: report.problems.iter().map(|problem| ProblemOut::of(problem, style)).collect(),
             checks: report.checks.iter().map(CheckOut::of).collect(),
         }
     }
 }
 
 impl<'r> ProblemOut<'r> {
-    fn of(problem: &'r Problem) -> Self {
+    fn of(problem: &'r Problem, style: &Style) -> Self {
         let finding = &problem.finding;
+        let commands = finding.remedy.commands.iter().map(|command| style.portable(command)).collect();
         Self {
             code: problem.check.id(),
             slug: problem.check.slug,
@@ -130,8 +132,8 @@ impl<'r> ProblemOut<'r> {
             subject: &finding.subject,
             message: &finding.message,
             evidence: &finding.evidence,
-            remedy: RemedyOut { text: &finding.remedy.text, commands: &finding.remedy.commands },
-            consequences: problem.consequences.iter().map(Self::of).collect(),
+            remedy: RemedyOut { text: &finding.remedy.text, commands },
+            consequences: problem.consequences.iter().map(|problem| Self::of(problem, style)).collect(),
         }
     }
 }

@@ -7,9 +7,10 @@
 
 use super::Style;
 use super::headline::{hidden, place, unknown_because};
+use super::style::verify;
 use crate::assess::{Area, Severity, Verdict};
 use crate::report::{CheckLine, Problem, Report};
-use crate::snapshot::{Why, WhyKind};
+use crate::snapshot::Why;
 use crate::text::visible;
 
 /// What a case's child is. The report is red where the run ends with another exit code than 0, and only there.
@@ -95,7 +96,7 @@ fn case(report: &Report, line: &CheckLine, style: &Style) -> Case {
 }
 
 fn child(report: &Report, line: &CheckLine) -> Option<Child> {
-    let not_asked = |why: &Why| matches!(why.kind, WhyKind::NoGitLab | WhyKind::NotAsked);
+    let not_asked = |why: &Why| why.kind.is_a_choice();
     match line.verdict {
         Verdict::Pass => None,
         Verdict::Skipped => Some(Child::Skipped),
@@ -133,8 +134,7 @@ fn texts(report: &Report, line: &CheckLine, style: &Style) -> (String, String) {
         parts.extend(hidden(report));
     }
     if line.verdict != Verdict::Skipped {
-        let why = format!("kubectl gitlab-agent verify --explain {}", line.check.id());
-        parts.push(format!("why: {}", style.complete(&why)));
+        parts.push(format!("why: {}", style.complete(&verify("--explain", line.check))));
     }
     let message = parts.first().and_then(|p| p.lines().next()).unwrap_or_default().to_owned();
     (message, parts.join("\n\n"))

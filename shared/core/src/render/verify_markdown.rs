@@ -5,9 +5,10 @@ use super::Style;
 use super::gfm::{block, cell, code, prose};
 use super::headline::{headline, hidden, unknown_because};
 use super::mermaid;
+use super::style::verify;
 use crate::assess::Verdict;
 use crate::report::{CheckLine, Problem, Report};
-use crate::text::{count, shorten, visible};
+use crate::text::{SHOWN, count, middle, visible};
 
 /// So many problems are written out; a GitLab description holds a megabyte.
 const PROBLEMS: usize = 30;
@@ -85,7 +86,7 @@ fn section(problem: &Problem, style: &Style) -> String {
         out.push('\n');
     }
     for evidence in finding.evidence.iter().take(EVIDENCE) {
-        out.push_str(&format!("- {}\n", code(&shorten(evidence, 400))));
+        out.push_str(&format!("- {}\n", code(&middle(evidence, SHOWN))));
     }
     let more = finding.evidence.len().saturating_sub(EVIDENCE);
     if more > 0 {
@@ -98,7 +99,7 @@ fn section(problem: &Problem, style: &Style) -> String {
         let commands: Vec<String> = finding.remedy.commands.iter().map(|c| style.complete(c)).collect();
         out.push_str(&format!("\n{}", block("sh", &commands.join("\n"))));
     }
-    let explain = style.complete(&format!("kubectl gitlab-agent verify --explain {}", problem.check.id()));
+    let explain = style.complete(&verify("--explain", problem.check));
     out.push_str(&format!("\nMore on it: {}\n", code(&explain)));
     out.push_str(&consequences(&problem.consequences));
     out
@@ -136,7 +137,7 @@ fn unknown(report: &Report) -> String {
                 "- {}, because {because}: {} ({})\n",
                 check.check.id(),
                 code(&why.asked),
-                code(&shorten(&why.message, 200))
+                code(&middle(&why.message, SHOWN))
             )
         });
         whys.collect::<String>()

@@ -2,9 +2,10 @@
 
 use super::Style;
 use super::headline::{headline, place, versions};
+use super::style::verify;
 use crate::assess::Verdict;
 use crate::report::{Problem, Report};
-use crate::text::{count, shorten, visible};
+use crate::text::{count, middle, shorten, visible};
 
 /// Characters of a message, of what to do, and of a command.
 const LONG: usize = 300;
@@ -34,15 +35,15 @@ pub fn line(report: &Report) -> String {
 fn problem(problem: &Problem, style: &Style) -> Vec<String> {
     let finding = &problem.finding;
     let text = format!("{} {} {}", problem.check.id(), finding.subject, finding.message);
-    let mut lines = vec![shorten(&text, LONG)];
+    let mut lines = vec![middle(&text, LONG)];
     if !finding.remedy.text.is_empty() {
-        lines.push(format!("mend: {}", shorten(&finding.remedy.text, LONG)));
+        lines.push(format!("mend: {}", middle(&finding.remedy.text, LONG)));
     }
     // A command that was cut would do something else.
     if let Some(command) = finding.remedy.commands.first() {
         let complete = style.complete(command);
         let fits = !complete.contains('\n') && complete.chars().count() <= LONG;
-        let whole = style.complete(&format!("kubectl gitlab-agent verify --only {}", problem.check.id()));
+        let whole = style.complete(&verify("--only", problem.check));
         lines.push(format!("$ {}", if fits { complete } else { whole }));
     }
     lines

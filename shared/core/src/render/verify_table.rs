@@ -4,11 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::headline::{headline, hidden, place, unknown_because, versions};
-use super::style::{Style, wrap};
+use super::style::{Style, verify, wrap};
 use crate::assess::{Area, Severity, Verdict};
 use crate::report::{CheckLine, Exit, Problem, Report};
 use crate::snapshot::WhyKind;
-use crate::text::{shorten, visible};
+use crate::text::{SHOWN, middle, visible};
 
 /// At most this many consequences are shown under one cause, and as many findings of one check.
 const MOST: usize = 8;
@@ -85,7 +85,7 @@ impl Page<'_> {
         }
         let most = if self.wide { usize::MAX } else { 3 };
         for evidence in finding.evidence.iter().take(most) {
-            let text = if self.wide { evidence.clone() } else { shorten(evidence, 400) };
+            let text = if self.wide { evidence.clone() } else { middle(evidence, SHOWN) };
             self.block("", 8, &text, |l| style.faint(l));
         }
         if finding.evidence.len() > most {
@@ -109,8 +109,7 @@ impl Page<'_> {
                 self.line(&format!("{margin}{}", style.command(line)));
             }
         }
-        let explain =
-            style.complete(&format!("kubectl gitlab-agent verify --explain {}", problem.check.id()));
+        let explain = style.complete(&verify("--explain", problem.check));
         self.line(&format!("    why {}", style.faint(&explain)));
     }
 

@@ -76,7 +76,8 @@ struct Lane<'s> {
 struct Applier<'s> {
     chart: Option<ObjectRef>,
     object: ObjectRef,
-    inventory: &'s Inventory,
+    /// None of what it applied to another cluster.
+    inventory: Option<&'s Inventory>,
 }
 
 impl Way {
@@ -198,7 +199,7 @@ fn appliers<'s>(facts: &Facts<'s>) -> HashMap<ObjectRef, Vec<Applier<'s>>> {
         by_source.entry(source).or_default().push(Applier {
             chart: None,
             object: k.metadata.object("Kustomization"),
-            inventory: &k.status.inventory,
+            inventory: k.spec.kube_config.is_none().then_some(&k.status.inventory),
         });
     }
     for r in &s.helm_releases.items {
@@ -208,7 +209,7 @@ fn appliers<'s>(facts: &Facts<'s>) -> HashMap<ObjectRef, Vec<Applier<'s>>> {
         by_source.entry(Facts::resolve(reference, &r.metadata.namespace)).or_default().push(Applier {
             chart: made.map(|(namespace, name)| ObjectRef::new("HelmChart", namespace, name)),
             object: r.metadata.object("HelmRelease"),
-            inventory: &r.status.inventory,
+            inventory: r.spec.kube_config.is_none().then_some(&r.status.inventory),
         });
     }
     by_source
@@ -224,7 +225,7 @@ impl Lane<'_> {
 
 impl Applier<'_> {
     fn workloads(&self) -> Vec<ObjectRef> {
-        self.inventory.entries.iter().filter_map(InventoryEntry::workload).collect()
+        self.inventory.into_iter().flat_map(|i| &i.entries).filter_map(InventoryEntry::workload).collect()
     }
 
     fn objects(&self) -> Vec<ObjectRef> {

@@ -252,32 +252,6 @@ pub struct Credential {
     pub held_by: Vec<ObjectRef>,
 }
 
-impl GitLabPart {
-    /// Every text that somebody wrote freely.
-    pub(super) fn free_text(&mut self) -> impl Iterator<Item = &mut String> {
-        fn known<T>(fact: &mut Observed<T>) -> Option<&mut T> {
-            match fact {
-                Observed::Known(value) => Some(value),
-                Observed::Unknown(_) => None,
-            }
-        }
-        let agents = self.agents.iter_mut().filter_map(|a| known(&mut a.agent)).flat_map(|agent| {
-            let tokens = known(&mut agent.tokens).into_iter().flatten().map(|t| &mut t.name);
-            let config =
-                known(&mut agent.config).into_iter().flat_map(|c| c.keys.iter_mut().chain(&mut c.error));
-            let connections = known(&mut agent.connections).into_iter().flatten();
-            tokens
-                .chain(config)
-                .chain(connections.flat_map(|c| c.warnings.iter_mut().chain([&mut c.version])))
-        });
-        let credentials = self.projects.iter_mut().filter_map(|p| known(&mut p.credentials)).flatten();
-        let of_groups = self.groups.iter_mut().filter_map(|g| known(&mut g.deploy_tokens)).flatten();
-        let held = self.held.iter_mut().filter_map(|h| known(&mut h.token)).map(|t| &mut t.name);
-        // User names are no secrets, and the one in a Secret is the one that GitLab lists.
-        agents.chain(credentials.chain(of_groups).map(|c| &mut c.name)).chain(held)
-    }
-}
-
 /// What a recording says that was made without GitLab.
 pub(super) fn not_recorded() -> Observed<GitLabPart> {
     Observed::Unknown(Why::new(

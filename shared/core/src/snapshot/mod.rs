@@ -8,6 +8,7 @@ pub mod gitlab;
 pub mod kinds;
 pub mod mask;
 pub mod secret;
+mod texts;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -99,6 +100,12 @@ pub struct Snapshot {
     pub tools: Option<Tools>,
     /// Every Secret that something observed refers to.
     pub secrets: Vec<SecretEntry>,
+    /// Objects of other kinds that something failing refers to, or that create what is missing, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub referenced: Vec<ReferencedEntry>,
+    /// Events of type `Warning` of the namespaces with a workload that is not well.
+    #[serde(default = "Listing::not_recorded")]
+    pub warnings: Listing<Event>,
     /// The newest lines of the logs of agentk's pods.
     pub logs: Vec<PodLog>,
     /// What was asked of the API server with which permission, and whether it was granted.
@@ -134,6 +141,14 @@ impl<T> Observed<T> {
         match self {
             Self::Known(value) => Ok(value),
             Self::Unknown(why) => Err(why.clone()),
+        }
+    }
+
+    /// Why it is not known, where it is not.
+    pub fn why(&self) -> Option<&Why> {
+        match self {
+            Self::Known(_) => None,
+            Self::Unknown(why) => Some(why),
         }
     }
 }
@@ -174,12 +189,28 @@ pub enum WhyKind {
     TimedOut,
     /// The API server does not serve this kind (404).
     NotServed,
-    /// An answer came that could not be read, or was too large.
+    /// An answer came that could not be read, was too large, or was not complete.
     Unreadable,
+    /// The answer is not the API server's: a proxy, gateway or portal on the way gave it.
+    Intercepted,
+    /// What is asked about has just begun (a start, a rollout, a reconciliation), so it does not show yet.
+    TooEarly,
     /// It needs GitLab, and no access to GitLab was given.
     NoGitLab,
     /// It was not asked for, or what it hangs on is itself not known.
     NotAsked,
+}
+
+impl WhyKind {
+    /// Whether it was the person's choice not to ask, which does not spoil a verdict (docs/exit-codes.md).
+    pub fn is_a_choice(self) -> bool {
+        matches!(self, Self::NoGitLab | Self::NotAsked)
+    }
+
+    /// Whether the server itself did not answer this client.
+    pub fn is_silence(self) -> bool {
+        matches!(self, Self::Unreachable | Self::SignIn | Self::TimedOut | Self::Intercepted)
+    }
 }
 
 /// One permission in the terms of Kubernetes RBAC.
@@ -254,7 +285,7 @@ impl<T: HasMeta> Listing<T> {
     /// The objects of one namespace (empty for cluster-scoped kinds).
     ///
     /// # Errors
-    /// That namespace was not, or could not be, listed.
+    /// That namespace was not, or could not be, listed; or one of them may be among what could not be read.
     pub fn in_namespace(&self, namespace: &str) -> Result<Vec<&T>, Why> {
         match &self.namespaces {
             Some(listed) if !listed.iter().any(|n| n == namespace) => {
@@ -264,7 +295,10 @@ impl<T: HasMeta> Listing<T> {
                 };
                 Err(self.gaps.first().cloned().unwrap_or_else(outside))
             }
-            _ => Ok(self.items.iter().filter(|i| i.meta().namespace == namespace).collect()),
+            _ => match self.unreadable() {
+                Some(why) => Err(why.clone()),
+                None => Ok(self.items.iter().filter(|i| i.meta().namespace == namespace).collect()),
+            },
         }
     }
 
@@ -278,10 +312,12 @@ impl<T: HasMeta> Listing<T> {
         {
             return Ok(Some(found));
         }
-        match self.gaps.iter().find(|why| why.kind == WhyKind::Unreadable) {
-            Some(why) => Err(why.clone()),
-            None => self.in_namespace(namespace).map(|_| None),
-        }
+        self.in_namespace(namespace).map(|_| None)
+    }
+
+    /// Why an object may exist that is not among the items: it came, and could not be read.
+    fn unreadable(&self) -> Option<&Why> {
+        self.gaps.iter().find(|why| why.kind == WhyKind::Unreadable)
     }
 }
 
@@ -393,48 +429,42 @@ impl Snapshot {
         Ok(json)
     }
 
-    /// Passes every text that a controller or a program wrote freely (condition messages, logs, pod messages)
-    /// through `edit`. The observer masks with it what it knows to be secret.
-    pub fn edit_free_text(&mut self, edit: &dyn Fn(&mut String)) {
-        fn conditions(conditions: &mut [Condition], edit: &dyn Fn(&mut String)) {
-            conditions.iter_mut().for_each(|c| edit(&mut c.message));
-        }
-        let sources = [
-            &mut self.git_repositories,
-            &mut self.oci_repositories,
-            &mut self.buckets,
-            &mut self.helm_repositories,
-            &mut self.helm_charts,
+    /// Why each thing is not known that was asked of the API server.
+    pub fn gaps(&self) -> Vec<&Why> {
+        let mut found: Vec<&Why> = Vec::new();
+        let listings: [&[Why]; 21] = [
+            &self.crds.gaps,
+            &self.git_repositories.gaps,
+            &self.oci_repositories.gaps,
+            &self.buckets.gaps,
+            &self.helm_repositories.gaps,
+            &self.helm_charts.gaps,
+            &self.kustomizations.gaps,
+            &self.helm_releases.gaps,
+            &self.receivers.gaps,
+            &self.providers.gaps,
+            &self.alerts.gaps,
+            &self.dispatch_failures.gaps,
+            &self.deployments.gaps,
+            &self.stateful_sets.gaps,
+            &self.daemon_sets.gaps,
+            &self.pods.gaps,
+            &self.leases.gaps,
+            &self.services.gaps,
+            &self.endpoint_slices.gaps,
+            &self.network_policies.gaps,
+            &self.warnings.gaps,
         ];
-        for source in sources.into_iter().flat_map(|l| &mut l.items) {
-            conditions(&mut source.status.conditions, edit);
-            edit(&mut source.spec.url);
-        }
-        self.kustomizations.items.iter_mut().for_each(|k| conditions(&mut k.status.conditions, edit));
-        self.helm_releases.items.iter_mut().for_each(|r| conditions(&mut r.status.conditions, edit));
-        self.receivers.items.iter_mut().for_each(|r| conditions(&mut r.status.conditions, edit));
-        self.providers.items.iter_mut().for_each(|p| edit(&mut p.spec.address));
-        self.dispatch_failures.items.iter_mut().for_each(|e| edit(&mut e.message));
-        for listing in [&mut self.deployments, &mut self.stateful_sets, &mut self.daemon_sets] {
-            for workload in &mut listing.items {
-                conditions(&mut workload.status.conditions, edit);
-                for container in &mut workload.spec.template.spec.containers {
-                    container.args.iter_mut().for_each(edit);
-                }
-            }
-        }
-        for pod in &mut self.pods.items {
-            conditions(&mut pod.status.conditions, edit);
-            pod.free_text().for_each(edit);
-        }
-        for log in &mut self.logs {
-            if let Observed::Known(lines) = &mut log.lines {
-                lines.iter_mut().for_each(edit);
-            }
-        }
-        if let Observed::Known(part) = &mut self.gitlab {
-            part.free_text().for_each(edit);
-        }
+        found.extend(listings.into_iter().flatten());
+        found.extend(&self.namespace_objects.gaps);
+        let unknown = [self.server.why(), self.groups.why()];
+        found.extend(unknown.into_iter().flatten());
+        found.extend(self.secrets.iter().filter_map(|s| s.shape.why()));
+        found.extend(self.referenced.iter().filter_map(|r| r.state.why()));
+        found.extend(self.logs.iter().filter_map(|l| l.lines.why()));
+        found.extend(self.reviews.iter().filter_map(|r| r.allowed.why()));
+        found.extend(self.chart_indexes.iter().filter_map(|i| i.versions.why()));
+        found
     }
 }
 

@@ -1,13 +1,15 @@
-//! One request and its answer: with a deadline, a cap on the body, and a reason for people when it fails.
+//! One request and its answer: with deadlines, a cap on the body, and a reason for people when it fails.
 
 use std::error::Error as StdError;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use base64::Engine as _;
-use gitlab_agent_core::snapshot::{Origin, Permission, Why, WhyKind, mask};
+use gitlab_agent_core::name;
+use gitlab_agent_core::snapshot::mask::{self, Values};
+use gitlab_agent_core::snapshot::{Origin, Permission, Why, WhyKind};
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use jiff::Timestamp;
@@ -17,6 +19,7 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::Semaphore;
 
+use super::answer::{Answer, at};
 use super::kubeconfig::{Access, Resolved};
 use super::read_only::ReadOnly;
 
@@ -38,14 +41,26 @@ pub struct Cost {
     pub bytes: AtomicUsize,
 }
 
+/// Whether anybody answers in this run. Where the first requests wait in vain for their whole time, the others would do
+/// so too, one after another, and the run would end without a report.
+#[derive(Debug, Default)]
+struct Line {
+    heard: AtomicBool,
+    silent: AtomicBool,
+}
+
 /// A client that only reads.
 #[derive(Clone)]
 pub struct ReadClient {
     client: Client,
     limit: Arc<Semaphore>,
     request_timeout: Duration,
+    deadline: Option<Instant>,
+    line: Arc<Line>,
     verbose: u8,
     sign_in_hint: Option<String>,
+    /// The credential that it signs in with, to be masked wherever a server repeats it.
+    pub(crate) own: Values,
     /// What the run cost so far.
     pub cost: Arc<Cost>,
     /// Where it connects to.
@@ -54,14 +69,6 @@ pub struct ReadClient {
     pub namespace: String,
     /// Why the connection is no place for a credential, where it is none.
     pub unsound: Option<&'static str>,
-}
-
-/// An answer that came, with its status.
-pub struct Answer {
-    /// HTTP status.
-    pub status: StatusCode,
-    /// Body.
-    pub body: Vec<u8>,
 }
 
 impl ReadClient {
@@ -94,6 +101,7 @@ impl ReadClient {
         };
         let sign_in_hint =
             config.auth_info.token.as_ref().and_then(|t| expiry(secrecy::ExposeSecret::expose_secret(t)));
+        let own = own_values(&config.auth_info);
         let builder = ClientBuilder::try_from(config).map_err(|e| anyhow::anyhow!("{}", describe(&e).1));
         let builder = builder.with_context(|| format!("cannot build a client for {}", origin.server))?;
         let client = if locked { builder.with_layer(&ReadOnly).build() } else { builder.build() };
@@ -101,8 +109,11 @@ impl ReadClient {
             client: client.clone(),
             limit: Arc::new(Semaphore::new(AT_ONCE)),
             request_timeout: access.request_timeout,
+            deadline: None,
+            line: Arc::default(),
             verbose: access.verbose,
             sign_in_hint,
+            own,
             cost: Arc::default(),
             origin,
             namespace,
@@ -111,32 +122,43 @@ impl ReadClient {
         Ok((reader, client))
     }
 
+    /// The same for one look, which ends with what it has by then: no request goes on beyond this instant.
+    #[must_use]
+    pub fn until(&self, deadline: Option<Instant>) -> Self {
+        Self { deadline, line: Arc::default(), ..self.clone() }
+    }
+
+    /// When the look has to have what it needs.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
     /// `GET path`. `asked` says in words what is asked for.
     ///
     /// # Errors
     /// No answer, or one that says no; 404 is an answer.
     pub async fn get(&self, path: &str, accept: &str, asked: &str) -> Result<Answer, Why> {
-        self.get_at_most(path, accept, asked, LARGEST).await
+        self.patiently(path, accept, asked, LARGEST).await.and_then(|answer| self.judge(answer, asked))
     }
 
-    /// The same for an answer that is not the API server's own: it is not read beyond so many bytes.
+    /// `GET path` through the API server's service proxy: whatever came is the answer, of the backend or of the API server
+    /// itself. It is not read beyond so many bytes.
     ///
     /// # Errors
-    /// No answer, one that is larger, or one that says no; 404 is an answer.
-    pub async fn get_at_most(
-        &self,
-        path: &str,
-        accept: &str,
-        asked: &str,
-        most: usize,
-    ) -> Result<Answer, Why> {
+    /// No answer, or one that is larger.
+    pub async fn get_proxied(&self, path: &str, asked: &str, most: usize) -> Result<Answer, Why> {
+        self.patiently(path, "*/*", asked, most).await
+    }
+
+    /// Asks again where the answer is to come back later.
+    async fn patiently(&self, path: &str, accept: &str, asked: &str, most: usize) -> Result<Answer, Why> {
         for attempt in 0..3 {
             let request = Request::get(path).header("accept", accept).body(Body::empty());
             let request = request.map_err(|e| Why::new(WhyKind::Unreadable, asked, e.to_string()))?;
             let (answer, wait) = self.send(request, asked, most).await?;
             match wait {
                 Some(wait) if attempt < 2 && wait <= PATIENCE => tokio::time::sleep(wait).await,
-                _ => return self.judge(answer, asked),
+                _ => return Ok(answer),
             }
         }
         Err(Why::new(WhyKind::TimedOut, asked, "the API server asked three times to come back later"))
@@ -193,14 +215,6 @@ impl ReadClient {
 
     /// One access review: answered by the API server and not stored.
     async fn review(&self, kind: &str, spec: serde_json::Value, asked: &str) -> Result<bool, Why> {
-        #[derive(Deserialize)]
-        struct Review {
-            status: ReviewStatus,
-        }
-        #[derive(Deserialize)]
-        struct ReviewStatus {
-            allowed: bool,
-        }
         let review = json!({"apiVersion": "authorization.k8s.io/v1", "kind": kind, "spec": spec});
         let unreadable = |e: String| Why::new(WhyKind::Unreadable, asked, e);
         let request = Request::post(format!("/apis/authorization.k8s.io/v1/{}s", kind.to_lowercase()))
@@ -208,8 +222,8 @@ impl ReadClient {
             .body(Body::from(review.to_string().into_bytes()))
             .map_err(|e| unreadable(e.to_string()))?;
         let answer = self.judge(self.send(request, asked, LARGEST).await?.0, asked)?;
-        let review: Review = serde_json::from_slice(&answer.body).map_err(|e| unreadable(e.to_string()))?;
-        Ok(review.status.allowed)
+        answer.expect_kind(asked, "authorization.k8s.io/v1", kind)?;
+        allowed(&answer.body).map_err(unreadable)
     }
 
     /// Sends once. With 429 and 503 comes how long the server asks to wait.
@@ -220,10 +234,20 @@ impl ReadClient {
         most: usize,
     ) -> Result<(Answer, Option<Duration>), Why> {
         let _place = self.limit.acquire().await;
+        if self.line.silent.load(Ordering::Relaxed) {
+            return Err(Why::new(WhyKind::TimedOut, asked, "no answer to the requests before this one"));
+        }
         let started = Instant::now();
         let line = format!("{} {}", request.method(), request.uri());
         let result = exchange_with_wait(&self.client, request, asked, self.limit(), most).await;
         self.account(&line, started, &result);
+        match &result {
+            Ok(_) => self.line.heard.store(true, Ordering::Relaxed),
+            Err(why) if why.kind == WhyKind::TimedOut && !self.line.heard.load(Ordering::Relaxed) => {
+                self.line.silent.store(true, Ordering::Relaxed);
+            }
+            Err(_) => {}
+        }
         result
     }
 
@@ -252,6 +276,7 @@ impl ReadClient {
         request: Request<Body>,
         asked: &str,
     ) -> Result<http::Response<Body>, Why> {
+        leads_where_it_says(&request, asked)?;
         let line = format!("{} {}", request.method(), request.uri());
         if self.verbose > 0 {
             crate::cli::note(&format!("{line} opened"));
@@ -259,7 +284,7 @@ impl ReadClient {
         self.cost.requests.fetch_add(1, Ordering::Relaxed);
         let sending = client.send(request);
         let result = match self.limit() {
-            Some(limit) => tokio::time::timeout(limit, sending).await.map_err(|_| late(asked, limit))?,
+            Some(limit) => tokio::time::timeout(limit.time, sending).await.map_err(|_| limit.late(asked))?,
             None => sending.await,
         };
         result.map_err(|e| {
@@ -268,8 +293,16 @@ impl ReadClient {
         })
     }
 
-    fn limit(&self) -> Option<Duration> {
-        (!self.request_timeout.is_zero()).then_some(self.request_timeout)
+    /// How long the next request may take.
+    fn limit(&self) -> Option<Limit> {
+        let own = (!self.request_timeout.is_zero()).then_some(self.request_timeout);
+        let left = self.deadline.map(|at| at.saturating_duration_since(Instant::now()));
+        match (own, left) {
+            (own, Some(left)) if own.is_none_or(|own| left < own) => {
+                Some(Limit { time: left, flag: "--timeout" })
+            }
+            (own, _) => own.map(|time| Limit { time, flag: "--request-timeout" }),
+        }
     }
 
     fn account(&self, line: &str, started: Instant, result: &Result<(Answer, Option<Duration>), Why>) {
@@ -288,21 +321,64 @@ impl ReadClient {
 
     /// Turns statuses that say no into reasons.
     pub(super) fn judge(&self, answer: Answer, asked: &str) -> Result<Answer, Why> {
-        let said = || api_message(&answer.body);
-        let why = match answer.status {
-            s if s.is_success() || s == StatusCode::NOT_FOUND => return Ok(answer),
-            StatusCode::UNAUTHORIZED => {
-                let hint = self.sign_in_hint.as_deref().map(|h| format!("; {h}")).unwrap_or_default();
-                Why::new(WhyKind::SignIn, asked, format!("401 {}{hint}", said()))
-            }
-            StatusCode::FORBIDDEN => Why::new(WhyKind::Forbidden, asked, said()),
-            StatusCode::GATEWAY_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => {
-                Why::new(WhyKind::TimedOut, asked, format!("{} {}", answer.status.as_u16(), said()))
-            }
-            status => Why::new(WhyKind::Unreadable, asked, format!("{} {}", status.as_u16(), said())),
-        };
-        Err(why)
+        answer.judged(asked, self.sign_in_hint.as_deref())
     }
+}
+
+/// How long one request may take, and which flag says so.
+#[derive(Clone, Copy)]
+pub(super) struct Limit {
+    time: Duration,
+    flag: &'static str,
+}
+
+impl Limit {
+    /// The limit of one request alone.
+    pub(super) fn of_request(time: Duration) -> Self {
+        Self { time, flag: "--request-timeout" }
+    }
+
+    fn late(self, asked: &str) -> Why {
+        Why::new(WhyKind::TimedOut, asked, format!("no answer in {} s ({})", self.time.as_secs(), self.flag))
+    }
+}
+
+/// What an access review says. Where an authorizer could not be asked, its no says nothing
+/// (<https://kubernetes.io/docs/reference/kubernetes-api/authorization-resources/subject-access-review-v1/>:
+/// `evaluationError`); that a binding names a role that is gone is no such error, because it grants nothing.
+fn allowed(body: &[u8]) -> Result<bool, String> {
+    #[derive(Deserialize)]
+    struct Review {
+        status: ReviewStatus,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct ReviewStatus {
+        allowed: bool,
+        #[serde(default)]
+        denied: bool,
+        #[serde(default)]
+        evaluation_error: String,
+    }
+    let review: Review =
+        serde_json::from_slice(body).map_err(|e| format!("the answer has no status ({})", at(&e)))?;
+    let ReviewStatus { allowed, denied, evaluation_error } = review.status;
+    let gone = |line: &str| line.contains("rbac.authorization.k8s.io") && line.contains("not found");
+    if allowed || denied || evaluation_error.is_empty() || evaluation_error.split(", ").all(gone) {
+        return Ok(allowed);
+    }
+    Err(format!("the API server could not find out: {}", mask::free_text(&evaluation_error)))
+}
+
+fn own_values(user: &kube::config::AuthInfo) -> Values {
+    let mut own = Values::default();
+    for (key, value) in [("token", &user.token), ("password", &user.password), ("key", &user.client_key_data)]
+    {
+        if let Some(value) = value {
+            own.add(key, secrecy::ExposeSecret::expose_secret(value).as_bytes());
+        }
+    }
+    own
 }
 
 /// One request and its whole answer.
@@ -310,7 +386,7 @@ pub(super) async fn exchange(
     client: &Client,
     request: Request<Body>,
     asked: &str,
-    limit: Option<Duration>,
+    limit: Option<Limit>,
 ) -> Result<Answer, Why> {
     exchange_with_wait(client, request, asked, limit, LARGEST).await.map(|(answer, _)| answer)
 }
@@ -319,29 +395,37 @@ async fn exchange_with_wait(
     client: &Client,
     request: Request<Body>,
     asked: &str,
-    limit: Option<Duration>,
+    limit: Option<Limit>,
     most: usize,
 ) -> Result<(Answer, Option<Duration>), Why> {
+    leads_where_it_says(&request, asked)?;
     let whole = async {
         let response = client.send(request).await.map_err(|e| {
             let (kind, message) = describe(&e);
             Why::new(kind, asked, message)
         })?;
         let status = response.status();
-        let wait = retry_after(status, response.headers());
+        let headers = response.headers().clone();
+        let wait = retry_after(status, &headers);
         let body = Limited::new(response.into_body(), most).collect().await.map_err(|e| {
             Why::new(WhyKind::Unreadable, asked, format!("the answer broke off: {}", innermost(&*e)))
         })?;
-        Ok((Answer { status, body: body.to_bytes().to_vec() }, wait))
+        Ok((Answer { status, headers, body: body.to_bytes().to_vec() }, wait))
     };
     match limit {
         None => whole.await,
-        Some(limit) => tokio::time::timeout(limit, whole).await.unwrap_or_else(|_| Err(late(asked, limit))),
+        Some(limit) => {
+            tokio::time::timeout(limit.time, whole).await.unwrap_or_else(|_| Err(limit.late(asked)))
+        }
     }
 }
 
-fn late(asked: &str, limit: Duration) -> Why {
-    Why::new(WhyKind::TimedOut, asked, format!("no answer in {} s (--request-timeout)", limit.as_secs()))
+/// The door that every request goes through: a name that is none would lead to another object, or to a collection.
+fn leads_where_it_says(request: &Request<Body>, asked: &str) -> Result<(), Why> {
+    if name::is_path(request.uri().path()) {
+        return Ok(());
+    }
+    Err(Why::new(WhyKind::Unreadable, asked, "a name in it is not valid in Kubernetes: nothing was sent"))
 }
 
 /// One segment of a URL path, or one value of a query: whatever has a meaning in a URL is encoded. Names of objects
@@ -363,21 +447,6 @@ fn retry_after(status: StatusCode, headers: &http::HeaderMap) -> Option<Duration
     }
     let seconds = headers.get("retry-after").and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok());
     Some(Duration::from_secs(seconds.unwrap_or(1)))
-}
-
-/// The `message` of a Kubernetes Status; of anything else the first line, because a proxy's page is long.
-pub(crate) fn api_message(body: &[u8]) -> String {
-    #[derive(Deserialize)]
-    struct Status {
-        message: String,
-    }
-    let text = match serde_json::from_slice::<Status>(body) {
-        Ok(status) => status.message,
-        Err(_) => {
-            String::from_utf8_lossy(body).lines().next().unwrap_or_default().chars().take(200).collect()
-        }
-    };
-    mask::free_text(text.trim())
 }
 
 /// The class and the text of kube's error. Errors of credentials are not quoted: they may hold output of programs.
@@ -436,9 +505,55 @@ mod tests {
         assert_eq!(expiry("opaque"), None);
     }
 
+    #[tokio::test]
+    async fn a_name_that_is_none_is_in_no_request() {
+        let sent = Arc::new(AtomicUsize::new(0));
+        let count = sent.clone();
+        let service = tower::service_fn(move |_: Request<Body>| {
+            count.fetch_add(1, Ordering::SeqCst);
+            async { Ok::<_, std::convert::Infallible>(http::Response::new(Body::empty())) }
+        });
+        let client = Client::new(service, "default");
+        let ask = async |name: &str| {
+            let path = format!("/api/v1/namespaces/flux-system/secrets/{}", segment(name));
+            let request = Request::get(path).body(Body::empty()).expect("a request");
+            exchange(&client, request, "get secret", None).await
+        };
+        for name in
+            ["", ".", "..", "a/b", "../../nodes", "%2e%2e", "a\0", "a b", "\n", "a?watch=1", "a#b", "..\\x"]
+        {
+            let why = ask(name).await.err().expect(name);
+            assert_eq!((why.kind, sent.load(Ordering::SeqCst)), (WhyKind::Unreadable, 0), "{name:?}");
+        }
+        assert!(ask("flux-system").await.is_ok());
+        assert_eq!(sent.load(Ordering::SeqCst), 1);
+    }
+
     #[test]
-    fn messages_are_short_and_masked() {
-        assert_eq!(api_message(br#"{"message": "token glpat-abcdefgh12345678 is bad"}"#), "token *** is bad");
-        assert_eq!(api_message(b"<html>\n<body>"), "<html>");
+    fn a_review_says_yes_no_or_nothing() {
+        for (status, expected) in [
+            (r#"{"allowed":true}"#, Some(true)),
+            (r#"{"allowed":false}"#, Some(false)),
+            (r#"{"allowed":true,"evaluationError":"webhook away"}"#, Some(true)),
+            (r#"{"allowed":false,"evaluationError":"webhook away"}"#, None),
+            (r#"{"allowed":false,"denied":true,"evaluationError":"webhook away"}"#, Some(false)),
+            (
+                r#"{"allowed":false,"evaluationError":"clusterrole.rbac.authorization.k8s.io \"x\" not found"}"#,
+                Some(false),
+            ),
+            (
+                r#"{"allowed":false,"evaluationError":"role.rbac.authorization.k8s.io \"x\" not found, webhook away"}"#,
+                None,
+            ),
+            (r#"{}"#, None),
+            (r#"{"allowed":"yes"}"#, None),
+            (r#"{"allowed":null}"#, None),
+            ("null", None),
+            (r#""Failure""#, None),
+        ] {
+            let body = format!(r#"{{"kind":"SelfSubjectAccessReview","status":{status}}}"#);
+            assert_eq!(allowed(body.as_bytes()).ok(), expected, "{status}");
+        }
+        assert!(allowed(b"{}").is_err());
     }
 }

@@ -1,4 +1,5 @@
-//! Exec credential plugins (`aws`, `gke-gcloud-auth-plugin`, `kubelogin`): run once, with a deadline.
+//! Exec credential plugins (`aws`, `gke-gcloud-auth-plugin`, `kubelogin`): run once, with a deadline and a limit on what
+//! they print.
 //!
 //! kube runs a plugin three times for each client, without a deadline, and its errors quote the plugin's environment
 //! and output. Here its environment and output are never quoted.
@@ -11,15 +12,19 @@ use kube::Config;
 use kube::config::{ExecConfig, ExecInteractiveMode};
 use serde::Deserialize;
 use serde_json::json;
-use tokio::process::Command;
+use tokio::io::AsyncReadExt;
+use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
+use super::credential;
 use crate::gitlab::hide_tokens;
 
 /// A plugin that asks nobody should answer in this time; the slowest seen in the field took 20 s.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// A plugin that may open a browser gets this long.
 const PATIENCE_INTERACTIVE: Duration = Duration::from_secs(120);
+/// A credential has some kilobytes: a token, or a certificate and its key.
+const LARGEST: usize = 1 << 20;
 
 #[derive(Deserialize)]
 struct ExecCredential {
@@ -53,9 +58,13 @@ pub(super) async fn sign_in(plugin: ExecConfig, config: &mut Config) -> Result<(
 
 async fn obtain(plugin: ExecConfig, config: &mut Config) -> Result<()> {
     let command = plugin.command.clone().context("the kubeconfig user's exec plugin names no command")?;
-    let interactive = std::io::IsTerminal::is_terminal(&std::io::stdin())
-        && !matches!(plugin.interactive_mode, Some(ExecInteractiveMode::Never));
-    let output = run(&plugin, &command, interactive, config).await?;
+    let terminal = std::io::IsTerminal::is_terminal(&std::io::stdin());
+    if matches!(plugin.interactive_mode, Some(ExecInteractiveMode::Always)) && !terminal {
+        bail!("the credential plugin {command} needs a terminal (interactiveMode Always), and there is none");
+    }
+    let interactive = terminal && !matches!(plugin.interactive_mode, Some(ExecInteractiveMode::Never));
+    let patience = if interactive { PATIENCE_INTERACTIVE } else { PATIENCE };
+    let output = run(&plugin, &command, interactive, config, patience).await?;
     let credential: ExecCredential = serde_json::from_slice(&output).ok().with_context(|| {
         format!(
             "the credential plugin {command} did not answer with an ExecCredential (its output is not shown)"
@@ -64,7 +73,9 @@ async fn obtain(plugin: ExecConfig, config: &mut Config) -> Result<()> {
     let Some(status) = credential.status else {
         bail!("the credential plugin {command} answered without a credential");
     };
-    config.auth_info.token = status.token.map(Into::into);
+    let token = status.token.unwrap_or_default();
+    config.auth_info.token =
+        credential::fit(&token, &format!("the token of the credential plugin {command}"))?;
     if let (Some(certificate), Some(key)) = (status.client_certificate_data, status.client_key_data) {
         use base64::Engine as _;
         let encode = |pem: String| base64::engine::general_purpose::STANDARD.encode(pem);
@@ -74,7 +85,40 @@ async fn obtain(plugin: ExecConfig, config: &mut Config) -> Result<()> {
     Ok(())
 }
 
-async fn run(plugin: &ExecConfig, command: &str, interactive: bool, config: &Config) -> Result<Vec<u8>> {
+async fn run(
+    plugin: &ExecConfig,
+    command: &str,
+    interactive: bool,
+    config: &Config,
+    patience: Duration,
+) -> Result<Vec<u8>> {
+    let hint = plugin.install_hint.as_deref().map(|h| format!("; {h}")).unwrap_or_default();
+    let child = prepare(plugin, command, interactive, config).spawn();
+    let mut running = Running {
+        child: child.with_context(|| format!("cannot start the credential plugin {command}{hint}"))?,
+        own_group: !interactive,
+    };
+    let (output, status) = match timeout(patience, running.output()).await {
+        Ok(output) => output.with_context(|| format!("cannot read from the credential plugin {command}"))?,
+        Err(_) => bail!("the credential plugin {command} did not answer in {} s", patience.as_secs()),
+    };
+    if output.len() > LARGEST {
+        bail!(
+            "the credential plugin {command} printed more than {} MiB, which no credential has",
+            LARGEST >> 20
+        );
+    }
+    if !status.success() {
+        bail!(
+            "the credential plugin {command} failed ({status}); run it by hand to see why (its output is not shown here, \
+             it may hold secrets)"
+        );
+    }
+    Ok(output)
+}
+
+/// The plugin with what client-go gives it, and without the GitLab tokens of the environment.
+fn prepare(plugin: &ExecConfig, command: &str, interactive: bool, config: &Config) -> Command {
     let version = plugin.api_version.as_deref().unwrap_or("client.authentication.k8s.io/v1");
     let mut spec = json!({ "interactive": interactive });
     if plugin.provide_cluster_info {
@@ -91,21 +135,146 @@ async fn run(plugin: &ExecConfig, command: &str, interactive: bool, config: &Con
     }
     child.kill_on_drop(true).stdout(Stdio::piped());
     child.stdin(if interactive { Stdio::inherit() } else { Stdio::null() });
-    child.stderr(if interactive { Stdio::inherit() } else { Stdio::piped() });
-    let patience = if interactive { PATIENCE_INTERACTIVE } else { PATIENCE };
-    let hint = plugin.install_hint.as_deref().map(|h| format!("; {h}")).unwrap_or_default();
-    let child =
-        child.spawn().with_context(|| format!("cannot start the credential plugin {command}{hint}"))?;
-    let output = match timeout(patience, child.wait_with_output()).await {
-        Ok(output) => output.with_context(|| format!("cannot read from the credential plugin {command}"))?,
-        Err(_) => bail!("the credential plugin {command} did not answer in {} s", patience.as_secs()),
-    };
-    if !output.status.success() {
-        bail!(
-            "the credential plugin {command} failed ({}); run it by hand to see why (its output is not shown here, it \
-             may hold secrets)",
-            output.status
+    // What it says there is never shown, so nothing is kept of it.
+    child.stderr(if interactive { Stdio::inherit() } else { Stdio::null() });
+    // With a group of its own all that it started ends with it. One that asks the person has to stay in the terminal's.
+    #[cfg(unix)]
+    if !interactive {
+        child.process_group(0);
+    }
+    child
+}
+
+/// A plugin that runs. Whatever it started ends with it, also where this run is stopped.
+struct Running {
+    child: Child,
+    own_group: bool,
+}
+
+impl Running {
+    /// What it prints, and how it ends. More than the limit is not waited for.
+    async fn output(&mut self) -> std::io::Result<(Vec<u8>, std::process::ExitStatus)> {
+        let mut output = Vec::new();
+        if let Some(stdout) = self.child.stdout.take() {
+            stdout.take(LARGEST as u64 + 1).read_to_end(&mut output).await?;
+        }
+        if output.len() > LARGEST {
+            self.kill_group();
+            self.child.start_kill()?;
+        }
+        Ok((output, self.child.wait().await?))
+    }
+
+    #[cfg(unix)]
+    fn kill_group(&self) {
+        let id =
+            self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw);
+        if let Some(group) = id.filter(|_| self.own_group) {
+            // It may have ended meanwhile.
+            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+        }
+    }
+
+    #[cfg(not(unix))]
+    fn kill_group(&self) {
+        let Self { own_group: _, .. } = self;
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.kill_group();
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn shell(script: &str) -> (ExecConfig, Config) {
+        let plugin = json!({ "command": "sh", "args": ["-c", script], "interactiveMode": "Never" });
+        let plugin = serde_json::from_value(plugin).expect("a plugin");
+        (plugin, Config::new("https://127.0.0.1".parse().expect("a URL")))
+    }
+
+    async fn said(script: &str) -> Result<Option<String>> {
+        let (plugin, mut config) = shell(script);
+        sign_in(plugin, &mut config).await?;
+        Ok(config.auth_info.token.map(|token| secrecy::ExposeSecret::expose_secret(&token).to_owned()))
+    }
+
+    fn lives(pid: &str) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
+        !stat.is_empty() && !stat.contains(") Z ")
+    }
+
+    async fn until(what: impl Fn() -> bool) {
+        while !what() {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_token_is_taken_without_the_white_space_around_it() {
+        for written in ["abc", "abc\\n", "abc\\r\\n", " abc "] {
+            let answer =
+                format!(r#"printf '%s' '{{"status": {{"token": "{written}"}}}}'"#).replace("\\\\", "\\");
+            assert_eq!(said(&answer).await.expect("a token").as_deref(), Some("abc"), "{answer}");
+        }
+        let split =
+            said(r#"printf '%s' '{"status": {"token": "upper\nlower"}}'"#).await.expect_err("no header");
+        let split = format!("{split:#}");
+        assert!(
+            split.contains("HTTP header") && !split.contains("upper") && !split.contains("lower"),
+            "{split}"
         );
     }
-    Ok(output.stdout)
+
+    #[tokio::test]
+    async fn a_plugin_that_prints_without_end_is_stopped_and_all_that_it_started() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = dir.path().join("pid");
+        for script in
+            ["yes MARKER", "yes MARKER >&2 & echo $! >PID; yes MARKER", "yes MARKER & echo $! >PID; wait"]
+        {
+            let said = said(&script.replace("PID", &file.display().to_string())).await.expect_err(script);
+            let said = format!("{said:#}");
+            assert!(said.contains("printed more than 1 MiB") && !said.contains("MARKER"), "{said}");
+        }
+        let pid = std::fs::read_to_string(&file).expect("a process");
+        until(|| !lives(&pid)).await;
+    }
+
+    #[tokio::test]
+    async fn what_a_plugin_started_ends_with_the_run() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = dir.path().join("pid");
+        let (plugin, config) =
+            shell(&format!("sleep 1000 & echo $! >{0}.new && mv {0}.new {0}; wait", file.display()));
+        let started = |file: &Path| file.exists();
+        tokio::select! {
+            ended = run(&plugin, "sh", false, &config, PATIENCE) => panic!("{ended:?}"),
+            () = until(|| started(&file)) => {}
+        }
+        let pid = std::fs::read_to_string(&file).expect("a process");
+        until(|| !lives(&pid)).await;
+        let late = run(&plugin, "sh", false, &config, Duration::ZERO).await.expect_err("late");
+        assert!(late.to_string().contains("did not answer in 0 s"), "{late}");
+    }
+
+    #[test]
+    fn a_plugin_gets_no_gitlab_token_and_what_its_configuration_says() {
+        let (mut plugin, config) = shell("true");
+        plugin.env = Some(vec![
+            [("name", "AWS_PROFILE"), ("value", "x")].map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
+        ]);
+        let child = prepare(&plugin, "sh", false, &config);
+        let given: Vec<_> = child.as_std().get_envs().collect();
+        for name in ["GITLAB_TOKEN", "GITLAB_ACCESS_TOKEN", "OAUTH_TOKEN"] {
+            assert!(given.contains(&(name.as_ref(), None)), "{name}");
+        }
+        assert!(given.contains(&("AWS_PROFILE".as_ref(), Some("x".as_ref()))));
+    }
 }

@@ -10,7 +10,7 @@ use kube::Config;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::{Value, json};
 
-use super::exec;
+use super::{credential, exec};
 
 /// Which cluster to talk to, as whom, and how long to wait. All fields have kubectl's meaning.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -86,6 +86,7 @@ impl Access {
         let shown = context.clone().unwrap_or_default();
         let mut config =
             config.with_context(|| format!("cannot use kubeconfig context {}", quote(&shown)))?;
+        credential::check(&mut config.auth_info)?;
         if let Some(plugin) = config.auth_info.exec.take() {
             exec::sign_in(plugin, &mut config).await?;
         }
@@ -130,6 +131,7 @@ impl Access {
     fn in_cluster(&self, files: &[PathBuf]) -> Result<Resolved> {
         if env::var_os("KUBERNETES_SERVICE_HOST").is_some() {
             let mut config = Config::incluster().context("cannot use the pod's own service account")?;
+            credential::check(&mut config.auth_info)?;
             self.apply(&mut config)?;
             return Ok(Resolved { config, context: None });
         }

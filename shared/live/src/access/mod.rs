@@ -1,13 +1,16 @@
 //! From kubeconfig and flags to a client: which cluster, as whom, and how long to wait.
 
+mod answer;
 mod client;
+mod credential;
 mod exec;
 mod kubeconfig;
 mod read_only;
 mod write_client;
 
-pub(crate) use client::api_message;
-pub use client::{Answer, Cost, ReadClient, segment};
+pub use answer::Answer;
+pub(crate) use answer::at;
+pub use client::{Cost, ReadClient, segment};
 pub use exec::CannotSignIn;
 pub use kubeconfig::{Access, duration};
 pub use write_client::{FIELD_MANAGER, Watch, WriteClient, post_elsewhere};

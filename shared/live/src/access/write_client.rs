@@ -9,6 +9,7 @@ use http_body_util::BodyExt;
 use kube::Client;
 use kube::client::{Body, ClientBuilder};
 
+use super::client::Limit;
 use super::kubeconfig::Access;
 use super::{Answer, ReadClient};
 
@@ -135,14 +136,14 @@ impl WriteClient {
         );
         let request = request(Method::GET, &uri, "", &[], Vec::new(), asked)?;
         let response = self.read.open(&self.client, request, asked).await?;
-        let status = response.status();
+        let (status, headers) = (response.status(), response.headers().clone());
         if status.is_success() {
             return Ok(Watch { body: response.into_body(), buffer: Vec::new() });
         }
         let body = http_body_util::Limited::new(response.into_body(), LONGEST_LINE).collect().await;
         let body = body.map(|b| b.to_bytes().to_vec()).unwrap_or_default();
         let missing = Why::new(WhyKind::Unreadable, asked, format!("{} while watching", status.as_u16()));
-        self.read.judge(Answer { status, body }, asked).and(Err(missing))
+        self.read.judge(Answer { status, headers, body }, asked).and(Err(missing))
     }
 }
 
@@ -166,7 +167,7 @@ pub async fn post_elsewhere(
         .map_err(|e| unusable(format!("{e:#}")))?
         .build();
     let request = request(Method::POST, path, "", headers, Vec::new(), asked)?;
-    super::client::exchange(&client, request, asked, limit).await
+    super::client::exchange(&client, request, asked, limit.map(Limit::of_request)).await
 }
 
 fn request(

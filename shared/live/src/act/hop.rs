@@ -1,6 +1,7 @@
 //! One hop: ask, follow, judge.
 
 use gitlab_agent_core::assess::{Check, assess};
+use gitlab_agent_core::command::{Hint, Program};
 use gitlab_agent_core::facts::Facts;
 use gitlab_agent_core::object::ObjectRef;
 use gitlab_agent_core::plan::answer::{
@@ -77,6 +78,7 @@ impl<'a> Run<'a> {
         if answer.status == StatusCode::NOT_FOUND {
             return Ok(None);
         }
+        answer.expect_object(&asked, object)?;
         let read = serde_json::from_slice(&answer.body);
         read.map(Some).map_err(|e| Why::new(WhyKind::Unreadable, asked, e.to_string()))
     }
@@ -90,6 +92,7 @@ impl<'a> Run<'a> {
         if answer.status == StatusCode::NOT_FOUND {
             return Ok(None);
         }
+        answer.expect_object(&asked, controller)?;
         let workload: Workload = serde_json::from_slice(&answer.body)
             .map_err(|e| Why::new(WhyKind::Unreadable, asked, e.to_string()))?;
         Ok(Some(workload.readiness("Deployment")))
@@ -107,8 +110,11 @@ impl<'a> Run<'a> {
         let checks = ["GA407", "GA408"].into_iter().filter_map(Check::named);
         let findings = assess(&facts, checks).into_iter().flat_map(|a| a.judgement.findings);
         let Some(found) = findings.into_iter().find(|f| f.subject == *object) else { return end };
-        let command = found.remedy.commands.first().map(|c| format!(":\n{c}")).unwrap_or_default();
-        let hint = if end.hint.is_empty() { format!("{}{command}", found.remedy.text) } else { end.hint };
+        let remedy = || match found.remedy.commands.first() {
+            Some(command) => Hint::from(format!("{}:", found.remedy.text)).line(command.clone()),
+            None => Hint::from(found.remedy.text.as_str()),
+        };
+        let hint = if end.hint.is_empty() { remedy() } else { end.hint };
         End { meaning: found.message, hint, ..end }
     }
 
@@ -118,8 +124,7 @@ impl<'a> Run<'a> {
         let Some(reason) = self.options.reason.as_ref().filter(|_| h.named) else { return };
         let object = &h.object;
         let version = if object.kind == "HelmRelease" { "v2" } else { "v1" };
-        let group =
-            object.kubectl().split('/').next().and_then(|k| k.split_once('.')).map(|(_, g)| g.to_owned());
+        let group = object.group();
         let now = Timestamp::now();
         let event = json!({
             "apiVersion": "v1", "kind": "Event",
@@ -379,7 +384,7 @@ impl Drive<'_, '_> {
         End {
             revision: revision(kind, live),
             reason: fault.reason.clone(),
-            hint: fault.hint(kind).unwrap_or("").to_owned(),
+            hint: fault.hint(kind),
             ..End::new(State::Failed, format!("{}{again}", fault.phrase(kind)))
         }
         .said(mask::free_text(&fault.message))
@@ -419,8 +424,8 @@ fn deleted() -> End {
 pub(super) fn broken(why: &Why, object: &ObjectRef) -> End {
     match why.kind {
         WhyKind::Forbidden => {
-            let (kind, namespace) = (object.kubectl(), text::quote(&object.namespace));
-            let hint = format!("`kubectl auth can-i patch {kind} -n {namespace}` shows the same");
+            let ask = Program::new("kubectl auth can-i patch").object(object).in_namespace(&object.namespace);
+            let hint = Hint::command(ask, "shows the same");
             End::new(State::Forbidden, "you may not do this").said(said(why)).hint(hint)
         }
         WhyKind::SignIn => {

@@ -1,5 +1,6 @@
 //! Which link of a push event's way is broken, read out of what came back instead of 200.
 
+use gitlab_agent_core::command::Hint;
 use gitlab_agent_core::object::ObjectRef;
 use gitlab_agent_core::plan::ingress::{Policies, Port, no_way_in};
 use gitlab_agent_core::plan::journal::{End, State};
@@ -10,14 +11,14 @@ use serde::Deserialize;
 use super::Run;
 use super::hop::broken;
 use super::webhook::Webhook;
-use crate::access::{Answer, api_message, segment};
+use crate::access::{Answer, segment};
 
 /// The port of notification-controller's receiver, as Flux installs it
 /// (<https://github.com/fluxcd/flux2/blob/v2.9.2/manifests/bases/notification-controller/kustomization.yaml>).
 const WEBHOOK: Port<'_> = Port { number: 9292, name: "http-webhook" };
 
 /// A broken link of the way: what, and what to do.
-pub(super) fn link(meaning: impl Into<String>, hint: &str) -> End {
+pub(super) fn link(meaning: impl Into<String>, hint: impl Into<Hint>) -> End {
     End { reason: "WebhookBroken".to_owned(), ..End::new(State::Failed, meaning) }.hint(hint)
 }
 
@@ -42,9 +43,9 @@ impl Run<'_> {
 
     /// Which link an answer other than 200 speaks of. The API server answers with a Status, the webhook does not.
     pub(super) async fn refused(&self, answer: &Answer, webhook: &Webhook, name: &ObjectRef) -> End {
-        let message = api_message(&answer.body);
+        let message = answer.said();
         let code = answer.status.as_u16();
-        let from_api_server = webhook.url.is_none() && is_status(&answer.body);
+        let from_api_server = webhook.url.is_none() && answer.api_status().is_some();
         let shown = format!("{code} {message}");
         if from_api_server {
             return self.not_passed_on(code, &message).await.said(shown);
@@ -64,7 +65,7 @@ impl Run<'_> {
             ),
             503 => link(
                 format!("{name} does not take events: it is suspended or not ready"),
-                "`kubectl gitlab-agent verify` says why",
+                Hint::verify("says why"),
             ),
             _ => link(
                 format!("the webhook answered {code}"),
@@ -92,7 +93,7 @@ impl Run<'_> {
             ),
             _ if code == 404 || says(&["no endpoints"]) => link(
                 format!("{service} has no endpoints: no pod of notification-controller is ready"),
-                "`kubectl gitlab-agent verify` says why notification-controller does not run",
+                Hint::verify("says why notification-controller does not run"),
             ),
             _ if says(&["no service port"]) => {
                 link(format!("{service} has no port 80"), "`flux install` makes it as it has to be")
@@ -141,12 +142,4 @@ impl Run<'_> {
         let pods: Pods = serde_json::from_slice(&answer.body).ok()?;
         pods.items.into_iter().next().map(|pod| pod.metadata.labels)
     }
-}
-
-fn is_status(body: &[u8]) -> bool {
-    #[derive(Deserialize)]
-    struct Kind {
-        kind: String,
-    }
-    serde_json::from_slice::<Kind>(body).is_ok_and(|k| k.kind == "Status")
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use gitlab_agent_core::command::{Hint, kubectl};
 use gitlab_agent_core::facts::graph::expected_receiver;
 use gitlab_agent_core::facts::readiness::{Readiness, readiness};
 use gitlab_agent_core::object::ObjectRef;
@@ -136,7 +137,7 @@ impl Run<'_> {
         let answer = self.client.read.get(path, "application/json", asked).await;
         let answer = answer.map_err(|why| no_access(&why))?;
         if answer.status == StatusCode::NOT_FOUND {
-            let hint = "`kubectl gitlab-agent verify` says what of Flux is missing";
+            let hint = Hint::verify("says what of Flux is missing");
             return Err(link(
                 "this cluster serves no Receivers: notification-controller is not installed",
                 hint,
@@ -158,7 +159,7 @@ impl Run<'_> {
         found.into_iter().next().ok_or_else(|| {
             let meaning =
                 format!("no Receiver triggers it: push events do not reach it (agentk makes {expected})");
-            link(meaning, "`kubectl gitlab-agent verify` says why agentk made none")
+            link(meaning, Hint::verify("says why agentk made none"))
         })
     }
 
@@ -250,14 +251,12 @@ impl Run<'_> {
 }
 
 fn check(receiver: &Receiver, name: &ObjectRef) -> Result<(), End> {
-    let hint = "`kubectl gitlab-agent verify` says why";
+    let hint = Hint::verify("says why");
     if receiver.spec.suspend {
-        let resume = format!(
-            "`kubectl -n {} patch {} --type=merge -p '{{\"spec\":{{\"suspend\":false}}}}'` resumes it",
-            gitlab_agent_core::text::quote(&name.namespace),
-            name.kubectl()
-        );
-        return Err(link(format!("{name} is suspended: it takes no events"), &resume));
+        let patch = kubectl(&name.namespace, "patch").object(name);
+        let resume = patch.words("--type=merge -p").word(r#"{"spec":{"suspend":false}}"#);
+        let hint = Hint::command(resume, "resumes it");
+        return Err(link(format!("{name} is suspended: it takes no events"), hint));
     }
     let events = &receiver.spec.events;
     if receiver.spec.kind == "gitlab"

@@ -4,6 +4,8 @@ pub mod complete;
 pub mod completion;
 pub mod front;
 mod gitlab;
+mod given;
+mod namespace;
 pub mod reconcile_now;
 mod repeat;
 pub mod rotate_token;
@@ -15,11 +17,12 @@ pub mod verbs;
 pub mod verify;
 pub mod version;
 
+use std::cell::Cell;
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use clap::{CommandFactory, FromArgMatches, ValueEnum};
@@ -30,7 +33,7 @@ use gitlab_agent_core::snapshot::Snapshot;
 pub use self::gitlab::GitLabFlags;
 pub use self::signals::{Signal, Signals};
 use crate::access::{Access, CannotSignIn, ReadClient, duration};
-use crate::observe::{Scope, observe};
+use crate::observe::{AskGitLab, Scope, observe};
 use crate::recording;
 
 /// How `status` and `verify` end, for their help.
@@ -53,7 +56,7 @@ pub struct Common {
     #[arg(short = 'A', long)]
     pub all_namespaces: bool,
     /// Namespace of the Flux controllers
-    #[arg(long, value_name = "NAMESPACE", default_value = "flux-system", env = "FLUX_SYSTEM_NAMESPACE")]
+    #[arg(long, value_name = "NAMESPACE", default_value = namespace::FLUX, env = "FLUX_SYSTEM_NAMESPACE")]
     pub flux_namespace: String,
     /// Give up after this long
     #[arg(long, value_name = "TIME", default_value = "1m", value_parser = duration)]
@@ -76,6 +79,8 @@ pub struct Common {
 pub struct Connection {
     client: ReadClient,
     gitlab: gitlab::GitLabAccess,
+    /// When signing in began, until the first look: it counts for that look's time.
+    begun: Cell<Option<Instant>>,
 }
 
 /// When to use colour.
@@ -95,7 +100,7 @@ impl Common {
             record: None,
             namespace: None,
             all_namespaces: false,
-            flux_namespace: "flux-system".to_owned(),
+            flux_namespace: namespace::FLUX.to_owned(),
             timeout: Duration::ZERO,
             color: Color::Auto,
             help: None,
@@ -109,13 +114,13 @@ impl Common {
     /// # Errors
     /// The kubeconfig or the recording cannot be used. What the cluster does not answer is in the snapshot.
     pub async fn snapshot(&self) -> Result<Snapshot> {
-        if let Some(recorded) = self.recorded()? {
+        if let Some(recorded) = self.recorded_whole()? {
             return Ok(recorded);
         }
         let connection = self.connect().await?;
-        let snapshot = self.look(&connection).await;
+        let snapshot = self.look(&connection).await?;
         if let Some(file) = &self.record {
-            recording::write(&snapshot, file)?;
+            record(&snapshot, file)?;
         }
         Ok(snapshot)
     }
@@ -133,24 +138,50 @@ impl Common {
         recording::read(file).map(Some)
     }
 
+    /// The recording for a command that shows all of it.
+    ///
+    /// # Errors
+    /// It cannot be used, or flags ask for something that is not read any more.
+    fn recorded_whole(&self) -> Result<Option<Snapshot>> {
+        if self.from.is_some() && self.namespace.is_some() {
+            let text = "--from reads the whole recording: leave -n out, or record with it";
+            return Err(UsageError(text.to_owned()).into());
+        }
+        self.recorded()
+    }
+
     /// Signs in.
     ///
     /// # Errors
     /// The kubeconfig cannot be used.
     pub async fn connect(&self) -> Result<Connection> {
+        let begun = Cell::new(Some(Instant::now()));
         let gitlab = self.gitlab.access(&self.access)?;
-        Ok(Connection { client: ReadClient::connect(&self.access).await?, gitlab })
+        Ok(Connection { client: ReadClient::connect(&self.access).await?, gitlab, begun })
     }
 
     /// Observes the cluster once.
-    pub async fn look(&self, Connection { client, gitlab }: &Connection) -> Snapshot {
+    ///
+    /// # Errors
+    /// The namespace that was named does not exist.
+    pub async fn look(&self, Connection { client, gitlab, begun }: &Connection) -> Result<Snapshot> {
+        self.observe(client, gitlab, begun.take().unwrap_or_else(Instant::now)).await
+    }
+
+    /// Observes the cluster, and ends in time for a report: a server that is silent is worth one.
+    async fn observe(&self, client: &ReadClient, ask: &dyn AskGitLab, begun: Instant) -> Result<Snapshot> {
+        let look = (!self.timeout.is_zero()).then(|| begun + self.timeout.mul_f64(LOOK));
+        let client = client.until(look);
         let scope = Scope { namespace: self.namespace.clone(), flux_namespace: self.flux_namespace.clone() };
-        let snapshot = observe(client, &scope, gitlab).await;
+        let snapshot = observe(&client, &scope, ask).await;
+        let flux = Some(self.flux_namespace.as_str()).filter(|name| *name != namespace::FLUX);
+        let named: Vec<&str> = self.namespace.as_deref().into_iter().chain(flux).collect();
+        namespace::check(&client, &snapshot, &named).await?;
         if self.access.verbose > 0 {
             let (requests, bytes) = (&client.cost.requests, &client.cost.bytes);
             note(&format!("{} requests, {} bytes", requests.load(ORDER), bytes.load(ORDER)));
         }
-        snapshot
+        Ok(snapshot)
     }
 
     /// How people's output looks here.
@@ -164,7 +195,7 @@ impl Common {
         };
         let columns = || std::env::var("COLUMNS").ok().and_then(|c| c.parse().ok());
         let width = terminal_size::terminal_size().map(|(w, _)| usize::from(w.0)).or_else(columns);
-        Style { colour, width: width.unwrap_or(100), context: self.access.context.clone() }
+        Style { colour, width: width.unwrap_or(100), given: self.given(), shell: given::shell() }
     }
 
     /// The recording's name as the person wrote it.
@@ -172,6 +203,9 @@ impl Common {
         self.from.as_ref().map(|path| path.display().to_string())
     }
 }
+
+/// The part of a run's time that a look may take; the rest is for the report.
+const LOOK: f64 = 0.9;
 
 const ORDER: std::sync::atomic::Ordering = std::sync::atomic::Ordering::Relaxed;
 
@@ -283,6 +317,19 @@ fn hide_panics() {
 /// Writes data to standard output. A closed pipe (`| head`) is nobody's fault.
 pub fn out(text: &str) {
     let _ = is_read(text);
+}
+
+/// Writes a recording, and says in one line what it holds.
+fn record(snapshot: &Snapshot, file: &Path) -> Result<()> {
+    recording::write(snapshot, file)?;
+    recorded(snapshot, file);
+    Ok(())
+}
+
+/// Says what the recording holds that was just written.
+fn recorded(snapshot: &Snapshot, file: &Path) {
+    let (summary, file) = (recording::summary(snapshot), file.display());
+    note(&format!("recorded {summary} to {file}; read it with `kubectl gitlab-agent verify --from {file}`"));
 }
 
 /// The same; false where nobody reads any more.

@@ -11,12 +11,12 @@ use gitlab_agent_core::plan::journal::Event;
 use gitlab_agent_core::plan::{NoPlan, Plan, Selection, Selector};
 use gitlab_agent_core::render::{Style, reconcile as render};
 use gitlab_agent_core::report::Exit;
-use gitlab_agent_core::snapshot::{Origin, WhyKind};
+use gitlab_agent_core::snapshot::Origin;
 use gitlab_agent_core::text::{shorten, visible};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::{Common, HasDeadline, UsageError, note, out};
+use super::{Common, HasDeadline, UsageError, namespace, note, out};
 use crate::access::WriteClient;
 use crate::act::{self, Webhook};
 use crate::observe::observe_chain;
@@ -133,6 +133,8 @@ pub async fn run(args: Args) -> Result<Exit> {
     }
     let client = WriteClient::connect(&args.common.access).await?;
     let snapshot = observe_chain(&client.read, &args.common.flux_namespace).await;
+    let named: Vec<&str> = args.common.namespace.as_deref().into_iter().collect();
+    namespace::check(&client.read, &snapshot, &named).await?;
     let facts = Facts::derive(&snapshot);
     let plan = match args.plan(&facts, &selection) {
         Ok(plan) => plan,
@@ -169,7 +171,7 @@ pub async fn run(args: Args) -> Result<Exit> {
     screen.ended.set(true);
     out(&match args.output {
         Output::Table => render::summary(&plan, &journal, &snapshot.origin, &screen.style),
-        Output::Json => render::summary_json(&plan, &journal, Timestamp::now()),
+        Output::Json => render::summary_json(&plan, &journal, &screen.style, Timestamp::now()),
     });
     Ok(journal.exit())
 }
@@ -202,7 +204,7 @@ impl Args {
                 self.stop(Exit::Refused, &text)
             }
             NoPlan::Unknown(why) => {
-                let silent = matches!(why.kind, WhyKind::Unreachable | WhyKind::SignIn | WhyKind::TimedOut);
+                let silent = why.kind.is_silence();
                 let exit = if silent { Exit::Unreachable } else { Exit::Unknown };
                 let text =
                     format!("{}: {} ({})", why.asked, why.message, render::place(&facts.snapshot.origin));
@@ -321,7 +323,7 @@ impl<'p> Screen<'p> {
     fn tell(&self, event: &Event) {
         let long = self.follow(event);
         if self.output == Output::Json {
-            return out(&render::event_json(self.plan, event, Timestamp::now()));
+            return out(&render::event_json(self.plan, event, &self.style, Timestamp::now()));
         }
         // On a terminal the moving line says who is asked and what they do.
         let shown = match event {

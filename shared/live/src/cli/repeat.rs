@@ -138,7 +138,7 @@ impl<'w> Screen<'w> {
             return self.draw(&render::verify(report, self.how.format, &self.how.style));
         }
         if self.how.format == VerifyFormat::Json {
-            return is_read(&render::verify_json_line(report));
+            return is_read(&render::verify_json_line(report, &self.how.style));
         }
         self.say(&verify_line(report))
     }

@@ -5,11 +5,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use gitlab_agent_core::report::Exit;
-use gitlab_agent_core::snapshot::{Snapshot, WhyKind};
-use gitlab_agent_core::text::count;
+use gitlab_agent_core::snapshot::{Snapshot, Why, WhyKind};
 
-use super::{Common, HasDeadline, note, out};
-use crate::recording;
+use super::{Common, HasDeadline, note, out, record};
 
 /// Records everything that status and verify read, with no secret in it, to one file for their --from
 #[derive(clap::Parser, Debug)]
@@ -44,7 +42,7 @@ impl HasDeadline for Args {
 pub async fn run(args: Args) -> Result<Exit> {
     let snapshot = args.common.snapshot().await?;
     if let Err(why) = snapshot.server.get() {
-        let silent = matches!(why.kind, WhyKind::Unreachable | WhyKind::SignIn | WhyKind::TimedOut);
+        let silent = why.kind.is_silence();
         if silent {
             note(&format!("error: nothing recorded: {} ({})", why.message, snapshot.origin.server));
             return Ok(Exit::Unreachable);
@@ -53,28 +51,25 @@ pub async fn run(args: Args) -> Result<Exit> {
     if args.output.as_os_str() == "-" {
         out(&snapshot.to_json().context("a snapshot has a JSON form")?);
     } else {
-        recording::write(&snapshot, &args.output)?;
-        let file = args.output.display();
-        note(&format!(
-            "recorded {} to {file}; read it with `kubectl gitlab-agent verify --from {file}`",
-            summary(&snapshot)
-        ));
+        record(&snapshot, &args.output)?;
     }
     let refused: Vec<String> =
         snapshot.access.iter().filter(|t| !t.allowed).map(|t| t.permission.to_string()).collect();
     if !refused.is_empty() {
         note(&format!("not recorded, because you may not: {}", refused.join(", ")));
     }
+    for why in gaps(&snapshot) {
+        note(&format!("not recorded: {}: {}", why.asked, why.message));
+    }
     Ok(Exit::Fine)
 }
 
-fn summary(s: &Snapshot) -> String {
-    [
-        count(s.git_repositories.items.len(), "GitRepository"),
-        count(s.kustomizations.items.len(), "Kustomization"),
-        count(s.helm_releases.items.len(), "HelmRelease"),
-        count(s.deployments.items.len(), "Deployment"),
-        format!("the shape of {}", count(s.secrets.len(), "Secret")),
-    ]
-    .join(", ")
+/// What was asked for in vain, and is neither missing for want of a permission nor not served.
+fn gaps(s: &Snapshot) -> Vec<Why> {
+    let told =
+        |why: &&Why| !matches!(why.kind, WhyKind::Forbidden | WhyKind::NotServed) && !why.kind.is_a_choice();
+    let mut gaps: Vec<Why> = s.gaps().into_iter().filter(told).cloned().collect();
+    gaps.sort();
+    gaps.dedup();
+    gaps
 }

@@ -1,5 +1,7 @@
 //! `rotate-token --list`: every credential in use. It only reads.
 
+use std::time::Instant;
+
 use anyhow::Result;
 use gitlab_agent_core::facts::Facts;
 use gitlab_agent_core::render::{self, tokens};
@@ -12,7 +14,7 @@ use super::rotate_token::Output;
 use super::{Common, out};
 use crate::access::ReadClient;
 use crate::gitlab::GitLab;
-use crate::observe::{AskGitLab, NamedAgent, Scope, observe};
+use crate::observe::{AskGitLab, NamedAgent};
 
 /// Access to GitLab that is also asked what only this list shows.
 struct ForInventory(GitLabAccess);
@@ -42,7 +44,7 @@ pub(super) async fn run(common: &Common, output: Output) -> Result<Exit> {
     out(&match output {
         Output::Table => tokens::blocks(&inventory, &style),
         Output::Wide => tokens::wide(&inventory, &style),
-        Output::Json => render::tokens_json(&inventory),
+        Output::Json => render::tokens_json(&inventory, &style),
     });
     Ok(inventory.exit())
 }
@@ -51,8 +53,8 @@ async fn snapshot(common: &Common) -> Result<Snapshot> {
     if common.from.is_some() {
         return common.snapshot().await;
     }
+    let begun = Instant::now();
     let gitlab = ForInventory(common.gitlab.access(&common.access)?);
     let client = ReadClient::connect(&common.access).await?;
-    let scope = Scope { namespace: common.namespace.clone(), flux_namespace: common.flux_namespace.clone() };
-    Ok(observe(&client, &scope, &gitlab).await)
+    common.observe(&client, &gitlab, begun).await
 }

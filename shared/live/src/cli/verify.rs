@@ -51,7 +51,7 @@ pub struct Args {
     /// Leave findings below this severity out of the output; they still count
     #[arg(long, value_name = "SEVERITY", default_value = "info")]
     pub output_threshold: Level,
-    /// Look again until all is well, for --timeout at most
+    /// Retry until all checks pass, for --timeout at most
     #[arg(long, conflicts_with_all = ["from", "watch"])]
     pub wait: bool,
     /// Look again and again, until Ctrl-C; each look may take --timeout
@@ -155,7 +155,7 @@ pub async fn run(args: Args) -> Result<Exit> {
         return Ok(Exit::Fine);
     }
     let thresholds = Thresholds { fail_on: args.fail_on.into(), overrides: overrides(&args.severity)? };
-    let mut looker = Looker { args: &args, checks, thresholds, connection: None };
+    let mut looker = Looker { args: &args, checks, thresholds, connection: None, recorded: false };
     if args.watch {
         return repeat::watch(&args.watched()?, async || looker.look().await).await;
     }
@@ -189,23 +189,28 @@ struct Looker<'a> {
     checks: Vec<&'static Check>,
     thresholds: Thresholds,
     connection: Option<Connection>,
+    recorded: bool,
 }
 
 impl Looker<'_> {
     async fn look(&mut self) -> Result<Report> {
         let common = &self.args.common;
-        let mut snapshot = match (common.recorded()?, &self.connection) {
+        let mut snapshot = match (common.recorded_whole()?, &self.connection) {
             (Some(recorded), _) => recorded,
-            (None, Some(connection)) => common.look(connection).await,
+            (None, Some(connection)) => common.look(connection).await?,
             (None, None) => {
                 let connection = common.connect().await?;
-                let snapshot = common.look(&connection).await;
+                let snapshot = common.look(&connection).await?;
                 self.connection = Some(connection);
                 snapshot
             }
         };
         if let Some(file) = &common.record {
             recording::write(&snapshot, file)?;
+            // Of many looks one line is enough.
+            if !std::mem::replace(&mut self.recorded, true) {
+                super::recorded(&snapshot, file);
+            }
         }
         self.only_what_is_needed(&mut snapshot);
         let mut facts = Facts::derive(&snapshot);

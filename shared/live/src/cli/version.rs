@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use gitlab_agent_core::API_VERSION;
 use gitlab_agent_core::facts::Facts;
 use gitlab_agent_core::report::Exit;
-use gitlab_agent_core::snapshot::{Snapshot, Why, WhyKind};
+use gitlab_agent_core::snapshot::{Snapshot, Why};
 use gitlab_agent_core::text::visible;
 use serde_json::{Value, json};
 
@@ -103,7 +103,7 @@ fn found(snapshot: &Snapshot) -> (Found, Exit) {
         _ => Ok(versions),
     };
     let whys = [kubernetes.as_ref().err(), controllers.as_ref().err(), agentk.as_ref().err()];
-    let silent = |w: &&Why| matches!(w.kind, WhyKind::Unreachable | WhyKind::SignIn | WhyKind::TimedOut);
+    let silent = |w: &&Why| w.kind.is_silence();
     let exit = match whys.into_iter().flatten().next() {
         None => Exit::Fine,
         Some(_) if whys.into_iter().flatten().any(|w| silent(&w)) => Exit::Unreachable,
@@ -204,7 +204,7 @@ fn document(cluster: Option<&Found>, exit: Exit) -> String {
 #[cfg(test)]
 mod tests {
     use gitlab_agent_core::fixture;
-    use gitlab_agent_core::snapshot::Observed;
+    use gitlab_agent_core::snapshot::{Observed, WhyKind};
 
     use super::*;
 

@@ -27,13 +27,11 @@ pub struct GitLab {
     pub(super) transport: Arc<Transport>,
 }
 
-/// A list, and whether more exists than was read.
+/// A list, with all its pages.
 #[derive(Clone, Debug)]
 pub struct Listed<T> {
     /// What was read.
     pub items: Vec<T>,
-    /// Whether the list goes on beyond what is read.
-    pub more: bool,
 }
 
 /// What GraphQL answered: data and errors may come together.
@@ -102,7 +100,7 @@ impl GitLab {
     /// All pages of `GET /api/v4PATH`, up to 2,000 items.
     ///
     /// # Errors
-    /// See [`Fault`]: a list of which a page is missing is no list.
+    /// See [`Fault`]: a list of which a page is missing is no list, and neither is one that goes on beyond what is read.
     pub async fn get_all<T: DeserializeOwned>(&self, path: &str, asked: &str) -> Result<Listed<T>, Fault> {
         let (path, query) = path.split_once('?').unwrap_or((path, ""));
         let join = if query.is_empty() { "" } else { "&" };
@@ -113,10 +111,12 @@ impl GitLab {
             items.extend(decode::<Vec<T>>(&reply, asked)?);
             match following(&reply, query) {
                 Some(query) => next = query,
-                None => return Ok(Listed { items, more: false }),
+                None => return Ok(Listed { items }),
             }
         }
-        Ok(Listed { items, more: true })
+        let text =
+            format!("the list goes on beyond {} entries, which are all that is read", PAGES * PER_PAGE);
+        Err(Fault::new(FaultKind::Unreadable, asked, text))
     }
 
     /// A GraphQL query.

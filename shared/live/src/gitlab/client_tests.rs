@@ -124,7 +124,7 @@ async fn pages_are_followed_by_number_and_by_link_without_leaving_the_host() {
         answer("200 OK", "link: <https://evil.example.com/api/v4/x?cursor=abc>; rel=\"next\"\r\n", "[2]");
     let played = played(&[&one, &two, &answer("200 OK", "x-next-page: \r\n", "[3]")]).await;
     let list = played.gitlab.get_all::<u8>("/x?a=b", "x").await.expect("a list");
-    assert_eq!((list.items, list.more), (vec![1, 2, 3], false));
+    assert_eq!(list.items, vec![1, 2, 3]);
     let paths: Vec<String> =
         played.seen().iter().filter_map(|s| s.split(' ').nth(1).map(str::to_owned)).collect();
     assert_eq!(
@@ -135,6 +135,15 @@ async fn pages_are_followed_by_number_and_by_link_without_leaving_the_host() {
             "/gitlab/api/v4/x?cursor=abc"
         ]
     );
+}
+
+#[tokio::test]
+async fn a_list_that_goes_on_beyond_what_is_read_is_no_list() {
+    let page = answer("200 OK", "x-next-page: 2\r\n", "[1]");
+    let played = played(&[page.as_str(); 25]).await;
+    let fault = played.gitlab.get_all::<u8>("/x", "x").await.expect_err("no end");
+    assert_eq!((fault.kind, played.seen().len()), (FaultKind::Unreadable, 20));
+    assert!(fault.message.contains("goes on beyond 2000"), "{}", fault.message);
 }
 
 #[tokio::test]
@@ -351,4 +360,16 @@ fn bots_are_told_by_gitlab_or_by_their_name() {
         let read: crate::gitlab::User = serde_json::from_value(user.clone()).expect("a user");
         assert_eq!(read.is_bot(), bot, "{user}");
     }
+}
+
+#[tokio::test]
+async fn a_project_that_is_none_is_in_no_request() {
+    let played = played(&[]).await;
+    for path in
+        ["", ".", "..", "../users", "a/../../users", "a//b", "/a", "a/", "a/.", "%2e%2e/a", "a\0", "a\\.."]
+    {
+        let path = format!("/projects/{}", crate::access::segment(path));
+        assert!(played.gitlab.get::<Value>(&path, "a project").await.is_err(), "{path}");
+    }
+    assert!(played.seen().is_empty());
 }

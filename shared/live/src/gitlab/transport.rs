@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use gitlab_agent_core::snapshot::mask;
+use gitlab_agent_core::name;
+use gitlab_agent_core::snapshot::mask::{self, Masker, Values};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use kube::Client;
@@ -130,6 +131,9 @@ impl Transport {
 
     async fn send(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> Result<Reply, Broken> {
         let unsent = |message: String| Broken { message, sent: false, reset: false, answered: false };
+        if !name::is_nested_path(path) {
+            return Err(unsent("a path in it is not valid in GitLab: nothing was sent".to_owned()));
+        }
         let mut request = Request::builder()
             .method(method)
             .uri(path)
@@ -171,7 +175,9 @@ impl Transport {
 
     /// Masks the token itself, should an answer repeat it.
     pub(super) fn mask(&self, text: &str) -> String {
-        text.replace(self.token.expose_secret(), mask::MASK)
+        let mut own = Values::default();
+        own.add("token", self.token.expose_secret().as_bytes());
+        Masker::new(&own).free_text(text)
     }
 
     /// The fault that an exchange ended in, where it is one.

@@ -39,6 +39,12 @@ pub struct NamedAgent {
     pub name: String,
 }
 
+impl std::fmt::Display for NamedAgent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.project, self.name)
+    }
+}
+
 impl std::str::FromStr for NamedAgent {
     type Err = String;
 

@@ -1,14 +1,16 @@
-//! One LIST: the request, and its items read one by one, so that a broken object costs only itself.
+//! One LIST: all its pages, whether they are what was asked for, and their items one by one, so that a broken object costs
+//! only itself. A list is complete and of its kind, or it is a gap.
 
-use gitlab_agent_core::need::{Need, Row};
+use gitlab_agent_core::need::{Need, Reach, Row};
 use gitlab_agent_core::snapshot::kinds::HasMeta;
 use gitlab_agent_core::snapshot::{Listing, Trial, Why, WhyKind};
+use gitlab_agent_core::text::visible;
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{Tried, permission};
-use crate::access::{ReadClient, segment};
+use crate::access::{Answer, ReadClient, at, segment};
 
 /// Asks for whole objects.
 pub(super) const JSON: &str = "application/json";
@@ -16,90 +18,216 @@ pub(super) const JSON: &str = "application/json";
 pub(super) const METADATA: &str =
     "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json";
 
+/// Group and version of lists of metadata.
+const META: &str = "meta.k8s.io/v1";
+
+/// Pages of one list that are read. Only Events are asked for in pages; a server may cut others into pages, too.
+const PAGES: usize = 100;
+
 #[derive(Deserialize)]
 struct List<'a> {
-    #[serde(borrow)]
+    #[serde(default)]
+    metadata: ListMeta,
+    #[serde(borrow, default)]
     items: Option<Vec<&'a RawValue>>,
 }
 
-/// Lists one kind in one namespace, or in all. One request, not paged: pages cost a round trip each, and up to
-/// 20,000 objects were measured to be read faster whole.
+/// <https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/list-meta/>
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ListMeta {
+    #[serde(default)]
+    resource_version: String,
+    #[serde(default, rename = "continue")]
+    next: String,
+    #[serde(default)]
+    remaining_item_count: Option<i64>,
+}
+
+/// What is asked for.
+struct Question<'q> {
+    row: &'q Row,
+    namespace: Option<&'q str>,
+    accept: &'q str,
+    asked: String,
+}
+
+/// Lists one kind in one namespace, or in all. Not paged, but where the server does so: pages cost a round trip each, and
+/// up to 20,000 objects were measured to be read faster whole.
 pub(super) async fn list<T>(client: &ReadClient, row: &Row, accept: &str, namespace: Option<&str>) -> Tried<T>
 where
     T: HasMeta + for<'de> Deserialize<'de>,
 {
-    let base = if row.group.is_empty() {
-        "/api/v1".to_owned()
-    } else {
-        format!("/apis/{}/{}", row.group, row.version)
-    };
-    let (path, place) = match namespace {
-        Some(namespace) => (
-            format!("{base}/namespaces/{}/{}{}", segment(namespace), row.resource, selection(row.need)),
-            format!("in namespace {namespace}"),
-        ),
-        None => (format!("{base}/{}{}", row.resource, selection(row.need)), "in all namespaces".to_owned()),
-    };
+    let place = namespace.map_or("in all namespaces".to_owned(), |n| format!("in namespace {n}"));
     let asked = format!("{} {} {place}", row.verb, row.qualified());
+    let question = Question { row, namespace, accept, asked };
     let needed = permission(row, namespace);
-    let answer = client.get(&path, accept, &asked).await;
     let trial = |allowed| vec![Trial { permission: needed.clone(), allowed }];
-    match answer {
-        Ok(answer) if answer.status == StatusCode::NOT_FOUND => {
-            let text = format!("this cluster does not serve {}/{} {}", row.group, row.version, row.resource);
-            (Listing::unknown(Why::new(WhyKind::NotServed, asked, text)), trial(true))
-        }
-        Ok(answer) => {
-            let mut listing = read(&answer.body, &asked);
-            // An answer that is no list says of no namespace what is in it.
-            listing.namespaces = listing.namespaces.or_else(|| namespace.map(|n| vec![n.to_owned()]));
+    let (mut listing, ended) = question.pages(client).await;
+    match ended {
+        Ok(()) => {
+            listing.namespaces = namespace.map(|n| vec![n.to_owned()]);
             (listing, trial(true))
         }
         Err(mut why) => {
-            let denied = why.kind == WhyKind::Forbidden;
-            if denied {
-                why.permission = Some(needed.clone());
-            }
-            (Listing::unknown(why), if denied { trial(false) } else { Vec::new() })
+            let tried = match why.kind {
+                WhyKind::Forbidden => {
+                    why.permission = Some(needed.clone());
+                    trial(false)
+                }
+                WhyKind::NotServed | WhyKind::Unreadable => trial(true),
+                _ => Vec::new(),
+            };
+            // An answer that is not whole says of no namespace what is in it.
+            listing.namespaces = Some(Vec::new());
+            listing.gaps.push(why);
+            (listing, tried)
         }
     }
 }
 
-/// What is asked for of a kind that has many objects, as a query: of Events only those that tell of a notification
-/// that was not delivered, and a bounded number of them.
-fn selection(need: Need) -> &'static str {
-    match need {
-        Need::Events => {
-            "?fieldSelector=involvedObject.kind%3DAlert%2Creason%3DNotificationDispatchFailed&limit=500"
+impl Question<'_> {
+    /// What the pages hold, and why there may be more. A list whose pages ran out of time at the server is begun anew once.
+    async fn pages<T>(&self, client: &ReadClient) -> (Listing<T>, Result<(), Why>)
+    where
+        T: HasMeta + for<'de> Deserialize<'de>,
+    {
+        let mut listing = Listing::default();
+        let mut next = String::new();
+        let mut again = false;
+        for _ in 0..PAGES {
+            let answer = client.get(&self.path(&next), self.accept, &self.asked).await;
+            let expired = answer.as_ref().is_err_and(|why| why.message.starts_with("410 "));
+            if expired && !next.is_empty() && !again {
+                (listing, next, again) = (Listing::default(), String::new(), true);
+                continue;
+            }
+            let following = match answer.and_then(|answer| self.read(&answer, &mut listing)) {
+                Ok(following) => following,
+                Err(why) => return (listing.sorted(), Err(why)),
+            };
+            match following {
+                None => return (listing.sorted(), Ok(())),
+                Some(same) if same == next => return (listing.sorted(), Err(self.goes_on())),
+                Some(following) => next = following,
+            }
         }
-        _ => "",
+        (listing.sorted(), Err(self.goes_on()))
+    }
+
+    fn goes_on(&self) -> Why {
+        Why::new(
+            WhyKind::Unreadable,
+            &self.asked,
+            format!("the list goes on beyond {PAGES} pages, or without end"),
+        )
+    }
+
+    fn path(&self, next: &str) -> String {
+        let row = self.row;
+        let base =
+            if row.group.is_empty() { "/api/v1".to_owned() } else { format!("/apis/{}", row.api_version()) };
+        let place = self.namespace.map(|n| format!("/namespaces/{}", segment(n))).unwrap_or_default();
+        let mut query: Vec<String> = selection(row.need).into_iter().map(str::to_owned).collect();
+        if !next.is_empty() {
+            query.push(format!("continue={}", segment(next)));
+        }
+        let mark = if query.is_empty() { "" } else { "?" };
+        format!("{base}{place}/{}{mark}{}", row.resource, query.join("&"))
+    }
+
+    /// Reads one page into the listing; gives where the next one begins.
+    fn read<T>(&self, answer: &Answer, listing: &mut Listing<T>) -> Result<Option<String>, Why>
+    where
+        T: HasMeta + for<'de> Deserialize<'de>,
+    {
+        let (row, asked) = (self.row, self.asked.as_str());
+        if answer.status == StatusCode::NOT_FOUND {
+            let text = format!("this cluster does not serve {} {}", row.api_version(), row.resource);
+            return Err(Why::new(WhyKind::NotServed, asked, text));
+        }
+        let kind = format!("{}List", row.need.kind().unwrap_or_default());
+        let whole = answer.expect_kind(asked, &row.api_version(), &kind);
+        let metadata =
+            self.accept == METADATA && answer.expect_kind(asked, META, "PartialObjectMetadataList").is_ok();
+        if !metadata {
+            whole?;
+        }
+        let list: List<'_> =
+            serde_json::from_slice(&answer.body).map_err(|e| answer.unlike(asked, &kind, &at(&e)))?;
+        let ListMeta { resource_version, next, remaining_item_count } = list.metadata;
+        // The API server writes an empty list as `[]`, and gives every list a version (k8s.io/apiserver, etcd3/store.go).
+        let items = list.items.ok_or_else(|| answer.unlike(asked, &kind, "it has no items"))?;
+        if resource_version.is_empty() {
+            return Err(answer.unlike(asked, &kind, "it has no resourceVersion"));
+        }
+        for raw in items {
+            match self.item(raw, metadata) {
+                Ok(item) => listing.items.push(item),
+                Err(text) => listing.gaps.push(Why::new(WhyKind::Unreadable, asked, text)),
+            }
+        }
+        match remaining_item_count {
+            Some(1..) if next.is_empty() => {
+                Err(answer.unlike(asked, &kind, "it is not whole and does not go on"))
+            }
+            _ => Ok(Some(next).filter(|next| !next.is_empty())),
+        }
+    }
+
+    /// One item, where it is one of this list.
+    fn item<T: HasMeta + for<'de> Deserialize<'de>>(
+        &self,
+        raw: &RawValue,
+        metadata: bool,
+    ) -> Result<T, String> {
+        #[derive(Deserialize)]
+        struct Kind {
+            #[serde(default)]
+            kind: String,
+        }
+        let broken =
+            |e: serde_json::Error| format!("{} cannot be read (column {})", name_of(raw), e.column());
+        let Kind { kind } = serde_json::from_str(raw.get()).map_err(broken)?;
+        // Items of kinds that Kubernetes itself brings do not say their kind.
+        let expected = if metadata { Some("PartialObjectMetadata") } else { self.row.need.kind() };
+        if !kind.is_empty() && Some(kind.as_str()) != expected {
+            return Err(format!("{} is a {}", name_of(raw), visible(&kind)));
+        }
+        let item: T = serde_json::from_str(raw.get()).map_err(broken)?;
+        let meta = item.meta();
+        let placed = match self.namespace {
+            Some(namespace) => meta.namespace == namespace,
+            None => meta.namespace.is_empty() == (self.row.reach == Reach::Cluster),
+        };
+        if meta.name.is_empty() || !placed {
+            return Err(format!("{} is not in the place that was asked for", name_of(raw)));
+        }
+        Ok(item)
     }
 }
 
-/// Reads the items, sorted by namespace and name.
-fn read<T: HasMeta + for<'de> Deserialize<'de>>(body: &[u8], asked: &str) -> Listing<T> {
-    let list: List<'_> = match serde_json::from_slice(body) {
-        Ok(list) => list,
-        Err(e) => {
-            let text = format!("the answer is not a list (line {} column {})", e.line(), e.column());
-            return Listing::unknown(Why::new(WhyKind::Unreadable, asked, text));
-        }
-    };
-    let mut listing = Listing::default();
-    for raw in list.items.into_iter().flatten() {
-        match serde_json::from_str::<T>(raw.get()) {
-            Ok(item) => listing.items.push(item),
-            Err(e) => {
-                let text = format!("{} cannot be read (column {})", name_of(raw), e.column());
-                listing.gaps.push(Why::new(WhyKind::Unreadable, asked, text));
-            }
-        }
+trait Sorted {
+    fn sorted(self) -> Self;
+}
+
+impl<T: HasMeta> Sorted for Listing<T> {
+    /// By namespace and name.
+    fn sorted(mut self) -> Self {
+        self.items.sort_by(|a, b| {
+            let (a, b) = (a.meta(), b.meta());
+            (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name))
+        });
+        self
     }
-    listing.items.sort_by(|a, b| {
-        let (a, b) = (a.meta(), b.meta());
-        (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name))
-    });
-    listing
+}
+
+/// What is asked for of a kind that has many objects: of Events only those that tell of a notification that was not
+/// delivered, in pages.
+fn selection(need: Need) -> Option<&'static str> {
+    (need == Need::Events).then_some(
+        "fieldSelector=involvedObject.kind%3DAlert%2Creason%3DNotificationDispatchFailed&limit=500",
+    )
 }
 
 fn name_of(raw: &RawValue) -> String {
@@ -114,34 +242,11 @@ fn name_of(raw: &RawValue) -> String {
         namespace: String,
     }
     match serde_json::from_str::<Named>(raw.get()) {
-        Ok(named) => format!("{}/{}", named.metadata.namespace, named.metadata.name),
+        Ok(named) => visible(&format!("{}/{}", named.metadata.namespace, named.metadata.name)),
         Err(_) => "one object".to_owned(),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use gitlab_agent_core::snapshot::kinds::Source;
-
-    use super::*;
-
-    #[test]
-    fn a_broken_object_costs_only_itself() {
-        let body = br#"{"items":[{"metadata":{"name":"b"}},{"metadata":{"name":"c","namespace":"n"},"spec":{"suspend":"yes"}},
-            {"metadata":{"name":"a"},"unknown":[1]}]}"#;
-        let listing: Listing<Source> = read(body, "list x");
-        let names: Vec<&str> = listing.items.iter().map(|i| i.metadata.name.as_str()).collect();
-        assert_eq!(names, ["a", "b"]);
-        assert_eq!(listing.gaps.len(), 1);
-        assert!(listing.gaps[0].message.starts_with("n/c cannot be read"), "{:?}", listing.gaps);
-    }
-
-    #[test]
-    fn what_is_no_list_is_unknown() {
-        let listing: Listing<Source> = read(b"<html>", "list x");
-        assert!(listing.find("n", "a").is_err(), "nothing is said not to exist");
-        assert_eq!(listing.gaps[0].kind, WhyKind::Unreadable);
-        let empty: Listing<Source> = read(br#"{"items":null}"#, "list x");
-        assert!(empty.items.is_empty() && empty.gaps.is_empty());
-    }
-}
+#[path = "list_tests.rs"]
+mod tests;

@@ -9,6 +9,7 @@ mod gitlab_agent;
 mod inventory;
 mod list;
 mod refer;
+mod related;
 mod reviews;
 mod secrets;
 mod tools;
@@ -19,13 +20,13 @@ use gitlab_agent_core::facts::host::host_and_port;
 use gitlab_agent_core::need::{Need, Reach, Row, TABLE};
 use gitlab_agent_core::snapshot::gitlab::GitLabPart;
 use gitlab_agent_core::snapshot::kinds::*;
-use gitlab_agent_core::snapshot::{
-    FORMAT, Listing, Observed, Permission, Snapshot, Trial, Why, WhyKind, mask,
-};
+use gitlab_agent_core::snapshot::mask::Masker;
+use gitlab_agent_core::snapshot::{FORMAT, Listing, Observed, Permission, Snapshot, Trial, Why, WhyKind};
+use http::StatusCode;
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use crate::access::ReadClient;
+use crate::access::{Answer, ReadClient, at};
 use crate::gitlab::GitLab;
 pub use gitlab::NamedAgent;
 pub(crate) use gitlab::{moment, protection};
@@ -82,11 +83,12 @@ pub async fn observe(client: &ReadClient, scope: &Scope, ask: &dyn AskGitLab) ->
     let observer = Observer { client, scope, wanted };
     let (mut snapshot, tools) = tokio::join!(observer.listings(taken_at), tools::versions());
     snapshot.tools = Some(tools);
-    let door = Door::new();
+    let door = Door::new(client.own.clone());
     let indexes = observer.chart_indexes(charts::repositories(&snapshot));
     let references = async {
         observer.references(&mut snapshot, &door).await;
-        let (logs, of_gitlab) = tokio::join!(observer.logs(&snapshot), of_gitlab(&snapshot, &door, ask));
+        let gitlab = in_time(client, of_gitlab(&snapshot, &door, ask));
+        let (logs, of_gitlab) = tokio::join!(observer.logs(&snapshot), gitlab);
         for (log, trial) in logs {
             snapshot.logs.push(log);
             snapshot.access.extend(trial);
@@ -101,12 +103,24 @@ pub async fn observe(client: &ReadClient, scope: &Scope, ask: &dyn AskGitLab) ->
     observer.untried(&mut snapshot).await;
     snapshot.access.sort_by(|a, b| a.permission.cmp(&b.permission));
     snapshot.access.dedup();
-    snapshot.edit_free_text(&|text| {
-        if !text.is_empty() {
-            *text = door.mask(&mask::free_text(text));
-        }
-    });
+    snapshot.mask(&door.masker());
     snapshot
+}
+
+/// GitLab's requests have limits of their own; the look ends in time all the same.
+async fn in_time(
+    client: &ReadClient,
+    asking: impl Future<Output = Observed<GitLabPart>>,
+) -> Observed<GitLabPart> {
+    let Some(deadline) = client.deadline() else { return asking.await };
+    let late = || {
+        Observed::Unknown(Why::new(
+            WhyKind::TimedOut,
+            "GitLab",
+            "no answer before the look ended (--timeout)",
+        ))
+    };
+    tokio::time::timeout_at(deadline.into(), asking).await.unwrap_or_else(|_| late())
 }
 
 async fn of_gitlab(snapshot: &Snapshot, door: &Door, ask: &dyn AskGitLab) -> Observed<GitLabPart> {
@@ -142,7 +156,7 @@ pub async fn observe_chain(client: &ReadClient, flux_namespace: &str) -> Snapsho
     let [git, oci, bucket, helm, chart] = sources;
     let not_asked = || Why::new(WhyKind::NotAsked, "what no plan is made of", "it was not asked for");
     let mut access = Vec::new();
-    Snapshot {
+    let mut snapshot = Snapshot {
         format: FORMAT,
         tool: env!("CARGO_PKG_VERSION").to_owned(),
         taken_at: Timestamp::now(),
@@ -176,10 +190,14 @@ pub async fn observe_chain(client: &ReadClient, flux_namespace: &str) -> Snapsho
         reviews: Vec::new(),
         tools: None,
         secrets: Vec::new(),
+        referenced: Vec::new(),
+        warnings: Listing::unknown(not_asked()),
         logs: Vec::new(),
         access,
         gitlab: Observed::Unknown(not_asked()),
-    }
+    };
+    snapshot.mask(&Masker::new(&client.own));
+    snapshot
 }
 
 /// One run of observing.
@@ -245,6 +263,8 @@ impl Observer<'_> {
             reviews: Vec::new(),
             tools: None,
             secrets: Vec::new(),
+            referenced: Vec::new(),
+            warnings: Listing { namespaces: Some(Vec::new()), ..Listing::default() },
             logs: Vec::new(),
             access,
             gitlab: Observed::Unknown(Why::new(WhyKind::NoGitLab, "GitLab", "it was not asked yet")),
@@ -252,8 +272,14 @@ impl Observer<'_> {
     }
 
     async fn version(&self) -> Observed<ServerVersion> {
-        let answer = self.client.get("/version", JSON, "the API server's version").await;
-        parsed(answer.map(|a| a.body), "the API server's version")
+        let asked = "the API server's version";
+        let answer = self.client.get("/version", JSON, asked).await.and_then(existing(asked));
+        let version = answer.and_then(|answer| match serde_json::from_slice::<ServerVersion>(&answer.body) {
+            Ok(version) if !version.git_version.is_empty() => Ok(version),
+            Ok(_) => Err(answer.unlike(asked, "version", "it names none")),
+            Err(e) => Err(answer.unlike(asked, "version", &at(&e))),
+        });
+        observed(version)
     }
 
     async fn groups(&self) -> Observed<Vec<ApiGroup>> {
@@ -271,19 +297,20 @@ impl Observer<'_> {
             version: String,
         }
         let asked = "the API groups that are served";
-        let answer = self.client.get("/apis", JSON, asked).await;
-        match parsed::<Groups>(answer.map(|a| a.body), asked) {
-            Observed::Unknown(why) => Observed::Unknown(why),
-            Observed::Known(found) => {
-                let group = |g: Group| ApiGroup {
-                    name: g.name,
-                    versions: g.versions.into_iter().map(|v| v.version).collect(),
-                };
-                let mut groups: Vec<ApiGroup> = found.groups.into_iter().map(group).collect();
-                groups.sort_by(|a, b| a.name.cmp(&b.name));
-                Observed::Known(groups)
-            }
-        }
+        let answer = self.client.get("/apis", JSON, asked).await.and_then(existing(asked));
+        let groups = answer.and_then(|answer| {
+            answer.expect_kind(asked, "v1", "APIGroupList")?;
+            let found: Groups = serde_json::from_slice(&answer.body)
+                .map_err(|e| answer.unlike(asked, "APIGroupList", &at(&e)))?;
+            let group = |g: Group| ApiGroup {
+                name: g.name,
+                versions: g.versions.into_iter().map(|v| v.version).collect(),
+            };
+            let mut groups: Vec<ApiGroup> = found.groups.into_iter().map(group).collect();
+            groups.sort_by(|a, b| a.name.cmp(&b.name));
+            Ok(groups)
+        });
+        observed(groups)
     }
 
     /// Only metadata: the schemas of all CustomResourceDefinitions are megabytes.
@@ -443,14 +470,15 @@ fn permission(row: &Row, namespace: Option<&str>) -> Permission {
     }
 }
 
-fn parsed<T: for<'de> Deserialize<'de>>(body: Result<Vec<u8>, Why>, asked: &str) -> Observed<T> {
-    let read = body.and_then(|body| {
-        serde_json::from_slice(&body).map_err(|e| {
-            let at =
-                format!("the answer is not what was asked for (line {} column {})", e.line(), e.column());
-            Why::new(WhyKind::Unreadable, asked, at)
-        })
-    });
+/// What everybody may read exists: that it does not is an answer that cannot be used.
+fn existing(asked: &str) -> impl Fn(Answer) -> Result<Answer, Why> {
+    move |answer| match answer.status {
+        StatusCode::NOT_FOUND => Err(answer.unlike(asked, "answer to it", "404")),
+        _ => Ok(answer),
+    }
+}
+
+fn observed<T>(read: Result<T, Why>) -> Observed<T> {
     match read {
         Ok(value) => Observed::Known(value),
         Err(why) => Observed::Unknown(why),

@@ -6,14 +6,15 @@ use futures_util::future::join_all;
 use gitlab_agent_core::facts::Facts;
 use gitlab_agent_core::facts::agent::Agent;
 use gitlab_agent_core::facts::host::host;
+use gitlab_agent_core::facts::reference;
 use gitlab_agent_core::need::Need;
 use gitlab_agent_core::object::ObjectRef;
-use gitlab_agent_core::snapshot::{Observed, PodLog, Snapshot, Trial, Why, WhyKind, mask};
+use gitlab_agent_core::snapshot::{Listing, Observed, PodLog, Snapshot, Trial, Why, WhyKind};
 use http::StatusCode;
 
 use super::secrets::{Door, read_secret};
 use super::{Observer, keep, permission};
-use crate::access::segment;
+use crate::access::{Answer, segment};
 
 /// Lines of each pod's log. agentk in trouble writes one line every few minutes, a healthy one next to nothing.
 const LINES: usize = 500;
@@ -27,22 +28,30 @@ const FROM_GIT: usize = 200;
 impl Observer<'_> {
     /// Pods, Leases and Secrets.
     pub(super) async fn references(&self, snapshot: &mut Snapshot, door: &Door) {
-        let (pods_in, leases_in, secrets) = wanted(snapshot);
-        let mut policies_in = leases_in.clone();
-        policies_in.push(snapshot.flux_namespace.clone());
-        policies_in.sort();
-        policies_in.dedup();
+        let Wanted { pods_in, leases_in, policies_in, flux_in, unwell_in, secrets, others } =
+            wanted(snapshot);
         let secret = |(namespace, name): &(String, String)| {
             let (namespace, name) = (namespace.clone(), name.clone());
             async move { read_secret(self.client, door, namespace, name).await }
         };
-        let (pods, leases, policies, (reviews, tried), secrets) = tokio::join!(
+        let (pods, leases, policies, (reviews, tried), secrets, services, slices, warnings, others) = tokio::join!(
             self.some(Need::Pods, &pods_in),
             self.some(Need::Leases, &leases_in),
             self.some(Need::NetworkPolicies, &policies_in),
             self.reviews(snapshot),
             join_all(secrets.iter().map(secret)),
+            self.some(Need::Services, &flux_in),
+            self.some(Need::EndpointSlices, &flux_in),
+            self.warnings(&unwell_in),
+            self.referenced(&others),
         );
+        // Flux runs in other namespaces than the one that was named.
+        if !flux_in.is_empty() {
+            join(&mut snapshot.services, keep(services, &mut snapshot.access));
+            join(&mut snapshot.endpoint_slices, keep(slices, &mut snapshot.access));
+        }
+        snapshot.warnings = warnings;
+        snapshot.referenced = others;
         snapshot.network_policies = keep(policies, &mut snapshot.access);
         snapshot.reviews = reviews;
         snapshot.access.extend(tried);
@@ -52,6 +61,8 @@ impl Observer<'_> {
             snapshot.secrets.push(entry);
             snapshot.access.extend(trial);
         }
+        let creators = self.creators(snapshot).await;
+        snapshot.referenced.extend(creators);
     }
 
     /// Logs of agentk's pods.
@@ -76,12 +87,21 @@ impl Observer<'_> {
         let needed = permission(Need::PodLogs.row(), Some(&namespace));
         let (lines, allowed) = match self.client.get(&path, "*/*", &asked).await {
             Ok(answer) if answer.status == StatusCode::NOT_FOUND => {
-                let gone = Why::new(WhyKind::Unreadable, asked, "the pod is gone");
+                let gone =
+                    Why::new(WhyKind::TooEarly, asked, "the pod has just gone, and another takes its place");
                 (Observed::Unknown(gone), Some(true))
+            }
+            Ok(answer) if !is_log(&answer) => {
+                (Observed::Unknown(answer.unlike(&asked, "log", "it is no plain text")), Some(true))
             }
             Ok(answer) => {
                 let text = String::from_utf8_lossy(&answer.body);
-                (Observed::Known(text.lines().map(mask::free_text).collect()), Some(true))
+                (Observed::Known(text.lines().map(str::to_owned).collect()), Some(true))
+            }
+            // kubelet's words, which the API server passes on.
+            Err(why) if STARTING.iter().any(|words| why.message.contains(words)) => {
+                let starting = Why::new(WhyKind::TooEarly, asked, why.message);
+                (Observed::Unknown(starting), Some(true))
             }
             Err(mut why) => {
                 let denied = why.kind == WhyKind::Forbidden;
@@ -95,13 +115,57 @@ impl Observer<'_> {
     }
 }
 
-/// Namespaces of pods, namespaces of Leases, and Secrets by namespace and name.
-fn wanted(snapshot: &Snapshot) -> (Vec<String>, Vec<String>, Vec<(String, String)>) {
+/// A log is plain text, and no web page that came in its place.
+fn is_log(answer: &Answer) -> bool {
+    answer.is_plain_text() && !answer.body.trim_ascii_start().to_ascii_lowercase().starts_with(b"<!doctype")
+}
+
+/// What is said of a container that has no log yet
+/// (<https://github.com/kubernetes/kubernetes/blob/v1.36.0/pkg/kubelet/kubelet_pods.go>: `validateContainerLogStatus`).
+const STARTING: &[&str] = &["is waiting to start: ContainerCreating", "is waiting to start: PodInitializing"];
+
+/// What the listings refer to.
+struct Wanted {
+    pods_in: Vec<String>,
+    leases_in: Vec<String>,
+    policies_in: Vec<String>,
+    /// Namespaces of Flux beside the one that was named.
+    flux_in: Vec<String>,
+    unwell_in: BTreeSet<String>,
+    secrets: Vec<(String, String)>,
+    /// Objects of other kinds.
+    others: Vec<ObjectRef>,
+}
+
+fn wanted(snapshot: &Snapshot) -> Wanted {
     let facts = Facts::derive(snapshot);
     let agents: BTreeSet<String> = facts.agents.iter().map(|a| a.namespace().to_owned()).collect();
-    let mut pods = agents.clone();
-    pods.extend(unwell(&facts));
-    (pods.into_iter().collect(), agents.into_iter().collect(), secrets(&facts).into_iter().collect())
+    let unwell = unwell(&facts);
+    let flux: BTreeSet<String> = facts.flux_namespaces().into_iter().map(str::to_owned).collect();
+    let (own, others) =
+        reference::wanted(snapshot).into_iter().partition::<Vec<_>, _>(|o| o.kind == "Secret");
+    let mut secrets = secrets(&facts);
+    secrets.extend(own.into_iter().map(|o| (o.namespace, o.name)));
+    let policies =
+        agents.iter().chain(&flux).chain([&snapshot.flux_namespace]).cloned().collect::<BTreeSet<_>>();
+    Wanted {
+        pods_in: agents.union(&unwell).cloned().collect(),
+        leases_in: agents.into_iter().collect(),
+        policies_in: policies.into_iter().collect(),
+        flux_in: flux.into_iter().filter(|n| *n != snapshot.flux_namespace).collect(),
+        unwell_in: unwell,
+        secrets: secrets.into_iter().collect(),
+        others,
+    }
+}
+
+/// Adds the listing of further namespaces.
+fn join<T>(whole: &mut Listing<T>, more: Listing<T>) {
+    whole.items.extend(more.items);
+    whole.gaps.extend(more.gaps);
+    if let (Some(all), Some(listed)) = (&mut whole.namespaces, more.namespaces) {
+        all.extend(listed);
+    }
 }
 
 /// Namespaces of workloads that are not well and that something of Flux deployed, or that are Flux.
@@ -116,7 +180,10 @@ fn unwell(facts: &Facts<'_>) -> BTreeSet<String> {
         .filter(|(kind, w)| !w.is_well(kind))
         .filter(|(kind, w)| {
             let flux = w.metadata.label("app.kubernetes.io/part-of") == Some("flux");
-            flux || w.metadata.namespace == s.flux_namespace || owners.contains_key(&w.metadata.object(kind))
+            let release = w.metadata.label("helm.toolkit.fluxcd.io/name").is_some();
+            flux || release
+                || w.metadata.namespace == s.flux_namespace
+                || owners.contains_key(&w.metadata.object(kind))
         })
         .map(|(_, w)| w.metadata.namespace.clone())
         .collect()

@@ -8,24 +8,22 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use gitlab_agent_core::need::Need;
 use gitlab_agent_core::object::ObjectRef;
+use gitlab_agent_core::snapshot::mask::{Masker, Values};
 use gitlab_agent_core::snapshot::secret::ValueKind;
-use gitlab_agent_core::snapshot::{Observed, SecretEntry, SecretShape, Trial, Why, WhyKind, mask};
+use gitlab_agent_core::snapshot::{Observed, SecretEntry, SecretShape, Trial, Why, WhyKind};
 use http::StatusCode;
 use secrecy::SecretString;
 use serde::Deserialize;
 
 use super::list::JSON;
 use super::permission;
-use crate::access::{ReadClient, segment};
+use crate::access::{Answer, ReadClient, segment};
 use crate::ssh::public_half;
-
-/// Shorter values are too common to be masked in free text; no GitLab token is that short.
-const SHORTEST: usize = 8;
 
 /// Knows the values that were read, and the salt of this snapshot's fingerprints; without one no Secret is read.
 pub(super) struct Door {
     salt: Option<Vec<u8>>,
-    values: RefCell<Vec<String>>,
+    values: RefCell<Values>,
     /// What is public of a credential, to find it among those that GitLab lists.
     public: RefCell<Vec<(ObjectRef, Public)>>,
     /// Access tokens of GitLab by fingerprint, for the list of credentials.
@@ -50,23 +48,16 @@ impl Public {
 }
 
 impl Door {
-    pub(super) fn new() -> Self {
+    /// A door that already knows the values with which the run itself signs in.
+    pub(super) fn new(own: Values) -> Self {
         let mut salt = [0; 32];
         let salt = getrandom::fill(&mut salt).is_ok().then(|| salt.to_vec());
-        Self { salt, values: RefCell::default(), public: RefCell::default(), tokens: RefCell::default() }
+        Self { salt, values: RefCell::new(own), public: RefCell::default(), tokens: RefCell::default() }
     }
 
-    fn remember(&self, values: Vec<Vec<u8>>) {
+    fn remember(&self, shape: &SecretShape, values: &[Vec<u8>]) {
         let mut known = self.values.borrow_mut();
-        for value in values {
-            let text = String::from_utf8_lossy(&value).trim().to_owned();
-            let public = text.contains("-----BEGIN CERTIFICATE") || text.contains(' ');
-            if text.len() >= SHORTEST && !public {
-                known.push(STANDARD.encode(&text));
-                known.push(segment(&text));
-                known.push(text);
-            }
-        }
+        shape.keys.keys().zip(values).for_each(|(key, value)| known.add(key, value));
     }
 
     /// Keeps what is public of a Secret for Git.
@@ -105,14 +96,9 @@ impl Door {
             .collect()
     }
 
-    /// Masks every value that was read, also in base64 and URL encoding.
-    pub(super) fn mask(&self, text: &str) -> String {
-        let known = self.values.borrow();
-        let mut masked = text.to_owned();
-        for value in known.iter().filter(|v| text.contains(v.as_str())) {
-            masked = masked.replace(value.as_str(), mask::MASK);
-        }
-        masked
+    /// Masks every value that was read.
+    pub(super) fn masker(&self) -> Masker {
+        Masker::new(&self.values.borrow())
     }
 }
 
@@ -156,13 +142,13 @@ pub(super) async fn read_secret(
     let path = format!("/api/v1/namespaces/{}/secrets/{}", segment(&namespace), segment(&name));
     let (shape, allowed) = match client.get(&path, JSON, &asked).await {
         Ok(answer) if answer.status == StatusCode::NOT_FOUND => (Observed::Known(None), Some(true)),
-        Ok(answer) => match SecretShape::read(&answer.body, salt) {
+        Ok(answer) => match shape(&answer, &asked, &namespace, &name, salt) {
             Ok((shape, values)) => {
                 door.note(&ObjectRef::new("Secret", &namespace, &name), &shape, &values);
-                door.remember(values);
+                door.remember(&shape, &values);
                 (Observed::Known(Some(shape)), Some(true))
             }
-            Err(at) => (Observed::Unknown(Why::new(WhyKind::Unreadable, asked, at)), Some(true)),
+            Err(why) => (Observed::Unknown(why), Some(true)),
         },
         Err(mut why) => {
             let denied = why.kind == WhyKind::Forbidden;
@@ -176,6 +162,17 @@ pub(super) async fn read_secret(
     (SecretEntry { namespace, name, shape }, trial)
 }
 
+fn shape(
+    answer: &Answer,
+    asked: &str,
+    namespace: &str,
+    name: &str,
+    salt: &[u8],
+) -> Result<(SecretShape, Vec<Vec<u8>>), Why> {
+    answer.expect_object(asked, &ObjectRef::new("Secret", namespace, name))?;
+    SecretShape::read(&answer.body, salt).map_err(|at| Why::new(WhyKind::Unreadable, asked, at))
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -183,19 +180,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_are_masked_in_every_encoding() {
-        let door = Door::new();
-        door.remember(vec![b"s3cr3t/value+1".to_vec(), b"short".to_vec()]);
-        let text = format!(
-            "raw s3cr3t/value+1 b64 {} url s3cr3t%2Fvalue%2B1 short",
-            STANDARD.encode("s3cr3t/value+1")
-        );
-        assert_eq!(door.mask(&text), "raw *** b64 *** url *** short");
-    }
-
-    #[test]
     fn a_credential_is_found_by_what_is_public_of_it() {
-        let door = Door::new();
+        let door = Door::new(Values::default());
         let json = br#"{"metadata": {"name": "s", "namespace": "n"}, "data": {"identity.pub": "c3NoLWVkMjU1MTkgQUFBQSBmbHV4QGhvc3QK",
             "password": "cDRzc3cwcmQ=", "username": "Z2l0bGFiK2RlcGxveS10b2tlbi0x"}}"#;
         let (shape, values) =
@@ -212,7 +198,7 @@ mod tests {
 
     #[test]
     fn users_of_a_registry_login_are_public_and_access_tokens_are_kept_by_fingerprint() {
-        let door = Door::new();
+        let door = Door::new(Values::default());
         let config = json!({"auths": {
             "registry.example.com": {"auth": STANDARD.encode("gitlab+deploy-token-1:s3cr3ts3cr3t")},
             "other.example.com": {"username": "gitlab+deploy-token-2", "password": "s3cr3ts3cr3t"}}});
@@ -236,8 +222,8 @@ mod tests {
 
     #[test]
     fn salts_differ() {
-        let salt = Door::new().salt;
+        let salt = Door::new(Values::default()).salt;
         assert!(salt.as_ref().is_some_and(|salt| salt.len() == 32));
-        assert_ne!(salt, Door::new().salt);
+        assert_ne!(salt, Door::new(Values::default()).salt);
     }
 }

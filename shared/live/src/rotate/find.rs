@@ -9,7 +9,6 @@ use gitlab_agent_core::facts::gitlab::project_of;
 use gitlab_agent_core::facts::protection::{DEVELOPER, StatusRole, role_name};
 use gitlab_agent_core::facts::{KeyShape, ValueKind};
 use gitlab_agent_core::rotate::Kind;
-use gitlab_agent_core::text::{quote, visible};
 use jiff::{SignedDuration, Timestamp};
 use secrecy::{ExposeSecret as _, SecretString};
 
@@ -164,9 +163,8 @@ pub(super) async fn find(
         }
         Old::Personal(item) => Err(elsewhere(&format!(
             "it holds {}, which others may use too. A credential of the project can take its place, or its owner has it \
-             renewed by GitLab with --in-place {}; for the first",
+             renewed by GitLab with --in-place and its name; for the first",
             item.title(Kind::PersonalToken),
-            quote(&visible(&item.name)),
         ))),
         Old::Hidden(item, bot) if named => {
             let kept =
@@ -557,17 +555,20 @@ async fn by_itself(gitlab: &GitLabWriter, token: SecretString, places: &[Places]
         }
         Err(fault) => return Err(fault.into()),
     };
+    let mut hidden = false;
     for owner in owners(places) {
         match resource::access_token(gitlab, owner, item.id).await {
             Ok(Some(item)) => return Ok(Old::Listed(owner.clone(), Kind::AccessToken, Box::new(item))),
             Ok(None) => {}
             // To whoever may not read a project's or group's tokens GitLab says 401 of each.
-            Err(fault) if hides(fault.kind) || fault.kind == FaultKind::SignIn => {}
+            Err(fault) if hides(fault.kind) || fault.kind == FaultKind::SignIn => hidden = true,
             Err(fault) => return Err(fault.into()),
         }
     }
     match acts_for(gitlab, &own, &item).await {
         Some(user) if user.is_bot() => Ok(Old::Hidden(Box::new(item), user.username)),
+        // It may be of a place whose tokens are not shown.
+        None if hidden => Ok(Old::Unknown),
         _ => Ok(Old::Personal(Box::new(item))),
     }
 }

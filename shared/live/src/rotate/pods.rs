@@ -266,7 +266,11 @@ pub(super) async fn refusal(client: &WriteClient, namespace: &str, pod: &str) ->
     let answer = client.read.get(&path, "*/*", &asked).await.ok().filter(|a| a.status.is_success())?;
     let text = String::from_utf8_lossy(&answer.body).into_owned();
     let refused = |line: &LogLine| line.fault().is_some_and(|rule| rule.effect == Effect::TokenRefused);
-    text.lines().rev().map(LogLine::parse).find(refused).map(|line| line.text())
+    text.lines()
+        .rev()
+        .map(|line| LogLine::parse(line, Timestamp::now()))
+        .find(refused)
+        .map(|line| line.text())
 }
 
 /// How long a rollout may take before it counts as stuck, where Kubernetes does not say so itself.

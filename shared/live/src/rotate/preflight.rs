@@ -429,8 +429,8 @@ async fn resumed(
         // The journal lies where others may write: a token of yours is renewed on your word alone.
         if choice.in_place.as_ref() != Some(family) {
             return Err(Refusal::Refused(vec![format!(
-                "this rotation renews your access token \"{family}\" in its place: say so again, with --in-place {}",
-                gitlab_agent_core::text::quote(&gitlab_agent_core::text::visible(family))
+                "this rotation renews your access token \"{family}\" in its place: say so again, with --in-place and \
+                 this name"
             )]));
         }
         let own = gitlab.read.own_token().await?;

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use gitlab_agent_core::object::ObjectRef;
 use gitlab_agent_core::rotate::journal::{ANNOTATION, Journal, fingerprint};
 use gitlab_agent_core::rotate::owner::Metadata;
 use gitlab_agent_core::rotate::{Held, Stage};
@@ -91,7 +92,8 @@ impl Place {
         if answer.status == StatusCode::NOT_FOUND {
             return Ok(None);
         }
-        let read = decode(&answer.body, &self.keys, &asked);
+        let own = answer.expect_object(&asked, &ObjectRef::new("Secret", &self.namespace, name));
+        let read = own.and_then(|()| decode(&answer.body, &self.keys, &asked));
         answer.body.zeroize();
         read.map(Some)
     }

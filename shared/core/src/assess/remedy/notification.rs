@@ -2,12 +2,12 @@
 
 use serde_json::json;
 
-use super::{Remedy, yaml_word};
+use super::{Remedy, apply, yaml_word};
+use crate::command::kubectl;
 use crate::facts::notification::{is_number, project};
 use crate::facts::protection::StatusRole;
-use crate::facts::{Facts, Kustomization, Provider, Source};
+use crate::facts::{Facts, Kustomization, Meta, Provider, Source};
 use crate::object::ObjectRef;
-use crate::text::quote;
 
 /// What to create in GitLab, without the project. The role follows the protection of the branch.
 fn token(role: &StatusRole, host: &str) -> String {
@@ -30,6 +30,9 @@ impl Remedy {
             let name = format!("{}-token", object.name);
             ObjectRef::new("Secret", &object.namespace, &name)
         });
+        if let Some(remedy) = Self::of_creator(facts, &secret) {
+            return remedy;
+        }
         let of = match project(&provider.spec.address) {
             Some((_, path)) if !path.is_empty() && !is_number(path) => format!("project {path}"),
             Some((_, number)) if !number.is_empty() => format!("the project with number {number}"),
@@ -41,7 +44,7 @@ impl Remedy {
             "create {token} for {of} in GitLab, and write it into {secret} (it is asked for, and not shown)"
         );
         let remedy =
-            Self::in_git(facts, &secret, &text).write_secret(&secret.namespace, &secret.name, "token", &[]);
+            Self::in_git(facts, &secret, &text).write_secret(&secret.namespace, &secret.name, "token");
         match named {
             Some(_) => remedy,
             None => remedy.patch(&object, &json!({"spec": {"secretRef": {"name": secret.name}}})),
@@ -102,28 +105,24 @@ spec:
   eventSources:
 {sources}"
         );
-        Self::say(text)
-            .write_secret(namespace, &name, "token", &[])
-            .run(format!("kubectl apply -f - <<'EOF'\n{manifests}EOF"))
+        Self::say(text).write_secret(namespace, &name, "token").run(apply(manifests))
     }
 
     /// Lets a Secret live on in the cluster when it is taken out of Git. The field manager is not kubectl's, because
     /// kustomize-controller undoes what is written under that name.
     pub(in crate::assess) fn keep_without_git(self, object: &ObjectRef) -> Self {
-        self.kubectl(
-            &object.namespace,
-            format!(
-                "annotate --overwrite --field-manager=gitlab-agent-cli {} kustomize.toolkit.fluxcd.io/prune=disabled",
-                object.kubectl()
-            ),
+        self.run(
+            kubectl(&object.namespace, "annotate --overwrite --field-manager=gitlab-agent-cli")
+                .object(object)
+                .words("kustomize.toolkit.fluxcd.io/prune=disabled"),
         )
     }
 
     /// Shows what notification-controller says of one Alert.
     pub(in crate::assess) fn show_dispatch(self, facts: &Facts<'_>, alert: &ObjectRef) -> Self {
-        let name = quote(&format!("involvedObject.kind=Alert,involvedObject.name={}", alert.name));
-        let logs = "logs deployment/notification-controller --tail=50";
-        self.kubectl(&alert.namespace, format!("get events --field-selector {name}"))
-            .kubectl(&facts.snapshot.flux_namespace, logs)
+        let of = format!("involvedObject.kind=Alert,involvedObject.name={}", alert.name);
+        let controller = facts.flux.expected("notification-controller", &Meta::default());
+        self.run(kubectl(&alert.namespace, "get events").flag("--field-selector", of))
+            .run(kubectl(&controller.namespace, "logs").object(&controller).words("--tail=50"))
     }
 }

@@ -114,7 +114,7 @@ mod tests {
         let found = origin(&Facts::derive(&s), &secret, None).expect("an owner").remedy(false);
         assert!(found.text.starts_with("have it made again"), "{}", found.text);
         assert!(
-            found.commands[0].contains("kustomization.kustomize.toolkit.fluxcd.io/flux-system"),
+            found.lines()[0].contains("kustomization.kustomize.toolkit.fluxcd.io/flux-system"),
             "{found:?}"
         );
     }

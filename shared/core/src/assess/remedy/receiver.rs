@@ -1,6 +1,7 @@
 //! What to do about a Receiver and its Secret.
 
-use super::Remedy;
+use super::{Remedy, field};
+use crate::command::kubectl;
 use crate::facts::{Facts, Receiver};
 use crate::object::ObjectRef;
 
@@ -16,20 +17,22 @@ impl Remedy {
     pub(in crate::assess) fn of_receiver_secret(facts: &Facts<'_>, receiver: &Receiver) -> Self {
         let object = receiver.metadata.object("Receiver");
         let secret = ObjectRef::new("Secret", &object.namespace, &receiver.spec.secret_ref.name);
+        if let Some(remedy) = Self::of_creator(facts, &secret) {
+            return remedy;
+        }
         if is_of_agentk(receiver) {
             let text = "delete the Receiver and its Secret and restart agentk, which makes both again for every \
                         GitRepository when it starts";
-            let words = format!("delete {} {} --ignore-not-found", object.kubectl(), secret.kubectl());
-            return Self::say(text).kubectl(&object.namespace, words).restart_agents(facts);
+            let delete = kubectl(&object.namespace, "delete").object(&object).object(&secret);
+            return Self::say(text).run(delete.words("--ignore-not-found")).restart_agents(facts);
         }
         let text = "choose a new random token (for example with `openssl rand -hex 32`), write it into the Secret (it is \
                     asked for, and not shown), and set it together with the new path, which the last command prints, at \
                     the sender's webhook";
-        let path = format!("get {} -o jsonpath='{{.status.webhookPath}}{{\"\\n\"}}'", object.kubectl());
         Self::in_git(facts, &secret, text)
-            .write_secret(&secret.namespace, &secret.name, "token", &[])
+            .write_secret(&secret.namespace, &secret.name, "token")
             .reconcile(&object)
-            .kubectl(&object.namespace, path)
+            .run(field(&object, ".status.webhookPath"))
     }
 
     /// Adds the restart of every agentk.

@@ -2,12 +2,12 @@
 
 use serde_json::json;
 
-use super::Remedy;
+use super::{Remedy, apply_as_ours, field, print_value};
+use crate::command::{Command, Program, Variable, Word, kubectl};
 use crate::facts::failure::Failure;
 use crate::facts::host::host_and_port;
 use crate::facts::{Facts, SecretShape, Source};
 use crate::object::ObjectRef;
-use crate::text::quote;
 
 /// The type of a Secret for a registry.
 const DOCKER: &str = "kubernetes.io/dockerconfigjson";
@@ -61,10 +61,6 @@ impl<'a, 'f> At<'a, 'f> {
         host_and_port(&self.source.spec.url).unwrap_or_default()
     }
 
-    fn url(&self) -> String {
-        quote(&self.source.spec.url)
-    }
-
     /// What to create in GitLab.
     fn token(&self) -> &'static str {
         match (self.form, self.object.kind.as_str()) {
@@ -94,7 +90,7 @@ impl<'a, 'f> At<'a, 'f> {
     /// Writes the whole credential; the source is made to name it where it does not.
     fn write(&self, remedy: Remedy) -> Remedy {
         let remedy = match self.shape().filter(|shape| self.is_in_the_way(shape)) {
-            Some(_) => remedy.kubectl(&self.secret.namespace, format!("delete {}", self.secret.kubectl())),
+            Some(_) => remedy.run(kubectl(&self.secret.namespace, "delete").object(&self.secret)),
             None => remedy,
         };
         let written = match self.form {
@@ -165,77 +161,100 @@ impl Remedy {
             Failure::NotFound => not_found(&at),
             Failure::Reference => reference(&at),
             Failure::Chart => chart(&at, source),
-            Failure::HostKey => host_key(&at),
-            Failure::Tls => tls(&at),
-            Failure::Dns | Failure::Network | Failure::Timeout => network(&at, failure),
-            Failure::Other => other(&at),
+            failure if failure.is_host_key() => host_key(&at),
+            failure if failure.is_tls() => tls(&at),
+            failure if failure.is_network() => network(&at, failure),
+            failure => other(&at, failure),
         };
         if at.object == *object { remedy } else { remedy.reconcile(object) }
     }
 
     /// What to do about a credential's Secret that is missing or of the wrong form.
     pub(in crate::assess) fn of_credential(facts: &Facts<'_>, object: &ObjectRef, source: &Source) -> Self {
-        At::new(facts, object, source).write_all()
+        let at = At::new(facts, object, source);
+        Self::of_creator(facts, &at.secret).unwrap_or_else(|| at.write_all())
     }
 
     /// Adds the printing of one key of a Secret that is not secret itself. Dots in the key are written `\.`.
-    fn show(self, secret: &ObjectRef, key: &str) -> Self {
-        let words = format!("get {} -o jsonpath='{{.data.{key}}}' | base64 -d && echo", secret.kubectl());
-        self.kubectl(&secret.namespace, words)
+    fn show(self, secret: &ObjectRef, key: &'static str) -> Self {
+        let get = kubectl(&secret.namespace, "get").object(secret).word("-o");
+        let decoded = get.word(format!("jsonpath={{.data.{key}}}")).pipe(Program::new("base64 -d"));
+        self.run(Command::from(decoded).then(Program::new("echo")))
     }
 
     /// Adds the replacement of one key of a Secret from a prompt. It is a merge patch and not an apply: an apply that
     /// leaves out a key which the same manager wrote before takes that key away.
-    fn replace_key(self, secret: &ObjectRef, key: &str) -> Self {
-        let encode = r#"$(printf %s "$VALUE" | base64 | tr -d '\n')"#;
-        self.run(format!(
-            r#"read -rs VALUE && printf '{{"data":{{"{key}":"%s"}}}}' "{encode}" | kubectl -n {} patch {} --type=merge --field-manager=gitlab-agent-cli --patch-file=/dev/stdin"#,
-            quote(&secret.namespace),
-            secret.kubectl(),
-        ))
+    fn replace_key(self, secret: &ObjectRef, key: &'static str) -> Self {
+        let value = print_value().pipe(Program::new("base64")).pipe(without_line_feeds());
+        let body = Program::new("printf")
+            .word(format!(r#"{{"data":{{"{key}":"%s"}}}}"#))
+            .word(Word::default().output(value));
+        let patch = kubectl(&secret.namespace, "patch").object(secret);
+        let patch = patch.words("--type=merge --field-manager=gitlab-agent-cli --patch-file=/dev/stdin");
+        self.run(Command::ask("VALUE").then(body.pipe(patch)))
+    }
+
+    /// Adds the writing of a file's content into one key of a Secret, by a merge patch.
+    fn write_file(self, secret: &ObjectRef, key: &'static str, file: &'static str) -> Self {
+        let content = Program::new("base64").from_file(file).pipe(without_line_feeds());
+        let patch = Word::from(format!(r#"{{"data":{{"{key}":""#)).output(content).text(r#""}}"#);
+        self.run(kubectl(&secret.namespace, "patch").object(secret).words("--type=merge -p").word(patch))
     }
 
     /// Adds the writing of a user name and a password from prompts.
-    fn write_pair(self, secret: &ObjectRef, user: &str, password: &str) -> Self {
-        self.run(format!(
-            r#"read -rp "{user}: " NAME && read -rsp "{password}: " VALUE && printf %s "$VALUE" | {}"#,
-            create(secret, &format!(r#"--from-literal={user}="$NAME" --from-file={password}=/dev/stdin"#)),
-        ))
+    fn write_pair(self, secret: &ObjectRef, user: &'static str, password: &'static str) -> Self {
+        let create = new_secret(secret)
+            .flag("--from-literal", Word::from(user).text("=").variable(Variable::new("NAME")))
+            .word(format!("--from-file={password}=/dev/stdin"));
+        let written = print_value().pipe(as_manifest(create)).pipe(apply_as_ours());
+        self.run(ask_pair(user, password).then(written))
     }
 
     /// Adds the writing of a registry's credential from prompts.
     fn write_docker(self, secret: &ObjectRef, host: &str) -> Self {
-        let host = json!(host).to_string().replace('%', "%%");
-        let format = quote(&format!(r#"{{"auths":{{{host}:{{"username":"%s","password":"%s"}}}}}}"#));
-        let rest = format!("--type={DOCKER} --from-file=.dockerconfigjson=/dev/stdin");
-        self.run(format!(
-            r#"read -rp "username: " NAME && read -rsp "password: " VALUE && printf {format} "$NAME" "$VALUE" | {}"#,
-            create(secret, &rest),
-        ))
+        let host = json!(host).to_string().replace('\\', r"\\").replace('%', "%%");
+        let config = Program::new("printf")
+            .word(format!(r#"{{"auths":{{{host}:{{"username":"%s","password":"%s"}}}}}}"#))
+            .word(Variable::new("NAME"))
+            .word(Variable::new("VALUE"));
+        let create =
+            new_secret(secret).flag("--type", DOCKER).words("--from-file=.dockerconfigjson=/dev/stdin");
+        let written = config.pipe(as_manifest(create)).pipe(apply_as_ours());
+        self.run(ask_pair("username", "password").then(written))
     }
 
     /// Adds the making of a key pair, whose public half is printed, and of the known host.
     fn write_ssh(self, secret: &ObjectRef, host: (&str, &str)) -> Self {
+        let generate = Program::new("ssh-keygen -t ed25519 -N").word("").words("-q -f identity");
         let files = "--from-file=identity --from-file=identity.pub --from-file=known_hosts";
-        self.run("ssh-keygen -t ed25519 -N '' -q -f identity && cat identity.pub")
-            .run(format!("{} > known_hosts && ssh-keygen -lf known_hosts", keyscan(host)))
-            .run(format!("{} && rm identity", create(secret, files)))
+        let written = as_manifest(new_secret(secret).words(files)).pipe(apply_as_ours());
+        self.run(Command::from(generate).then(Program::new("cat identity.pub")))
+            .run(known_hosts(host))
+            .run(Command::from(written).then(Program::new("rm identity")))
     }
 }
 
-fn create(secret: &ObjectRef, content: &str) -> String {
-    format!(
-        "kubectl create secret generic {} -n {} {content} --dry-run=client -o yaml | kubectl apply --server-side \
-         --force-conflicts --field-manager=gitlab-agent-cli -f -",
-        quote(&secret.name),
-        quote(&secret.namespace),
-    )
+fn ask_pair(user: &'static str, password: &'static str) -> Command {
+    Command::prompt("NAME", user, true).then(Command::prompt("VALUE", password, false))
 }
 
-/// The `--` keeps a host that begins with a dash from being read as an option.
-fn keyscan((host, port): (&str, &str)) -> String {
+fn without_line_feeds() -> Program {
+    Program::new("tr -d").word(r"\n")
+}
+
+fn new_secret(secret: &ObjectRef) -> Program {
+    Program::new("kubectl create secret generic").name(&secret.name).in_namespace(&secret.namespace)
+}
+
+fn as_manifest(create: Program) -> Program {
+    create.words("--dry-run=client -o yaml")
+}
+
+/// Fetches the keys of a host and shows their fingerprints. A host that is asked for its keys learns nothing of who asks.
+fn known_hosts((host, port): (&str, &str)) -> Command {
     let port = if port.is_empty() { "22" } else { port };
-    format!("ssh-keyscan -p {} -- {}", quote(port), quote(host))
+    let scan = Program::new("ssh-keyscan -p").operand(port).operand(host).to_file("known_hosts");
+    Command::from(scan).then(Program::new("ssh-keygen -lf known_hosts"))
 }
 
 fn not_found(at: &At<'_, '_>) -> Remedy {
@@ -251,66 +270,58 @@ fn reference(at: &At<'_, '_>) -> Remedy {
     if at.object.kind != "GitRepository" {
         return remedy("set spec.ref to a tag or version that the repository holds").reconcile(&at.object);
     }
-    let list = format!("git ls-remote --heads --tags {}", at.url());
     let create = match (wanted.branch.as_str(), wanted.tag.as_str()) {
         ("", "") => None,
-        (branch, "") => Some(format!("refs/heads/{branch}")),
-        (_, tag) => Some(format!("refs/tags/{tag}")),
+        (branch, "") => Some(format!("HEAD:refs/heads/{branch}")),
+        (_, tag) => Some(format!("HEAD:refs/tags/{tag}")),
     };
-    let text = "set spec.ref to a branch, tag or commit that the first command lists, or create the missing one from a \
-                checkout of the project";
-    let listed = remedy(text).run(list);
+    // The remote is the checkout's own: git sends a credential to the host of a URL, and this URL is the cluster's word.
+    let text = format!(
+        "in a checkout of {}: set spec.ref to a branch, tag or commit that the first command lists, or create the missing one \
+         from there",
+        *at.source.spec.url
+    );
+    let listed = remedy(&text).run(Program::new("git ls-remote --heads --tags origin"));
     let created = match create {
-        Some(name) => listed.run(format!("git push {} {}", at.url(), quote(&format!("HEAD:{name}")))),
+        Some(reference) => listed.run(Program::new("git push origin").operand(&reference)),
         None => listed,
     };
     created.reconcile(&at.object)
 }
 
+/// No command asks the repository: helm would send it the credential that it keeps for this host.
 fn chart(at: &At<'_, '_>, chart: &Source) -> Remedy {
     let (name, version) = (&chart.spec.chart, &chart.spec.version);
     let text = format!(
-        "set chart and version of the HelmRelease to what the repository holds (now {name} {version}; the command shows \
-         the newest)"
+        "set chart and version of the HelmRelease to what the repository holds (now {name} {version}; `helm show chart` with \
+         the repository's URL shows the newest)"
     );
-    Remedy::in_git(at.facts, &at.object, &text)
-        .run(format!("helm show chart --repo {} -- {}", at.url(), quote(name)))
-        .reconcile(&at.object)
+    Remedy::in_git(at.facts, &at.object, &text).run(field(&at.object, ".spec.url")).reconcile(&at.object)
 }
 
 fn host_key(at: &At<'_, '_>) -> Remedy {
-    let scan = keyscan(at.host());
-    let words = format!(
-        r#"patch {} --type=merge -p "{{\"data\":{{\"known_hosts\":\"$(base64 < known_hosts | tr -d '\n')\"}}}}""#,
-        at.secret.kubectl()
-    );
     at.say("compare the fingerprints that the first command prints with those of your GitLab's administrator; only where \
             they are equal, write them into the Secret"
         .to_owned())
-        .run(format!("{scan} > known_hosts && ssh-keygen -lf known_hosts"))
-        .kubectl(&at.secret.namespace, words)
+        .run(known_hosts(at.host()))
+        .write_file(&at.secret, "known_hosts", "known_hosts")
         .reconcile(&at.object)
 }
 
 fn tls(at: &At<'_, '_>) -> Remedy {
     let (host, port) = at.host();
     let port = if port.is_empty() { "443" } else { port };
-    let show =
-        format!("openssl s_client -connect {} -showcerts < /dev/null", quote(&format!("{host}:{port}")));
+    let show = Program::new("openssl s_client -connect").operand(&format!("{host}:{port}"));
     let remedy = at.say(
         "see which certificate the server shows: renew it where it expired or is for another name; where an authority of \
          your own signed it, save the authority's certificate as ca.crt and write it into the Secret"
             .to_owned(),
     );
-    let remedy = remedy.run(show);
+    let remedy = remedy.run(show.words("-showcerts").from_file("/dev/null"));
     if !at.named {
         return remedy.reconcile(&at.object);
     }
-    let words = format!(
-        r#"patch {} --type=merge -p "{{\"data\":{{\"ca.crt\":\"$(base64 < ca.crt | tr -d '\n')\"}}}}""#,
-        at.secret.kubectl()
-    );
-    remedy.kubectl(&at.secret.namespace, words).reconcile(&at.object)
+    remedy.write_file(&at.secret, "ca.crt", "ca.crt").reconcile(&at.object)
 }
 
 fn network(at: &At<'_, '_>, failure: Failure) -> Remedy {
@@ -321,12 +332,16 @@ fn network(at: &At<'_, '_>, failure: Failure) -> Remedy {
         ("", _) => "443",
         (port, _) => port,
     };
-    let connect = format!("nc -zv -w 10 {} {}", quote(host), quote(port));
+    let run = || {
+        let controller = at.facts.flux.expected("source-controller", &at.source.metadata);
+        kubectl(&controller.namespace, "run gitlab-agent-check --rm -i --restart=Never --image=busybox --")
+    };
+    let connect = run().words("nc -zv -w 10").operand(host).operand(port);
     let (text, test) = match failure {
-        Failure::Dns => {
-            ("correct the host in spec.url, or the cluster's DNS", format!("nslookup {}", quote(host)))
+        failure if failure.is_name() => {
+            ("correct the host in spec.url, or the cluster's DNS", run().words("nslookup").operand(host))
         }
-        Failure::Timeout => (
+        failure if failure.is_time() => (
             "see whether the server is slow or its packets are dropped (firewall, egress policy); for a large repository \
              raise spec.timeout",
             connect,
@@ -336,18 +351,17 @@ fn network(at: &At<'_, '_>, failure: Failure) -> Remedy {
             connect,
         ),
     };
-    let words = format!("run gitlab-agent-check --rm -i --restart=Never --image=busybox -- {test}");
     Remedy::say(format!("{text}; the first command asks from inside the cluster"))
-        .kubectl(&at.facts.snapshot.flux_namespace, words)
+        .run(test)
         .reconcile(&at.object)
 }
 
-fn other(at: &At<'_, '_>) -> Remedy {
-    Remedy::in_git(at.facts, &at.object, "mend what the condition names; source-controller's log says more")
-        .kubectl(
-            &at.facts.snapshot.flux_namespace,
-            format!("logs deployment/source-controller --since=15m | grep -F {}", quote(&at.object.name)),
-        )
+fn other(at: &At<'_, '_>, failure: Failure) -> Remedy {
+    let text = failure.advice().unwrap_or("mend what the condition names; source-controller's log says more");
+    let controller = at.facts.flux.expected("source-controller", &at.source.metadata);
+    let logs = kubectl(&controller.namespace, "logs").object(&controller).words("--since=15m");
+    Remedy::in_git(at.facts, &at.object, text)
+        .run(logs.pipe(Program::new("grep -F --").word(&at.object.name)))
         .reconcile(&at.object)
 }
 
@@ -381,11 +395,27 @@ mod tests {
             NotFound,
             Reference,
             Chart,
-            HostKey,
-            Tls,
-            Dns,
-            Network,
+            RateLimited,
+            ServerError,
+            BadArtifact,
+            Signature,
+            HostKeyUnknown,
+            HostKeyChanged,
+            UnknownAuthority,
+            WrongHost,
+            Expired,
+            ClientCertificate,
+            Handshake,
+            SpeaksPlain,
+            ProxyRefuses,
+            NameNotFound,
+            Resolver,
+            Refused,
+            Reset,
+            Closed,
+            DialTimeout,
             Timeout,
+            DiskFull,
             Other,
         ];
         for class in classes {
@@ -393,7 +423,7 @@ mod tests {
             assert!(!remedy.text.ends_with('.'), "{class:?}");
             assert!(remedy.commands.len() > 1, "{class:?}: {remedy:#?}");
             assert!(
-                remedy.commands.last().expect("one").contains("reconcile.fluxcd.io/requestedAt"),
+                remedy.lines().last().expect("one").contains("reconcile.fluxcd.io/requestedAt"),
                 "{class:?}"
             );
         }
@@ -401,7 +431,7 @@ mod tests {
 
     #[test]
     fn a_refused_password_is_replaced_and_its_user_name_stays() {
-        let commands = remedy(Failure::CredentialRefused, |_| {}).commands;
+        let commands = remedy(Failure::CredentialRefused, |_| {}).lines();
         assert!(commands[0].contains("jsonpath='{.data.username}'"));
         assert_eq!(
             commands[1],
@@ -413,20 +443,20 @@ mod tests {
     fn a_source_without_a_credential_is_made_to_name_one() {
         let commands =
             remedy(Failure::CredentialRefused, |s| fixture::git_mut(s, "flux-system").spec.secret_ref = None)
-                .commands;
+                .lines();
         assert!(commands[0].contains("generic flux-system-credential -n flux-system"));
         assert!(commands[1].contains(r#"'{"spec":{"secretRef":{"name":"flux-system-credential"}}}'"#));
     }
 
     #[test]
     fn ssh_gets_a_key_and_a_known_host() {
-        let commands = remedy(Failure::SecretMissing, ssh).commands;
+        let commands = remedy(Failure::SecretMissing, ssh).lines();
         assert!(commands[0].starts_with("ssh-keygen"));
-        assert!(commands[1].starts_with("ssh-keyscan -p 2222 -- gitlab.example.com > known_hosts"));
+        assert!(commands[1].starts_with("ssh-keyscan -p 2222 gitlab.example.com > known_hosts"));
         assert!(
             commands[2].contains("--from-file=identity --from-file=identity.pub --from-file=known_hosts")
         );
-        assert!(remedy(Failure::CredentialRefused, ssh).commands[0].contains(r"identity\.pub"));
+        assert!(remedy(Failure::CredentialRefused, ssh).lines()[0].contains(r"identity\.pub"));
     }
 
     #[test]
@@ -442,9 +472,9 @@ mod tests {
         ];
         for change in changes {
             for failure in [Failure::SecretMalformed, Failure::CredentialRefused] {
-                let commands = remedy(failure, change).commands;
+                let commands = remedy(failure, change).lines();
                 assert_eq!(commands[0], "kubectl -n flux-system delete secret/flux-system");
-                assert!(commands[1].starts_with(r#"read -rp "username: " NAME"#));
+                assert!(commands[1].starts_with("printf %s 'username: ' && read -r NAME && "));
             }
         }
     }
@@ -454,11 +484,9 @@ mod tests {
         let commands = remedy(Failure::Reference, |s| {
             fixture::git_mut(s, "flux-system").spec.reference.branch = "a b".to_owned()
         })
-        .commands;
-        assert_eq!(
-            commands[1],
-            "git push https://gitlab.example.com/platform/flux-system.git 'HEAD:refs/heads/a b'"
-        );
+        .lines();
+        assert_eq!(commands[0], "git ls-remote --heads --tags origin");
+        assert_eq!(commands[1], "git push origin 'HEAD:refs/heads/a b'");
     }
 
     #[test]
@@ -467,7 +495,8 @@ mod tests {
         let facts = Facts::derive(&s);
         let chart = &s.helm_charts.items[0];
         let remedy = Remedy::of_failure(&facts, &chart.metadata.object("HelmChart"), chart, Failure::Chart);
-        assert_eq!(remedy.commands[0], "helm show chart --repo https://charts.example.com -- gitlab-agent");
-        assert!(remedy.commands[1].contains("helmrepository.") && remedy.commands[2].contains("helmchart."));
+        let lines = remedy.lines();
+        assert!(lines[0].contains("helmrepository.") && lines[0].contains(".spec.url"), "{lines:?}");
+        assert!(lines[1].contains("helmrepository.") && lines[2].contains("helmchart."));
     }
 }

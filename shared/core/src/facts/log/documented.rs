@@ -1,7 +1,13 @@
 //! Every documented line with the cause that it must be told as: GitLab's "Troubleshooting the GitLab agent for
 //! Kubernetes" and installation pages, agentk's sources, and agentk watched while failing.
 
+use jiff::Timestamp;
+
 use super::*;
+
+fn parse(line: &str) -> LogLine {
+    LogLine::parse(line, Timestamp::UNIX_EPOCH)
+}
 
 #[test]
 fn the_cause_is_read_behind_the_misleading_sentence() {
@@ -14,7 +20,7 @@ fn the_cause_is_read_behind_the_misleading_sentence() {
         ("expected handshake response status code 101 but got 503", "does not run"),
     ] {
         let line = serde_json::json!({"level": "ERROR", "msg": sentence, "error": error}).to_string();
-        let found = LogLine::parse(&line).fault().expect(error);
+        let found = parse(&line).fault().expect(error);
         assert!(found.cause.contains(cause), "{error}: {}", found.cause);
     }
 }
@@ -24,7 +30,7 @@ fn told(message: &str, error: &str) -> &'static Rule {
     let zap = serde_json::json!({"level": "error", "time": 1.7e9, "msg": message, "error": error});
     let slog =
         serde_json::json!({"level": "ERROR", "time": "2026-01-10T00:00:00Z", "msg": message, "err": error});
-    let [zap, slog] = [zap, slog].map(|line| LogLine::parse(&line.to_string()).fault().expect(message));
+    let [zap, slog] = [zap, slog].map(|line| parse(&line.to_string()).fault().expect(message));
     assert!(std::ptr::eq(zap, slog), "{message}");
     zap
 }
@@ -45,7 +51,7 @@ fn documented_messages_are_told_in_both_formats() {
         ("Reverse tunnel", "expected handshake response status code 101 but got 301", "trailing slash"),
         (
             "GetConfiguration failed",
-            "HTTP/1.x transport connection broken: malformed HTTP response \"x\"",
+            "HTTP/1.x transport connection broken: malformed HTTP response \"\\x00\\x00\\x06\\x04\"",
             "speaks gRPC",
         ),
         (
@@ -83,6 +89,8 @@ fn documented_messages_are_told_in_both_formats() {
         (register, "context deadline exceeded", "in time"),
         (register, "http2: frame too large", "HTTP/1 or TLS"),
         (register, "http2: server sent GOAWAY and closed the connection; ErrCode=PROTOCOL", "do not fit"),
+        (register, "dial tcp: lookup kas on 10.0.0.10:53: server misbehaving", "DNS does not answer"),
+        (register, "mkdir /tmp/x: no space left on device", "volume"),
         (register, "tls: first record does not look like a TLS handshake", "plain text"),
         (register, "x509: certificate has expired or is not yet valid", "has expired"),
         (register, "x509: certificate is valid for a, not b", "another host name"),
@@ -192,7 +200,7 @@ fn lines_of_a_dying_process_are_told() {
         ("panic: runtime error: invalid memory address", "crashed"),
         ("Program aborted: something new", "ended at its start"),
     ] {
-        let rule = LogLine::parse(line).fault().expect(line);
+        let rule = parse(line).fault().expect(line);
         assert!(rule.cause.contains(cause), "{line}: {}", rule.cause);
     }
 }
@@ -203,7 +211,7 @@ fn all_names_of_the_tunnel_are_told() {
     for module in ["reverse_tunnel", "agentk2kas_tunnel", "agent2kas_tunnel", ""] {
         let json = serde_json::json!({"level": "ERROR", "msg": "Error handling a connection", "mod_name": module,
             "error": "rpc error: code = Unauthenticated desc = unauthenticated"});
-        let line = LogLine::parse(&json.to_string());
+        let line = parse(&json.to_string());
         assert_eq!(line.module, module);
         assert_eq!(line.fault().map(|rule| rule.effect), Some(Effect::TokenRefused));
     }
@@ -246,6 +254,6 @@ fn normal_lines_are_no_faults() {
         ("INFO", "Module is disabled. Set the 'OCS_ENABLED' environment variable to 'true'", ""),
     ] {
         let json = serde_json::json!({"level": level, "msg": message, "error": error}).to_string();
-        assert!(LogLine::parse(&json).fault().is_none(), "{message}: {error}");
+        assert!(parse(&json).fault().is_none(), "{message}: {error}");
     }
 }

@@ -23,10 +23,15 @@ const RECYCLED: &[&str] = &[
 
 /// Whether a line's text is normal.
 pub(super) fn is_noise(text: &str) -> bool {
-    NOISE.iter().any(|texts| texts.iter().all(|t| text.contains(t)))
+    !is_unanswered(text) && NOISE.iter().any(|texts| texts.iter().all(|t| text.contains(t)))
 }
 
 /// Whether it says that a connection was ended in good order.
 pub(super) fn is_recycled(text: &str) -> bool {
-    RECYCLED.iter().any(|t| text.contains(t))
+    !is_unanswered(text) && RECYCLED.iter().any(|t| text.contains(t))
+}
+
+/// Whether a connection ended before kas said a word on it: no recycling.
+fn is_unanswered(text: &str) -> bool {
+    text.contains("error reading server preface")
 }

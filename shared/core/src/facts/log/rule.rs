@@ -1,10 +1,14 @@
 //! What is known of one fault of agentk, and what to do about it.
 
+use super::super::failure::Failure;
+
 /// A known fault of agentk, recognised by what its line contains.
 #[derive(Debug)]
 pub struct Rule {
     /// All of these substrings occur in message and error.
     pub texts: &'static [&'static str],
+    /// The class that its text is read as, where the words differ from library to library.
+    pub class: Option<Failure>,
     /// What it means.
     pub cause: &'static str,
     /// What to do about it.
@@ -17,6 +21,8 @@ pub struct Rule {
     pub lasting: bool,
     /// Whether it is over once a living pod holds the Lease: agentk writes no line when it recovers from it.
     pub until_led: bool,
+    /// Whether it is kas itself that says so, so that the connection to it works.
+    pub from_kas: bool,
 }
 
 /// What a fault stops.
@@ -60,12 +66,36 @@ pub(super) const fn rule(
     cause: &'static str,
     remedy: &'static str,
 ) -> Rule {
-    Rule { texts, cause, remedy, effect, help: Help::Words, lasting: false, until_led: false }
+    Rule {
+        texts,
+        class: None,
+        cause,
+        remedy,
+        effect,
+        help: Help::Words,
+        lasting: false,
+        until_led: false,
+        from_kas: false,
+    }
+}
+
+/// A rule of a class of failure, whatever its words.
+pub(super) const fn of(failure: Failure, effect: Effect, cause: &'static str, remedy: &'static str) -> Rule {
+    Rule { class: Some(failure), ..rule(&[], effect, cause, remedy) }
 }
 
 impl Rule {
+    /// The same, of those texts alone that contain these.
+    pub(super) const fn with(self, texts: &'static [&'static str]) -> Self {
+        Self { texts, ..self }
+    }
+
     pub(super) const fn help(self, help: Help) -> Self {
         Self { help, ..self }
+    }
+
+    pub(super) const fn from_kas(self) -> Self {
+        Self { from_kas: true, ..self }
     }
 
     pub(super) const fn lasting(self) -> Self {

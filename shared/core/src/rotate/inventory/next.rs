@@ -1,9 +1,10 @@
 //! What to do about a credential, as a command to paste, or why there is none.
 
 use super::{Kind, Row, State, gitlab};
+use crate::command::{Command, Program};
 use crate::facts::Facts;
 use crate::facts::token_use::Purpose;
-use crate::text::quote;
+use crate::object::ObjectRef;
 
 /// What to do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -11,7 +12,7 @@ pub struct Next {
     /// In words.
     pub text: String,
     /// The command, where there is one.
-    pub command: Option<String>,
+    pub command: Option<Command>,
 }
 
 impl Next {
@@ -21,18 +22,18 @@ impl Next {
 }
 
 pub(super) fn next(facts: &Facts<'_>, row: &Row) -> Next {
-    let place = format!("-n {}", quote(&row.secret.namespace));
+    let place = &row.secret.namespace;
     if row.kind == Kind::Unread {
         // Why not stands among what could not be seen.
         return Next {
             text: format!("it takes the permission to get secrets in namespace {}", row.secret.namespace),
-            command: Some("kubectl gitlab-agent verify --only GA102".to_owned()),
+            command: printable(Program::new("kubectl gitlab-agent verify --only GA102")),
         };
     }
     if row.state == State::Missing {
         return Next {
             text: "there is nothing to rotate: write a credential first".to_owned(),
-            command: Some(format!("kubectl gitlab-agent verify {place}")),
+            command: printable(Program::new("kubectl gitlab-agent verify").in_namespace(place)),
         };
     }
     if let Some(host) = gitlab::elsewhere(facts, row) {
@@ -56,12 +57,13 @@ pub(super) fn next(facts: &Facts<'_>, row: &Row) -> Next {
     if row.kind == Kind::AgentToken && gitlab::active_tokens(facts, row) > 1 {
         return Next::say("GitLab allows two active tokens: revoke the one that nobody uses, then rotate");
     }
-    let command = command(row, &place);
+    let command = command(row);
     if let Some(owner) = row.owners.first() {
         return Next {
             text: format!("{} writes the Secret: the new value goes {}", owner.object, owner.instead),
-            command: command.map(|command| {
-                format!("{command} --begin --print-manifest {}", quote(&format!("{}.yaml", row.secret.name)))
+            command: command.and_then(|command| {
+                let file = format!("{}.yaml", row.secret.name);
+                printable(command.words("--begin").flag("--print-manifest", file))
             }),
         };
     }
@@ -77,7 +79,7 @@ pub(super) fn next(facts: &Facts<'_>, row: &Row) -> Next {
     } else {
         text.to_owned()
     };
-    Next { text, command }
+    Next { text, command: command.and_then(printable) }
 }
 
 /// Whether GitLab tells what a credential of this kind opens. Where it does not, the rotation takes the person's word for
@@ -93,14 +95,22 @@ fn is_immutable(facts: &Facts<'_>, row: &Row) -> bool {
 }
 
 /// By the first object that uses it: the others that share the Secret are found by the command itself.
-fn command(row: &Row, place: &str) -> Option<String> {
+fn command(row: &Row) -> Option<Program> {
     let by = row.used_by.first()?;
-    let name = quote(&by.name);
+    let rotate = Program::new("kubectl gitlab-agent rotate-token");
     let what = match row.purposes.first()? {
-        Purpose::Agent => format!("agent {name}"),
-        Purpose::Source => format!("source {}/{name}", by.kind.to_lowercase()),
-        Purpose::Notification => format!("notification {name}"),
+        Purpose::Agent => rotate.words("agent").name(&by.name),
+        Purpose::Source => {
+            rotate.words("source").object(&ObjectRef { kind: by.kind.to_lowercase(), ..by.clone() })
+        }
+        Purpose::Notification => rotate.words("notification").name(&by.name),
         Purpose::Receiver => return None,
     };
-    Some(format!("kubectl gitlab-agent rotate-token {what} {place}"))
+    Some(what.in_namespace(&row.secret.namespace))
+}
+
+/// None where a name of the cluster makes the command one that is not safe to paste.
+fn printable(program: Program) -> Option<Command> {
+    let command = Command::from(program);
+    command.flaw().is_none().then_some(command)
 }

@@ -44,7 +44,14 @@ fn each_credential_has_a_row_with_its_purpose_and_a_command() {
     let mut found: Vec<_> = all
         .rows
         .iter()
-        .map(|r| (r.secret.name.as_str(), r.kind, r.state, r.next.command.as_deref().unwrap_or_default()))
+        .map(|r| {
+            (
+                r.secret.name.as_str(),
+                r.kind,
+                r.state,
+                r.next.command.as_ref().map(ToString::to_string).unwrap_or_default(),
+            )
+        })
         .collect();
     found.sort_unstable();
     let command = "kubectl gitlab-agent rotate-token";
@@ -55,31 +62,31 @@ fn each_credential_has_a_row_with_its_purpose_and_a_command() {
                 "example-nginx-app",
                 Kind::ProjectDeployToken,
                 State::Valid,
-                &*format!("{command} source gitrepository/example-nginx-app -n flux-system")
+                format!("{command} source gitrepository/example-nginx-app -n flux-system")
             ),
             (
                 "flux-system",
                 Kind::ProjectDeployToken,
                 State::Valid,
-                &*format!("{command} source gitrepository/flux-system -n flux-system")
+                format!("{command} source gitrepository/flux-system -n flux-system")
             ),
             (
                 "gitlab-agent-token",
                 Kind::AgentToken,
                 State::Valid,
-                &*format!("{command} agent gitlab-agent-v2 -n gitlab")
+                format!("{command} agent gitlab-agent-v2 -n gitlab")
             ),
             (
                 "gitlab-status-example-nginx-app",
                 Kind::AccessToken,
                 State::Unknown,
-                &*format!("{command} notification gitlab-status-example-nginx-app -n flux-system")
+                format!("{command} notification gitlab-status-example-nginx-app -n flux-system")
             ),
             (
                 "gitlab-status-flux-system",
                 Kind::AccessToken,
                 State::Unknown,
-                &*format!("{command} notification gitlab-status-flux-system -n flux-system")
+                format!("{command} notification gitlab-status-flux-system -n flux-system")
             ),
         ]
     );

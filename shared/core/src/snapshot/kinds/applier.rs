@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Condition, CrossRef, Meta, is_default, shape};
+use super::{Condition, CrossRef, LocalRef, Meta, is_default, shape};
 use crate::snapshot::mask;
 
 shape! {
@@ -28,6 +28,12 @@ shape! {
         source_ref: CrossRef,
         /// Kustomizations that must be ready first.
         depends_on: Vec<CrossRef>,
+        /// True makes it wait for everything that it applies.
+        wait: bool,
+        /// What it waits for.
+        health_checks: Vec<CrossRef>,
+        /// Namespace that everything is put into, where given.
+        target_namespace: String,
         /// Set when it applies to another cluster.
         kube_config: Option<RemoteCluster>,
         /// How it decrypts Secrets.
@@ -40,16 +46,31 @@ shape! {
     Decryption {
         /// `sops`.
         provider: String,
+        /// The Secret that holds the keys.
+        secret_ref: Option<LocalRef>,
     }
 
     /// `spec.postBuild` of a Kustomization, without the values.
     PostBuild {
         /// ConfigMaps and Secrets that values are taken from.
-        substitute_from: Vec<CrossRef>,
+        substitute_from: Vec<ValuesRef>,
+    }
+
+    /// A ConfigMap or Secret that values are taken from.
+    ValuesRef {
+        /// `ConfigMap` or `Secret`.
+        kind: String,
+        /// Name.
+        name: String,
+        /// True lets it be absent.
+        optional: bool,
     }
 
     /// `spec.kubeConfig`: another cluster; nothing of it is read.
-    RemoteCluster {}
+    RemoteCluster {
+        /// The Secret that holds the kubeconfig.
+        secret_ref: Option<LocalRef>,
+    }
 
     /// `status` of a Kustomization.
     KustomizationStatus {
@@ -109,6 +130,8 @@ shape! {
         depends_on: Vec<CrossRef>,
         /// The values of the `gitlab-agent` chart that are read.
         values: AgentValues,
+        /// ConfigMaps and Secrets that hold values.
+        values_from: Vec<ValuesRef>,
         /// Set when it installs into another cluster.
         kube_config: Option<RemoteCluster>,
     }

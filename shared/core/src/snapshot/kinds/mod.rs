@@ -9,6 +9,7 @@ mod meta;
 mod network;
 mod notification;
 mod policy;
+mod referenced;
 mod server;
 mod source;
 mod workload;
@@ -18,6 +19,7 @@ pub use meta::*;
 pub use network::*;
 pub use notification::*;
 pub use policy::*;
+pub use referenced::*;
 pub use server::*;
 pub use source::*;
 pub use workload::*;
@@ -36,6 +38,8 @@ macro_rules! shape {
                 pub $field: $type,
             )*
         }
+
+        crate::snapshot::texts::texts!($name { $($field),* });
     )*};
 }
 

@@ -30,6 +30,8 @@ shape! {
         holder_identity: String,
         /// Seconds for which it is held without renewal.
         lease_duration_seconds: i64,
+        /// When the holder took it.
+        acquire_time: Option<Timestamp>,
         /// Last renewal.
         renew_time: Option<Timestamp>,
     }

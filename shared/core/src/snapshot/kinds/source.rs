@@ -54,6 +54,10 @@ shape! {
         reference: GitReference,
         /// The credential.
         secret_ref: Option<LocalRef>,
+        /// TLS material.
+        cert_secret_ref: Option<LocalRef>,
+        /// Address and credential of a proxy.
+        proxy_secret_ref: Option<LocalRef>,
         /// True stops reconciliation.
         suspend: bool,
         /// `oci` makes a HelmRepository static.

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Condition, Meta, StringMap, shape};
+use super::{Condition, LocalRef, Meta, StringMap, shape};
 use crate::snapshot::mask;
 
 /// A container's arguments, with every value masked that is not known to be harmless.
@@ -45,6 +45,8 @@ shape! {
     WorkloadSpec {
         /// Pods wanted; one where the API leaves it out. Not used by a DaemonSet.
         replicas: Option<i64>,
+        /// True holds a Deployment's rollout.
+        paused: bool,
         /// Which pods are its own.
         selector: Selector,
         /// Its pods.
@@ -67,10 +69,14 @@ shape! {
 
     /// `spec` of a pod.
     PodSpec {
+        /// Containers that run before the others.
+        init_containers: Vec<Container>,
         /// Containers.
         containers: Vec<Container>,
         /// Volumes.
         volumes: Vec<Volume>,
+        /// Secrets with which images are pulled.
+        image_pull_secrets: Vec<LocalRef>,
         /// Service account.
         service_account_name: String,
         /// Node it was bound to.
@@ -87,6 +93,8 @@ shape! {
         args: Args,
         /// Environment: names and references, never values.
         env: Vec<EnvVar>,
+        /// ConfigMaps and Secrets of which every key becomes a variable.
+        env_from: Vec<EnvFrom>,
         /// Ports.
         ports: Vec<ContainerPort>,
     }
@@ -105,6 +113,32 @@ shape! {
     EnvVar {
         /// Name.
         name: String,
+        /// Where its value is from.
+        value_from: Option<EnvValueFrom>,
+    }
+
+    /// `valueFrom` of an environment variable.
+    EnvValueFrom {
+        /// A key of a Secret.
+        secret_key_ref: Option<OptionalRef>,
+        /// A key of a ConfigMap.
+        config_map_key_ref: Option<OptionalRef>,
+    }
+
+    /// One entry of `envFrom`.
+    EnvFrom {
+        /// A Secret.
+        secret_ref: Option<OptionalRef>,
+        /// A ConfigMap.
+        config_map_ref: Option<OptionalRef>,
+    }
+
+    /// A reference that may be declared optional.
+    OptionalRef {
+        /// Name.
+        name: String,
+        /// True lets a pod start without it.
+        optional: bool,
     }
 
     /// One volume.
@@ -113,12 +147,56 @@ shape! {
         name: String,
         /// The Secret it mounts.
         secret: Option<SecretVolume>,
+        /// The ConfigMap it mounts.
+        config_map: Option<OptionalRef>,
+        /// What it puts together.
+        projected: Option<ProjectedVolume>,
+        /// The claim it mounts.
+        persistent_volume_claim: Option<ClaimVolume>,
+        /// The CSI driver that mounts it.
+        csi: Option<CsiVolume>,
     }
 
     /// A Secret as a volume.
     SecretVolume {
         /// Name of the Secret.
         secret_name: String,
+        /// True lets a pod start without it.
+        optional: bool,
+    }
+
+    /// A projected volume.
+    ProjectedVolume {
+        /// Its parts.
+        sources: Vec<ProjectedSource>,
+    }
+
+    /// One part of a projected volume.
+    ProjectedSource {
+        /// A Secret.
+        secret: Option<OptionalRef>,
+        /// A ConfigMap.
+        config_map: Option<OptionalRef>,
+    }
+
+    /// A claim as a volume.
+    ClaimVolume {
+        /// Name of the PersistentVolumeClaim.
+        claim_name: String,
+    }
+
+    /// A volume of a CSI driver.
+    CsiVolume {
+        /// The Secret that the driver gets.
+        node_publish_secret_ref: Option<LocalRef>,
+        /// What the driver is told.
+        volume_attributes: CsiAttributes,
+    }
+
+    /// `volumeAttributes` of a CSI volume; no other is read.
+    CsiAttributes {
+        /// Of the Secrets Store CSI Driver: the SecretProviderClass.
+        secret_provider_class: String,
     }
 
     /// `status` of a workload: the Deployment's and StatefulSet's counters and the DaemonSet's.
@@ -217,19 +295,5 @@ shape! {
         message: String,
         /// End.
         finished_at: Option<Timestamp>,
-    }
-}
-
-impl Pod {
-    /// Every text of its status that a program wrote freely.
-    pub fn free_text(&mut self) -> impl Iterator<Item = &mut String> {
-        let status = &mut self.status;
-        let containers = status.container_statuses.iter_mut().chain(&mut status.init_container_statuses);
-        let states = containers.flat_map(|c| [&mut c.state, &mut c.last_state]);
-        let texts = states.flat_map(|s| {
-            let waiting = s.waiting.as_mut().map(|w| &mut w.message);
-            waiting.into_iter().chain(s.terminated.as_mut().map(|t| &mut t.message))
-        });
-        std::iter::once(&mut status.message).chain(texts)
     }
 }

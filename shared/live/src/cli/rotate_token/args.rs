@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::ValueEnum;
+use gitlab_agent_core::command::Program;
 use gitlab_agent_core::facts::Facts;
 use gitlab_agent_core::plan::kind_of;
 use gitlab_agent_core::rotate::{self as core, Goal};
-use gitlab_agent_core::text::{quote, visible};
 use jiff::SignedDuration;
 
 use crate::access::{Access, duration};
@@ -241,6 +241,7 @@ impl Args {
             flux_namespace: self.flux_namespace.clone(),
             timeout: self.timeout,
             color: self.color,
+            gitlab: GitLabFlags { args: self.gitlab.clone(), gitlab_agent: Vec::new() },
             ..Common::only(self.access.clone())
         }
     }
@@ -312,32 +313,23 @@ impl Args {
         Ok(Common { from: self.from.clone(), gitlab, ..self.common() })
     }
 
-    /// The command of this run, to be pasted with another flag.
-    pub(super) fn again(&self) -> String {
-        let whose = self.whose_word();
-        let mut words = format!("kubectl gitlab-agent rotate-token {whose}");
-        let mut add = |flag: &str, value: Option<&String>| {
-            if let Some(value) = value {
-                words.push_str(&format!(" {flag}{}", quote(&visible(value))));
-            }
-        };
-        add("", self.name.as_ref());
-        add("-n ", self.namespace.as_ref());
-        add("--agent ", self.agent.as_ref());
-        add("--project ", self.project.as_ref());
-        add("--in-place ", self.in_place.as_ref());
+    /// The command of this run, to be pasted with another flag. The flags of cluster and GitLab come with the style.
+    pub(super) fn again(&self) -> Program {
         let word = |value: Option<clap::builder::PossibleValue>| value.map(|v| v.get_name().to_owned());
-        add("--make ", word(self.make.and_then(|m| m.to_possible_value())).as_ref());
-        add("--role ", word(self.role.and_then(|r| r.to_possible_value())).as_ref());
-        let path = |file: &Option<PathBuf>| file.as_ref().map(|f| f.display().to_string());
-        add("--watch-old ", self.watch_old.map(|t| format!("{}s", t.as_secs())).as_ref());
-        add("--gitlab-host ", self.gitlab.gitlab_host.as_ref());
-        add("--gitlab-token-file ", path(&self.gitlab.gitlab_token_file).as_ref());
-        add("--gitlab-ca-file ", path(&self.gitlab.gitlab_ca_file).as_ref());
-        if self.allow_unseen_holders {
-            words.push_str(" --allow-unseen-holders");
-        }
-        words
+        let flags = [
+            ("--namespace", self.namespace.clone()),
+            ("--agent", self.agent.clone()),
+            ("--project", self.project.clone()),
+            ("--in-place", self.in_place.clone()),
+            ("--make", word(self.make.and_then(|m| m.to_possible_value()))),
+            ("--role", word(self.role.and_then(|r| r.to_possible_value()))),
+            ("--watch-old", self.watch_old.map(|time| format!("{}s", time.as_secs()))),
+        ];
+        let whose = Program::new("kubectl gitlab-agent rotate-token").word(self.whose_word());
+        let named = self.name.iter().fold(whose, |program, name| program.operand(name));
+        let given = flags.into_iter().filter_map(|(flag, value)| Some((flag, value?)));
+        let program = given.fold(named, |program, (flag, value)| program.flag(flag, value));
+        if self.allow_unseen_holders { program.words("--allow-unseen-holders") } else { program }
     }
 
     pub(super) fn target(&self, facts: &Facts<'_>) -> Result<Result<Target, String>, UsageError> {

@@ -7,16 +7,18 @@ use std::cell::RefCell;
 use std::time::Duration;
 
 use anyhow::Result;
+use gitlab_agent_core::command::kubectl;
 use gitlab_agent_core::facts::Facts;
+use gitlab_agent_core::object::ObjectRef;
 use gitlab_agent_core::render::rotate::{self as render, Receipt, Subject};
 use gitlab_agent_core::report::Exit;
 use gitlab_agent_core::rotate::{Goal, Outcome};
 use gitlab_agent_core::snapshot::WhyKind;
-use gitlab_agent_core::text::{quote, visible};
+use gitlab_agent_core::text::visible;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::{Signal, Signals, UsageError, note, out, token_list};
+use super::{Signal, Signals, UsageError, namespace, note, out, token_list};
 use crate::access::WriteClient;
 use crate::gitlab::GitLabWriter;
 use crate::observe::{Scope, WithoutGitLab, observe};
@@ -119,11 +121,12 @@ async fn rotate(mut args: Args, signals: &Signals) -> Result<Exit> {
         return Ok(unchanged(signal));
     }
     if args.hold && ended.outcome == Some(Outcome::Rotated) {
+        let secret = ObjectRef::new("Secret", &target.secret.namespace, &target.secret.name);
+        let release = kubectl(&secret.namespace, "annotate").object(&secret);
+        let release = release.words("kustomize.toolkit.fluxcd.io/reconcile-");
         note(&format!(
-            "the Secret is held off from its Kustomization, and Git holds the old value: write the new one there, then\n  \
-             kubectl -n {} annotate secret {} kustomize.toolkit.fluxcd.io/reconcile-",
-            quote(&visible(&target.secret.namespace)),
-            quote(&visible(&target.secret.name)),
+            "the Secret is held off from its Kustomization, and Git holds the old value: write the new one there, then\n  {}",
+            style.complete(&release.into())
         ));
     }
     let silent = |kind| matches!(kind, WhyKind::Unreachable | WhyKind::SignIn | WhyKind::TimedOut);
@@ -199,6 +202,8 @@ impl Args {
             let text = format!("{}: {}", why.asked, why.message);
             return Ok(Err(self.refuse(Exit::Unreachable, "unreachable", &[text])));
         }
+        let named: Vec<&str> = self.namespace.as_deref().into_iter().collect();
+        namespace::check(&client.read, &snapshot, &named).await?;
         let facts = Facts::derive(&snapshot);
         let target = match self.target(&facts)? {
             Ok(target) => target,
@@ -240,9 +245,8 @@ impl Args {
         }
         let Some(group) = group else { return Ok(()) };
         let why = format!(
-            "the credential is of group {group}, others may use it, and GitLab does not tell: --confirm-group {} confirms that it \
-             is revoked",
-            quote(&visible(group))
+            "the credential is of group {group}, others may use it, and GitLab does not tell: --confirm-group, with the group's \
+             path, confirms that it is revoked"
         );
         match &self.confirm_group {
             Some(named) if named.trim_matches('/') == group => Ok(()),

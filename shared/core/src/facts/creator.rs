@@ -1,0 +1,193 @@
+//! Who would create an object that does not exist: whoever's inventory holds it, whoever fails with its name in the
+//! message, and objects of other kinds (ExternalSecret, SealedSecret, Certificate, …) that create it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::readiness::{Readiness, readiness};
+use super::{InventoryEntry, said};
+use crate::object::ObjectRef;
+use crate::snapshot::kinds::{Condition, Inventory, is_creator};
+use crate::snapshot::{Observed, Snapshot};
+
+/// An object of another kind that may create what is missing, or that a failed wait names: to be looked at by name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Candidate {
+    /// API group.
+    pub group: String,
+    /// API version, where the inventory names it.
+    pub version: String,
+    /// The object.
+    pub object: ObjectRef,
+}
+
+/// Candidates that are read: so many at most.
+const MOST: usize = 50;
+
+/// The candidates that inventories name: kinds that are known to create Secrets, in the namespace of something that is
+/// missing; any kind of another group with the name of something that is missing; and what failed waits name.
+pub fn candidates(s: &Snapshot, missing: &BTreeSet<ObjectRef>) -> Vec<Candidate> {
+    let namespaces: BTreeSet<&str> = missing.iter().map(|o| o.namespace.as_str()).collect();
+    let names: BTreeSet<(&str, &str)> =
+        missing.iter().map(|o| (o.namespace.as_str(), o.name.as_str())).collect();
+    let failed = failed_waits(s);
+    let here = super::inventories(s).filter(|(_, _, elsewhere)| !elsewhere);
+    let entries = here.flat_map(|(_, inventory, _)| &inventory.entries);
+    let found: BTreeSet<Candidate> = entries
+        .filter_map(|entry| {
+            let (object, group) = (entry.object()?, group(&entry.id)?);
+            let creates = is_creator(&object.kind) && namespaces.contains(object.namespace.as_str());
+            let named = names.contains(&(object.namespace.as_str(), object.name.as_str()));
+            let wanted = creates || named || failed.contains(&object);
+            (wanted && is_foreign(group)).then(|| Candidate {
+                group: group.to_owned(),
+                version: entry.v.clone(),
+                object,
+            })
+        })
+        .collect();
+    found.into_iter().take(MOST).collect()
+}
+
+fn failed_waits(s: &Snapshot) -> BTreeSet<ObjectRef> {
+    let ks = s.kustomizations.items.iter().flat_map(|k| &k.status.conditions);
+    let rs = s.helm_releases.items.iter().flat_map(|r| &r.status.conditions);
+    let failed = ks.chain(rs).filter(|c| c.status == "False" && is_wait(c));
+    failed.flat_map(|c| said::waited_for(&c.message)).collect()
+}
+
+/// The API group in an inventory's id.
+fn group(id: &str) -> Option<&str> {
+    id.rsplit_once('_')?.0.rsplit_once('_').map(|(_, group)| group)
+}
+
+/// Whether a group is neither Kubernetes' own nor one of Flux that is read anyway.
+fn is_foreign(group: &str) -> bool {
+    group.contains('.') && !group.ends_with(".k8s.io") && !group.ends_with(".toolkit.fluxcd.io")
+}
+
+/// The creators of each object that is missing.
+pub(crate) type Creators = BTreeMap<ObjectRef, BTreeSet<ObjectRef>>;
+
+/// A Kustomization or HelmRelease, as far as it matters here.
+struct Applier<'s> {
+    object: ObjectRef,
+    target_namespace: &'s str,
+    inventory: &'s Inventory,
+    state: Readiness<'s>,
+}
+
+/// Finds them.
+pub(super) fn creators<'m>(s: &Snapshot, missing: impl IntoIterator<Item = &'m ObjectRef>) -> Creators {
+    let mut found: Creators = missing.into_iter().map(|object| (object.clone(), BTreeSet::new())).collect();
+    if found.is_empty() {
+        return found;
+    }
+    let mut names: BTreeMap<String, Vec<ObjectRef>> = BTreeMap::new();
+    for object in found.keys().filter(|object| object.kind == "Secret") {
+        names.entry(object.name.clone()).or_default().push(object.clone());
+    }
+    for applier in appliers(s) {
+        of_applier(&mut found, &names, &applier);
+    }
+    for entry in &s.referenced {
+        let Observed::Known(Some(referenced)) = &entry.state else { continue };
+        for name in &referenced.creates {
+            for kind in ["Secret", "ConfigMap"] {
+                if let Some(by) = found.get_mut(&ObjectRef::new(kind, &entry.namespace, name)) {
+                    by.insert(entry.object());
+                }
+            }
+        }
+    }
+    found
+}
+
+/// Those that apply to this cluster.
+fn appliers(s: &Snapshot) -> impl Iterator<Item = Applier<'_>> {
+    let kustomizations = s.kustomizations.items.iter().filter(|k| k.spec.kube_config.is_none()).map(|k| {
+        let (metadata, status) = (&k.metadata, &k.status);
+        Applier {
+            object: metadata.object("Kustomization"),
+            target_namespace: &k.spec.target_namespace,
+            inventory: &status.inventory,
+            state: readiness(
+                &status.conditions,
+                metadata.generation,
+                status.observed_generation,
+                k.spec.suspend,
+            ),
+        }
+    });
+    let releases = s.helm_releases.items.iter().filter(|r| r.spec.kube_config.is_none()).map(|r| {
+        let (metadata, status) = (&r.metadata, &r.status);
+        Applier {
+            object: metadata.object("HelmRelease"),
+            target_namespace: if r.spec.target_namespace.is_empty() {
+                &metadata.namespace
+            } else {
+                &r.spec.target_namespace
+            },
+            inventory: &status.inventory,
+            state: readiness(
+                &status.conditions,
+                metadata.generation,
+                status.observed_generation,
+                r.spec.suspend,
+            ),
+        }
+    });
+    kustomizations.chain(releases)
+}
+
+fn of_applier(found: &mut Creators, names: &BTreeMap<String, Vec<ObjectRef>>, applier: &Applier<'_>) {
+    if applies_nothing(applier.state) {
+        for object in applier.inventory.entries.iter().filter_map(InventoryEntry::object) {
+            if let Some(by) = found.get_mut(&object) {
+                by.insert(applier.object.clone());
+            }
+        }
+    }
+    let Readiness::Failed(condition) = applier.state else { return };
+    for object in said::waited_for(&condition.message) {
+        if let Some(by) = found.get_mut(&object).filter(|_| !is_wait(condition)) {
+            by.insert(applier.object.clone());
+        }
+    }
+    if let Some((namespace, name)) = said::undecrypted(&condition.message) {
+        let target = Some(applier.target_namespace).filter(|n| !n.is_empty());
+        let place = namespace.or(target);
+        let fits = |object: &&ObjectRef| place.is_none_or(|n| n == object.namespace);
+        for object in names.get(name).into_iter().flatten().filter(fits) {
+            if let Some(by) = found.get_mut(object) {
+                by.insert(applier.object.clone());
+            }
+        }
+    }
+}
+
+/// Whether an applier does not bring back what is missing of its inventory. One whose wait failed has applied
+/// everything before.
+fn applies_nothing(state: Readiness<'_>) -> bool {
+    match state {
+        Readiness::Suspended | Readiness::Waiting(_) => true,
+        Readiness::Failed(condition) => !is_wait(condition),
+        Readiness::Ready | Readiness::Progressing(_) | Readiness::NotObserved => false,
+    }
+}
+
+/// Whether a failure is that of a wait for what was applied, by the words of kustomize-controller, Helm 3 and Helm 4.
+pub fn is_wait(condition: &Condition) -> bool {
+    const WAITS: &[&str] = &[
+        "health check failed",
+        "timeout waiting for",
+        "timed out waiting",
+        "context deadline exceeded",
+        "not ready. status:",
+        "client rate limiter wait returned an error",
+    ];
+    let gave_up =
+        ["RetriesExceeded", "RollbackSucceeded", "UninstallSucceeded"].contains(&condition.reason.as_str());
+    condition.reason == "HealthCheckFailed"
+        || gave_up
+        || WAITS.iter().any(|text| condition.message.contains(text))
+}

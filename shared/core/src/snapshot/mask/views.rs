@@ -1,0 +1,289 @@
+//! What a text says once it is decoded: unescaped, percent-decoded, out of base64, hex or a list of numbers.
+//!
+//! What is looked for is looked for in each of these views, so no form in which it could be written needs to be known
+//! beforehand. Each view knows where in the text its bytes come from.
+
+use std::ops::Range;
+
+/// How often a text is decoded: JSON in JSON in a URL.
+pub(super) const DEPTH: usize = 3;
+
+/// Bytes, and where each comes from.
+pub(super) struct View {
+    pub(super) bytes: Vec<u8>,
+    /// Of each byte the place in the text; `None` for the text itself.
+    places: Option<Vec<(u32, u32)>>,
+}
+
+impl View {
+    /// The text itself.
+    pub(super) fn of(text: &str) -> Self {
+        Self { bytes: text.as_bytes().to_vec(), places: None }
+    }
+
+    fn empty() -> Self {
+        Self { bytes: Vec::new(), places: Some(Vec::new()) }
+    }
+
+    fn place(&self, at: usize) -> (u32, u32) {
+        let here = u32::try_from(at).unwrap_or(u32::MAX);
+        self.places.as_ref().map_or((here, here.saturating_add(1)), |places| places[at])
+    }
+
+    /// Where in the text a part of the view is.
+    pub(super) fn in_text(&self, part: &Range<usize>) -> Range<usize> {
+        self.place(part.start).0 as usize..self.place(part.end - 1).1 as usize
+    }
+
+    fn push(&mut self, bytes: &[u8], of: &Self, from: usize, to: usize) {
+        let place = (of.place(from).0, of.place(to - 1).1);
+        self.bytes.extend_from_slice(bytes);
+        if let Some(places) = &mut self.places {
+            places.extend(std::iter::repeat_n(place, bytes.len()));
+        }
+    }
+
+    fn part(&self, part: Range<usize>) -> Self {
+        let places = part.clone().map(|at| self.place(at)).collect();
+        Self { bytes: self.bytes[part].to_vec(), places: Some(places) }
+    }
+}
+
+/// What a place in a text decodes to, and how many bytes of the text that takes.
+type Decoded = Option<(Vec<u8>, usize)>;
+
+/// The view with all escapes of one kind decoded, for each kind of which there are any.
+pub(super) fn unescaped(view: &View) -> impl Iterator<Item = View> {
+    type Kind = (u8, fn(&[u8]) -> Decoded);
+    const KINDS: [Kind; 3] = [(b'\\', backslash), (b'%', percent), (b'&', entity)];
+    KINDS.iter().filter_map(|(sign, decode)| {
+        view.bytes.contains(sign).then_some(())?;
+        let mut out = View::empty();
+        let (mut at, mut any) = (0, false);
+        while at < view.bytes.len() {
+            let decoded = if view.bytes[at] == *sign { decode(&view.bytes[at..]) } else { None };
+            any |= decoded.is_some();
+            let (bytes, length) = decoded.unwrap_or((vec![view.bytes[at]], 1));
+            if !bytes.is_empty() {
+                out.push(&bytes, view, at, at + length);
+            }
+            at += length;
+        }
+        any.then_some(out)
+    })
+}
+
+fn hex_number(digits: Option<&[u8]>) -> Option<u32> {
+    let digits = digits.filter(|digits| digits.iter().all(u8::is_ascii_hexdigit))?;
+    u32::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
+}
+
+/// JSON (`\u00e9`, `\/`), Go (`\x2f`, `\U0001f600`, `\057`), Rust (`\u{2f}`) and shells (`\$`).
+fn backslash(text: &[u8]) -> Decoded {
+    let character = |code: u32, length: usize| {
+        char::from_u32(code).map(|c| (c.encode_utf8(&mut [0; 4]).as_bytes().to_vec(), length))
+    };
+    let next = *text.get(1)?;
+    match next {
+        b'u' if text.get(2) == Some(&b'{') => {
+            let digits = text[3..].iter().take(7).position(|byte| *byte == b'}')?;
+            character(hex_number(text.get(3..3 + digits))?, digits + 4)
+        }
+        b'u' => {
+            let first = hex_number(text.get(2..6))?;
+            let second =
+                text.get(6..8).filter(|sign| *sign == b"\\u").and_then(|_| hex_number(text.get(8..12)));
+            match (first, second) {
+                (0xD800..=0xDBFF, Some(low @ 0xDC00..=0xDFFF)) => {
+                    character(0x10000 + ((first - 0xD800) << 10) + (low - 0xDC00), 12)
+                }
+                _ => character(first, 6),
+            }
+        }
+        b'U' => character(hex_number(text.get(2..10))?, 10),
+        b'x' => Some((vec![u8::try_from(hex_number(text.get(2..4))?).ok()?], 4)),
+        b'0'..=b'3' if text.get(2..4).is_some_and(|rest| rest.iter().all(|b| (b'0'..=b'7').contains(b))) => {
+            Some((vec![(next - b'0') * 64 + (text[2] - b'0') * 8 + (text[3] - b'0')], 4))
+        }
+        b'\n' => Some((Vec::new(), 2)),
+        _ => {
+            let plain = match next {
+                b'n' => b'\n',
+                b't' => b'\t',
+                b'r' => b'\r',
+                b'b' => 8,
+                b'f' => 12,
+                b'v' => 11,
+                b'a' => 7,
+                b'e' => 27,
+                b'0' => 0,
+                other => other,
+            };
+            Some((vec![plain], 2))
+        }
+    }
+}
+
+fn percent(text: &[u8]) -> Decoded {
+    Some((vec![u8::try_from(hex_number(text.get(1..3))?).ok()?], 3))
+}
+
+/// What HTML and XML write, and Go's templates.
+fn entity(text: &[u8]) -> Decoded {
+    let end = text.iter().take(10).position(|byte| *byte == b';')?;
+    let code = match &text[1..end] {
+        b"amp" => u32::from(b'&'),
+        b"lt" => u32::from(b'<'),
+        b"gt" => u32::from(b'>'),
+        b"quot" => u32::from(b'"'),
+        b"apos" => u32::from(b'\''),
+        [b'#', b'x' | b'X', digits @ ..] => hex_number(Some(digits))?,
+        [b'#', digits @ ..] => std::str::from_utf8(digits).ok()?.parse().ok()?,
+        _ => return None,
+    };
+    Some((char::from_u32(code)?.encode_utf8(&mut [0; 4]).as_bytes().to_vec(), end + 1))
+}
+
+/// A run of base64 or hex shorter than this holds nothing that is looked for.
+const RUN: usize = 6;
+
+/// What is encoded in the view: base64 of both alphabets at each of its four phases, hex at both, lists of numbers.
+pub(super) fn encoded(view: &View, each: &mut dyn FnMut(View)) {
+    runs(view, sextet, &mut |run| {
+        for phase in 0..4 {
+            each(from_base64(view, run.get(phase..).unwrap_or_default()));
+        }
+    });
+    runs(view, |byte| char::from(byte).to_digit(16).and_then(|d| u8::try_from(d).ok()), &mut |run| {
+        for phase in 0..2 {
+            each(from_hex(view, run.get(phase..).unwrap_or_default()));
+        }
+    });
+    numbers(view, each);
+}
+
+/// The six bits of a letter of base64, of the standard or the URL alphabet.
+fn sextet(byte: u8) -> Option<u8> {
+    match byte {
+        b'A'..=b'Z' => Some(byte - b'A'),
+        b'a'..=b'z' => Some(byte - b'a' + 26),
+        b'0'..=b'9' => Some(byte - b'0' + 52),
+        b'+' | b'-' => Some(62),
+        b'/' | b'_' => Some(63),
+        _ => None,
+    }
+}
+
+/// Gives each run of bytes that have a value, as values and places. A run goes on after what wraps a long one.
+fn runs(view: &View, value: fn(u8) -> Option<u8>, each: &mut dyn FnMut(&[(u8, usize)])) {
+    const WRAPPED: usize = 60;
+    let bytes = &view.bytes;
+    let mut run: Vec<(u8, usize)> = Vec::new();
+    let (mut at, mut line) = (0, 0);
+    loop {
+        if let Some(value) = bytes.get(at).and_then(|byte| value(*byte)) {
+            run.push((value, at));
+            line += 1;
+            at += 1;
+            continue;
+        }
+        let gap = bytes[at..].iter().take(16).take_while(|byte| byte.is_ascii_whitespace()).count();
+        let wraps = line >= WRAPPED && bytes[at..at + gap].contains(&b'\n');
+        if wraps && bytes.get(at + gap).is_some_and(|byte| value(*byte).is_some()) {
+            at += gap;
+            line = 0;
+            continue;
+        }
+        if run.len() >= RUN {
+            each(&run);
+        }
+        if at >= bytes.len() {
+            return;
+        }
+        run.clear();
+        line = 0;
+        at += 1;
+    }
+}
+
+fn from_base64(view: &View, run: &[(u8, usize)]) -> View {
+    let mut out = View::empty();
+    for pair in 0..run.len() * 6 / 8 {
+        let (first, shift) = (pair * 8 / 6, pair * 8 % 6);
+        let (high, low) = (run[first], run[first + 1]);
+        let bits = (u16::from(high.0) << 6) | u16::from(low.0);
+        // Eight bits reach over two letters, never three: the shift is 0, 2 or 4.
+        let byte = u8::try_from(bits >> (4 - shift) & 0xff).unwrap_or_default();
+        out.push(&[byte], view, high.1, low.1 + 1);
+    }
+    out
+}
+
+fn from_hex(view: &View, run: &[(u8, usize)]) -> View {
+    let mut out = View::empty();
+    for pair in run.chunks_exact(2) {
+        out.push(&[pair[0].0 << 4 | pair[1].0], view, pair[0].1, pair[1].1 + 1);
+    }
+    out
+}
+
+/// Lists of bytes as Go and JSON print them: `[103 108]`, `[103,108]`, `0x67, 0x6c`, `67:6c`, `67 6c`.
+fn numbers(view: &View, each: &mut dyn FnMut(View)) {
+    let bytes = &view.bytes;
+    for radix in [10, 16] {
+        let (mut out, mut at) = (View::empty(), 0);
+        while at < bytes.len() {
+            let fresh = at == 0 || !bytes[at - 1].is_ascii_alphanumeric();
+            let number = if fresh { number(&bytes[at..], radix) } else { None };
+            let Some((byte, length)) = number else {
+                at += 1;
+                continue;
+            };
+            out.push(&[byte], view, at, at + length);
+            at += length;
+            let gap = bytes[at..].iter().take(3).take_while(|byte| b" ,:".contains(byte)).count();
+            let goes_on = gap > 0 && bytes.get(at + gap).is_some_and(u8::is_ascii_hexdigit);
+            at += gap.max(usize::from(!goes_on));
+            if !goes_on {
+                give(&mut out, each);
+            }
+        }
+        give(&mut out, each);
+    }
+}
+
+fn give(list: &mut View, each: &mut dyn FnMut(View)) {
+    let list = std::mem::replace(list, View::empty());
+    if list.bytes.len() >= RUN / 2 {
+        each(list);
+    }
+}
+
+/// One byte as a number that stands alone.
+fn number(text: &[u8], radix: u32) -> Option<(u8, usize)> {
+    let sign = if radix == 16 && text.starts_with(b"0x") { 2 } else { 0 };
+    let digits = text[sign..].iter().take(4).take_while(|byte| char::from(**byte).is_digit(radix)).count();
+    let ends = !text.get(sign + digits).is_some_and(u8::is_ascii_alphanumeric);
+    let fits = if radix == 16 { digits == 2 } else { (1..=3).contains(&digits) };
+    let written = std::str::from_utf8(&text[sign..sign + digits]).ok().filter(|_| ends && fits)?;
+    Some((u8::from_str_radix(written, radix).ok()?, sign + digits))
+}
+
+/// The parts of a view that are text: what decoding gives by chance is not.
+pub(super) fn texts(view: &View) -> Vec<View> {
+    const SHORTEST: usize = 8;
+    let mut parts = Vec::new();
+    let mut at = 0;
+    for chunk in view.bytes.utf8_chunks() {
+        let readable = |c: char| !c.is_control() || c.is_ascii_whitespace();
+        for part in chunk.valid().split_inclusive(|c| !readable(c)) {
+            let text = part.trim_end_matches(|c| !readable(c)).len();
+            if text >= SHORTEST {
+                parts.push(view.part(at..at + text));
+            }
+            at += part.len();
+        }
+        at += chunk.invalid().len();
+    }
+    parts
+}
