@@ -241,6 +241,8 @@ impl View<'_> {
             return self.leave();
         }
         match (self.seen.held, self.new_lives(), self.old_lives()) {
+            // Whether the old one lives a list that lags does not tell: it may be revoked already.
+            (Held::Old, _, true) if self.memory.lists.hides() => return Action::Settle,
             (Held::Old, _, true) if self.can_go_back() => return Action::TurnBack(Turn::Reverted),
             (Held::Old, true, true) => {
                 return Action::Stop("something gives the Secret a value back that GitLab no longer takes; correct it there first".to_owned());
@@ -321,6 +323,10 @@ impl View<'_> {
 
     /// Back to the old value.
     fn back(&self) -> Action {
+        // No pod may be given a value that a list shows as alive only because it lags.
+        if self.memory.lists.hides() {
+            return Action::Settle;
+        }
         if self.journal.by_hand {
             return self.back_by_hand();
         }

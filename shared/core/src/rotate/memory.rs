@@ -76,6 +76,9 @@ impl Memory {
         self.alone = None;
         if answered {
             self.lists.revoked(id);
+        } else {
+            // It may be dead, and listed still.
+            self.lists.may_hide();
         }
     }
 

@@ -12,6 +12,7 @@ use super::agent::{self, Listing};
 use super::holders::Holders;
 use super::issuer::Issuer;
 use super::keys::Keys;
+use crate::gitlab::FaultKind;
 
 /// How often is looked.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -30,6 +31,14 @@ pub(super) struct Moved {
     used: Option<Timestamp>,
 }
 
+/// What GitLab says of a token's use.
+enum LastUse {
+    /// When; none where it does not tell, or never was.
+    At(Option<Timestamp>),
+    /// There is no such token any more.
+    Gone,
+}
+
 impl Run<'_> {
     /// Takes note that all known readers work with the new one.
     pub(super) async fn moved(&self, journal: &Journal) {
@@ -38,20 +47,24 @@ impl Run<'_> {
         }
         let Some(id) = journal.old_token else { return };
         // Where GitLab does not answer now, the last look asks again, and a later use is no sign then.
-        if let Ok(used) = self.last_use(id).await {
+        if let Ok(LastUse::At(used)) = self.last_use(id).await {
             self.moved.set(Some(Moved { since: Instant::now(), used }));
         }
     }
 
-    /// When GitLab saw a token used last; none where it does not tell, or never did.
-    async fn last_use(&self, id: u64) -> Result<Option<Timestamp>, String> {
+    /// When GitLab saw a token used last. One that is revoked is not shown by its number, also where a list lags.
+    async fn last_use(&self, id: u64) -> Result<LastUse, String> {
         match self.issuer {
-            Issuer::Agent(keys) => keys.one(id).await.map(|t| t.last_used_at).map_err(|f| f.to_string()),
+            Issuer::Agent(keys) => match keys.one(id).await {
+                Ok(token) => Ok(LastUse::At(token.last_used_at)),
+                Err(fault) if fault.kind == FaultKind::NotFound => Ok(LastUse::Gone),
+                Err(fault) => Err(fault.to_string()),
+            },
             _ if self.issuer.kind() == Kind::AccessToken => {
                 let item = self.issuer.access_token(id).await.map_err(|f| f.to_string())?;
-                item.map(|t| t.last_used_at).ok_or_else(|| format!("token {id} is not listed"))
+                Ok(item.map_or(LastUse::Gone, |t| LastUse::At(t.last_used_at)))
             }
-            _ => Ok(None),
+            _ => Ok(LastUse::At(None)),
         }
     }
 
@@ -138,7 +151,8 @@ impl Run<'_> {
         }
         loop {
             let used = match self.last_use(id).await {
-                Ok(used) => used,
+                Ok(LastUse::At(used)) => used,
+                Ok(LastUse::Gone) => return Proof::Yes(format!("token {id} is revoked already")),
                 Err(why) => {
                     return Proof::Open(format!(
                         "nothing was revoked, because whether token {id} is used still is not known ({why})"

@@ -165,12 +165,13 @@ impl World {
                 let behind = self.groups.iter_mut().find(|g| g.template != mark);
                 behind.map(|group| group.template = mark).is_some()
             }
-            Action::Settle => {
+            // Time goes by in both.
+            Action::Settle | Action::Wait => {
                 self.pause();
                 memory.lists.pause();
                 true
             }
-            Action::Wait | Action::Done(_) | Action::Stop(_) => true,
+            Action::Done(_) | Action::Stop(_) => true,
             // The others are done elsewhere; a person's token has a model of its own.
             _ => false,
         }
