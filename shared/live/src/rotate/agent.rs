@@ -16,7 +16,7 @@ use super::preflight::{Refusal, Wanted};
 use super::secret::Read;
 use super::target::Agentk;
 use crate::access::WriteClient;
-use crate::gitlab::{Fault, GitLabWriter};
+use crate::gitlab::{Fault, FaultKind, GitLabWriter};
 
 /// What was found of an agent.
 pub(super) struct Found {
@@ -109,11 +109,16 @@ pub(super) async fn look(
     notes: &mut Vec<String>,
 ) -> Result<Found, Refusal> {
     let keys = find(gitlab, installed.agentks, wanted.agent).await?;
-    let tokens = keys.active().await?;
-    let token = match &tokens[..] {
-        [only] => Some(keys.one(only.id).await?),
-        _ => None,
-    };
+    let mut tokens = Vec::new();
+    for listed in keys.active().await? {
+        match keys.one(listed.id).await {
+            Ok(token) => tokens.push(token),
+            // A list that lags shows what was just revoked.
+            Err(fault) if fault.kind == FaultKind::NotFound => {}
+            Err(fault) => return Err(fault.into()),
+        }
+    }
+    let token = if let [only] = &tokens[..] { Some(only.clone()) } else { None };
     let pods = installed.sights.iter().map(Sight::wanted).sum();
     let mut connected = String::new();
     if matches!(wanted.goal, Goal::Rotate | Goal::Begin) {

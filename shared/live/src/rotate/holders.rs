@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::form::Form;
+use super::pods::Sight;
 use super::target::Target;
 use crate::access::{WriteClient, segment};
 use crate::ssh;
@@ -98,7 +99,19 @@ impl Holders {
         if !closed.is_empty() {
             self.unseen.push(format!("{} in namespace {namespace} (list)", closed.join(", ")));
         }
+        // Where ReplicaSets may not be listed, whose a pod is the Deployments' own labels tell.
+        let mut own = Vec::new();
+        if closed.iter().any(|plural| plural == "replicasets") {
+            for agentk in target.agentks() {
+                if let Ok(Some(sight)) = Sight::look(client, &agentk.deployment).await {
+                    own.extend(sight.names());
+                }
+            }
+        }
         for (by, reading) in readers(&objects, &target.secret.name) {
+            if by.kind == "Pod" && own.contains(&format!("{}/{}", by.namespace, by.name)) {
+                continue;
+            }
             let follows = reading == Reading::AtEachUse && target.form == Form::Docker;
             match () {
                 () if target.readers.contains(&by) => {}
