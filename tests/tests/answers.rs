@@ -43,46 +43,40 @@ fn silences() -> Vec<(&'static str, bool, Vec<u8>)> {
     ]
 }
 
+/// Each case at once: they do little but wait.
+fn each<C: Send>(cases: Vec<C>, test: impl Fn(C) -> Result<()> + Sync) -> Result<()> {
+    let test = &test;
+    std::thread::scope(|scope| {
+        let runs: Vec<_> = cases.into_iter().map(|case| scope.spawn(move || test(case))).collect();
+        runs.into_iter().try_for_each(|run| run.join().unwrap_or_else(|_| anyhow::bail!("it panicked")))
+    })
+}
+
 #[test]
 fn a_silent_server_is_one_that_cannot_be_reached() -> Result<()> {
-    for (what, tls, said) in silences() {
+    each(silences(), |(what, tls, said)| {
         let api = LoneApi::start(move |_, _| Some(Said::Stall(said.clone())))?;
         if tls {
             api.with_tls()?;
         }
-        for limits in
-            [["--request-timeout", "1s", "--timeout", "20s"], ["--request-timeout", "0", "--timeout", "2s"]]
-        {
+        let limits = ["--request-timeout", "1s", "--timeout", "1m"];
+        let without = ["--request-timeout", "0", "--timeout", "2s"];
+        for limits in [limits, without] {
             let verify = ask(&api, "verify", &[&["-o", "json"][..], &limits].concat());
             ensure!(verify.code == 4, "{what} {limits:?}: {} {}{}", verify.code, verify.out, verify.err);
             ensure!(verify.first_problem().as_deref() == Some("GA101"), "{what}: {}", verify.out);
             ensure!(verify.json()["verdict"] == "unreachable", "{what}: {}", verify.out);
-            let status = ask(&api, "status", &limits);
-            ensure!(
-                status.code == 4 && status.out.contains("cannot be reached"),
-                "{what}: {}{}",
-                status.out,
-                status.err
-            );
-            let snapshot = ask(&api, "snapshot", &limits);
-            ensure!(
-                snapshot.code == 4 && snapshot.err.contains("nothing recorded"),
-                "{what}: {}",
-                snapshot.err
-            );
-            let version = ask(&api, "version", &limits);
-            ensure!(
-                version.code == 4 && version.out.contains("not known"),
-                "{what}: {}{}",
-                version.out,
-                version.err
-            );
         }
-        let waits = ask(
-            &api,
-            "verify",
-            &["--wait", "--request-timeout", "1s", "--timeout", "3s", "--interval", "1s"],
-        );
+        let status = ask(&api, "status", &limits);
+        let told = status.code == 4 && status.out.contains("cannot be reached");
+        ensure!(told, "{what}: {}{}", status.out, status.err);
+        let snapshot = ask(&api, "snapshot", &limits);
+        ensure!(snapshot.code == 4 && snapshot.err.contains("nothing recorded"), "{what}: {}", snapshot.err);
+        let version = ask(&api, "version", &limits);
+        let told = version.code == 4 && version.out.contains("not known");
+        ensure!(told, "{what}: {}{}", version.out, version.err);
+        let wait = ["--wait", "--request-timeout", "1s", "--timeout", "5s", "--interval", "1s"];
+        let waits = ask(&api, "verify", &wait);
         ensure!(
             waits.code == 4 && waits.out.contains("GA101"),
             "{what}: {} {}{}",
@@ -90,20 +84,21 @@ fn a_silent_server_is_one_that_cannot_be_reached() -> Result<()> {
             waits.out,
             waits.err
         );
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 /// Each list that stalls costs itself. The rest is judged, and the cluster was reached.
 #[test]
 fn a_list_that_stalls_is_a_gap() -> Result<()> {
-    for (need, code) in [
+    let cases = vec![
         (Need::Receivers, "GA402"),
         (Need::GitRepositories, "GA407"),
         (Need::Kustomizations, "GA408"),
         (Need::Deployments, "GA202"),
         (Need::Alerts, "GA508"),
-    ] {
+    ];
+    each(cases, |(need, code)| {
         let api = LoneApi::start(move |_, path| is(path, need).then(|| Said::Stall(bytes(HEAD))))?;
         let ran = ask(&api, "verify", &["-o", "json", "--request-timeout", "1s"]);
         let line = line(&ran, code)?;
@@ -114,8 +109,8 @@ fn a_list_that_stalls_is_a_gap() -> Result<()> {
         ensure!(alone.code == 3, "{need:?}: {} {}", alone.code, alone.out);
         let recorded = ask(&api, "snapshot", &["-o", "x.json", "--request-timeout", "1s"]);
         ensure!(recorded.err.contains("not recorded: list"), "{need:?}: {}", recorded.err);
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 /// What comes in the place of a list of Receivers, and what is said of it.

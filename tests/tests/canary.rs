@@ -376,7 +376,10 @@ fn nothing_is_shown_of_what_an_api_server_says() -> Result<()> {
             (
                 "Secrets that do not decode",
                 Box::new(move |a| {
-                    let secret = json!({ "kind": "Secret", "metadata": { "name": "x", "namespace": "y" },
+                    let mut place =
+                        a.path.split(['/', '?']).skip_while(|part| *part != "namespaces").skip(1).step_by(2);
+                    let (namespace, name) = (place.next(), place.next());
+                    let secret = json!({ "kind": "Secret", "metadata": { "name": name, "namespace": namespace },
                         "data": { "token": format!("!{undecodable}"), "password": format!("!{undecodable}") } });
                     of_secret(a.path).then(|| (200, secret.to_string()))
                 }),

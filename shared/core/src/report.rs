@@ -39,6 +39,8 @@ pub enum Exit {
     Midway,
     /// A defect of this program.
     Bug,
+    /// What was to be written, to standard output or a file, could not be.
+    Unwritten,
     /// The run's deadline passed.
     TimedOut,
     /// Ctrl-C.
@@ -62,6 +64,7 @@ impl Exit {
             Self::Undone => 6,
             Self::Midway => 7,
             Self::Bug => 70,
+            Self::Unwritten => 74,
             Self::TimedOut => 124,
             Self::Interrupted => 130,
             Self::Terminated => 143,
@@ -577,6 +580,39 @@ mod tests {
         });
         let codes: Vec<u16> = tree(&report).into_iter().map(|(code, _)| code).collect();
         assert_eq!(codes, [701, 408, 304, 505, 102]);
+    }
+
+    /// Shapes of what a cluster can hold, each with 5,000 objects: with a list gone through for each of them, one of
+    /// these takes minutes, and with a call for each level it has no stack.
+    #[test]
+    fn large_and_deep_clusters_have_one_cause() {
+        const MANY: usize = 5_000;
+        let on =
+            |n: usize| crate::snapshot::kinds::CrossRef { name: format!("k{n:07}"), ..Default::default() };
+        type Depends<'a> = &'a dyn Fn(usize) -> Vec<usize>;
+        let shapes: [(&str, Depends<'_>); 5] = [
+            ("chain", &|n| n.checked_sub(1).into_iter().collect()),
+            ("circle", &|n| vec![(n + 1) % MANY]),
+            ("fan", &|n| if n == 0 { Vec::new() } else { vec![0] }),
+            ("ladder", &|n| [n.checked_sub(1), n.checked_sub(2)].into_iter().flatten().collect()),
+            ("nobody there", &|n| if n == 0 { Vec::new() } else { vec![0, n + MANY] }),
+        ];
+        for (name, depends) in shapes {
+            let report = report(|s| {
+                let example = s.kustomizations.items[0].clone();
+                s.kustomizations.items.extend((0..MANY).map(|n| {
+                    let mut k = example.clone();
+                    k.metadata.name = format!("k{n:07}");
+                    k.status.inventory.entries.clear();
+                    k.spec.depends_on = depends(n).into_iter().map(on).collect();
+                    k.status.conditions = fixture::not_ready("BuildFailed", "x");
+                    k
+                }));
+            });
+            let below = |p: &Problem| p.consequences.len();
+            let most = report.problems.iter().map(below).max();
+            assert_eq!(most, Some(MANY - 1), "{name}: {} causes", report.problems.len());
+        }
     }
 
     #[test]

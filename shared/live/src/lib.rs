@@ -6,6 +6,7 @@
 //! - [`act`] runs a plan: the only part that changes something.
 //! - [`rotate`] carries a change of keys out, and the rest of one that was stopped.
 //! - [`recording`] writes a snapshot to a file and reads it back.
+//! - [`file`] writes files, whole or not at all.
 //! - [`cli`] holds what the commands share: flags, output, errors, exit codes.
 //!
 //! What can fail here fails with a text for people: what was tried, on what, what came back, what to do.
@@ -13,6 +14,7 @@
 pub mod access;
 pub mod act;
 pub mod cli;
+pub mod file;
 pub mod gitlab;
 pub mod observe;
 pub mod recording;

@@ -1,7 +1,7 @@
 //! Recordings: a snapshot in a file, plain JSON or gzip.
 
-use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Read, Write};
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -12,8 +12,12 @@ use gitlab_agent_core::snapshot::Snapshot;
 use gitlab_agent_core::snapshot::mask::{Masker, Values};
 use gitlab_agent_core::text::count;
 
-/// A recording of 20,000 objects has about 30 MB; a file that unpacks to more than this is not read.
-const LARGEST: u64 = 1 << 30;
+use crate::file::{self, Readers};
+
+/// A recording of 20,000 objects has about 30 MB; a file that holds or unpacks to more than this is not read.
+const LARGEST: usize = 512 << 20;
+/// That recording has about a million fields; more than this would take gigabytes of memory.
+const MOST_FIELDS: usize = 10_000_000;
 
 /// Reads a recording.
 ///
@@ -21,22 +25,33 @@ const LARGEST: u64 = 1 << 30;
 /// The file cannot be read, is too large, or is no recording of this format.
 pub fn read(path: &Path) -> Result<Snapshot> {
     let shown = path.display();
-    let file = fs::read(path).or_else(|error| shipped(path).and_then(|p| fs::read(p).ok()).ok_or(error));
-    let file = file.with_context(|| format!("cannot read the recording {shown}"))?;
-    let mut json = Vec::new();
-    if file.starts_with(&[0x1f, 0x8b]) {
-        let unpacked = GzDecoder::new(file.as_slice()).take(LARGEST + 1).read_to_end(&mut json);
-        unpacked.with_context(|| format!("cannot unpack the recording {shown}"))?;
+    let file = File::open(path).or_else(|error| shipped(path).and_then(|p| File::open(p).ok()).ok_or(error));
+    let cannot_read = || format!("cannot read the recording {shown}");
+    let mut file = BufReader::new(file.with_context(cannot_read)?);
+    let packed = file.fill_buf().with_context(cannot_read)?.starts_with(&[0x1f, 0x8b]);
+    let json = if packed {
+        at_most(GzDecoder::new(file)).with_context(|| format!("cannot unpack the recording {shown}"))?
     } else {
-        json = file;
-    }
-    if json.len() as u64 > LARGEST {
-        bail!("the recording {shown} unpacks to more than 1 GiB, which no recording does");
+        at_most(file).with_context(cannot_read)?
+    };
+    // Each field takes more memory than its text, however short that is.
+    if json.len() > LARGEST || json.iter().filter(|byte| **byte == b',').count() > MOST_FIELDS {
+        bail!(
+            "the recording {shown} holds more than {} MiB or {MOST_FIELDS} fields, which no recording does",
+            LARGEST >> 20
+        );
     }
     let mut snapshot = Snapshot::parse(&json).with_context(|| format!("cannot use {shown}"))?;
     // Of an older version, or made by hand: what it holds is printed as well.
     snapshot.mask(&Masker::new(&Values::default()));
     Ok(snapshot)
+}
+
+/// All of it, or the first byte too many.
+fn at_most(reader: impl Read) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    reader.take(LARGEST as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// `examples/NAME`: a recording that came with the program, beside it, from wherever the person stands.
@@ -48,11 +63,11 @@ fn shipped(path: &Path) -> Option<PathBuf> {
     examples.then(|| program.parent().map(|dir| dir.join("examples").join(name))).flatten()
 }
 
-/// Writes a recording; a name that ends in `.gz` is packed. The file appears whole or not at all, and only its owner can
-/// read it: names, messages and logs of a cluster are nobody else's business.
+/// Writes a recording; a name that ends in `.gz` is packed. The file appears whole or not at all ([`file`]), and only its
+/// owner can read it: names, messages and logs of a cluster are nobody else's business.
 ///
 /// # Errors
-/// The file cannot be written.
+/// [`file::NotWritten`].
 pub fn write(snapshot: &Snapshot, path: &Path) -> Result<()> {
     let json = snapshot.to_json().context("a snapshot has a JSON form")?;
     let bytes = if path.extension().is_some_and(|e| e == "gz") {
@@ -64,21 +79,7 @@ pub fn write(snapshot: &Snapshot, path: &Path) -> Result<()> {
     } else {
         json.into_bytes()
     };
-    let mut partial = path.as_os_str().to_owned();
-    partial.push(".partial");
-    private(Path::new(&partial))
-        .and_then(|mut file| file.write_all(&bytes))
-        .and_then(|()| fs::rename(&partial, path))
-        .with_context(|| format!("cannot write the recording {}", path.display()))
-}
-
-/// A new file that only its owner can read.
-fn private(path: &Path) -> std::io::Result<File> {
-    let mut options = File::options();
-    options.write(true).create(true).truncate(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
+    file::write(path, &bytes, Readers::Owner).context("no recording was made")
 }
 
 /// What a recording holds, in one line.
@@ -96,6 +97,8 @@ pub fn summary(s: &Snapshot) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use gitlab_agent_core::fixture;
 

@@ -1,5 +1,7 @@
 //! GA410: no Receiver or receiver Secret of agentk is left behind.
 
+use std::collections::BTreeSet;
+
 use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
 use crate::command::kubectl;
 use crate::facts::{Facts, Meta, Receiver, Why};
@@ -84,11 +86,10 @@ fn without_repository(facts: &Facts<'_>, receiver: &Receiver) -> Result<Option<O
 /// Secrets with the name that agentk gives, of which the Receiver is gone. They are looked for by name only.
 fn left_secrets(facts: &Facts<'_>, judgement: &mut Judgement) {
     let s = facts.snapshot;
-    let used = |namespace: &str, name: &str| {
-        s.receivers.items.iter().any(|r| r.metadata.namespace == namespace && r.spec.secret_ref.name == name)
-    };
+    let used = s.receivers.items.iter().map(|r| (&r.metadata.namespace, &r.spec.secret_ref.name));
+    let used: BTreeSet<_> = used.collect();
     let left = |name: &str| name.starts_with("gitlab-receiver-");
-    for entry in s.secrets.iter().filter(|e| left(&e.name) && !used(&e.namespace, &e.name)) {
+    for entry in s.secrets.iter().filter(|e| left(&e.name) && !used.contains(&(&e.namespace, &e.name))) {
         let Some(Some(shape)) = judgement.known(entry.shape.get()) else { continue };
         if is_of_agentk(&shape.metadata) && s.receivers.gaps.is_empty() {
             let object = ObjectRef::new("Secret", &entry.namespace, &entry.name);

@@ -78,8 +78,9 @@ fn events_arrive(facts: &Facts<'_>) -> bool {
     let mut listed =
         made.flat_map(|r| r.spec.resources.iter().map(|of| Facts::resolve(of, &r.metadata.namespace)));
     listed.any(|object| {
-        let repository = s.git_repositories.items.iter().find(|g| g.metadata.object("GitRepository") == object);
-        repository.and_then(|g| last_request(&g.metadata)).is_some_and(|request| request.is_webhook())
+        let is_git = object.kind == "GitRepository";
+        let repository = is_git.then(|| s.git_repositories.find(&object.namespace, &object.name).ok().flatten());
+        repository.flatten().and_then(|g| last_request(&g.metadata)).is_some_and(|request| request.is_webhook())
     })
 }
 

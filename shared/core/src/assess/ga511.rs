@@ -32,8 +32,10 @@ fn judge(facts: &Facts<'_>, judgement: &mut Judgement) -> Result<(), Why> {
         }
     }
     for release in judgement.each(&facts.snapshot.helm_releases) {
-        let by = facts.snapshot.kustomizations.items.iter().find(|k| applies(k, release));
-        if let Some(by) = by.filter(|k| release.spec.values.inline_token && k.spec.decryption.is_none()) {
+        // Looked for only where it matters: every inventory of the cluster would be gone through for every release.
+        let inline_token = release.spec.values.inline_token;
+        let by = inline_token.then(|| facts.snapshot.kustomizations.items.iter().find(|k| applies(k, release)));
+        if let Some(by) = by.flatten().filter(|k| k.spec.decryption.is_none()) {
             judgement.find(inline(release, by));
         }
     }

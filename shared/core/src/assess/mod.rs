@@ -10,7 +10,7 @@ mod remedy;
 mod standing;
 mod workload;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use serde::Serialize;
 
@@ -304,6 +304,8 @@ pub struct Judgement {
     pub examined: usize,
     /// Why there was nothing to look at.
     pub skipped: Option<&'static str>,
+    /// What is among [`Judgement::unknown`] already.
+    noted: HashSet<Why>,
 }
 
 impl Judgement {
@@ -317,7 +319,7 @@ impl Judgement {
 
     /// Notes that a fact is lacking.
     pub fn lacks(&mut self, why: Why) {
-        if !self.unknown.contains(&why) {
+        if self.noted.insert(why.clone()) {
             self.unknown.push(why);
         }
     }

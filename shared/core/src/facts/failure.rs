@@ -8,7 +8,7 @@ mod cases;
 
 use super::Facts;
 use crate::object::ObjectRef;
-use crate::snapshot::kinds::{Condition, Source, condition};
+use crate::snapshot::kinds::{Condition, condition};
 
 /// What went wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -323,8 +323,7 @@ impl Failure {
 impl Facts<'_> {
     /// The Secret whose credential keeps a source from being fetched.
     pub fn refused_credential(&self, source: &ObjectRef) -> Option<ObjectRef> {
-        let named = |i: &&Source| i.metadata.name == source.name && i.metadata.namespace == source.namespace;
-        let found = self.sources(&source.kind)?.items.iter().find(named)?;
+        let found = self.sources(&source.kind)?.find(&source.namespace, &source.name).ok()??;
         let ready = condition(&found.status.conditions, "Ready").filter(|c| c.status == "False")?;
         let secret = found.spec.secret_ref.as_ref().filter(|_| classify(ready).is_credential())?;
         Some(ObjectRef::new("Secret", &source.namespace, &secret.name))

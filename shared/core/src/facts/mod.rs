@@ -33,6 +33,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::object::ObjectRef;
 pub use crate::snapshot::kinds::*;
+use crate::snapshot::named;
 pub use crate::snapshot::secret::{Fault, KeyShape, ValueKind};
 pub use crate::snapshot::{Listing, Observed, Permission, PodLog, SecretShape, Snapshot, Why, WhyKind};
 use agent::Agent;
@@ -59,6 +60,8 @@ pub struct Facts<'s> {
     pub graph: Graph,
     /// What expires within this time is found (`--expiry-window`).
     pub expiry_window: SignedDuration,
+    /// Who applied what, once somebody asks.
+    owners: OnceLock<BTreeMap<ObjectRef, ObjectRef>>,
     /// The branches on which each Provider sets statuses, once somebody asks.
     status_branches: OnceLock<protection::Branches>,
 }
@@ -83,6 +86,7 @@ impl<'s> Facts<'s> {
             creators,
             graph,
             expiry_window: EXPIRY_WINDOW,
+            owners: OnceLock::new(),
             status_branches: OnceLock::new(),
         }
     }
@@ -118,13 +122,16 @@ impl<'s> Facts<'s> {
         ObjectRef::new(&reference.kind, namespace, &reference.name)
     }
 
-    /// Who applied each object of this cluster: from the inventories of Kustomizations and HelmReleases.
-    pub fn owners(&self) -> BTreeMap<ObjectRef, ObjectRef> {
-        let here = inventories(self.snapshot).filter(|(_, _, elsewhere)| !elsewhere);
-        let entries = here.flat_map(|(owner, inventory, _)| {
-            inventory.entries.iter().filter_map(InventoryEntry::object).map(move |o| (o, owner.clone()))
-        });
-        entries.collect()
+    /// Who applied each object of this cluster: from the inventories of Kustomizations and HelmReleases. Joined when it
+    /// is first asked for, and once.
+    pub fn owners(&self) -> &BTreeMap<ObjectRef, ObjectRef> {
+        self.owners.get_or_init(|| {
+            let here = inventories(self.snapshot).filter(|(_, _, elsewhere)| !elsewhere);
+            let entries = here.flat_map(|(owner, inventory, _)| {
+                inventory.entries.iter().filter_map(InventoryEntry::object).map(move |o| (o, owner.clone()))
+            });
+            entries.collect()
+        })
     }
 
     /// The Deployments, StatefulSets and DaemonSets of this cluster that Kustomizations and HelmReleases applied,
@@ -175,7 +182,7 @@ pub(crate) fn secret<'s>(
     namespace: &str,
     name: &str,
 ) -> Result<Option<&'s SecretShape>, Why> {
-    match s.secrets.iter().find(|e| e.namespace == namespace && e.name == name) {
+    match named(&s.secrets, namespace, name, |e| (&e.namespace, &e.name)) {
         Some(entry) => entry.shape.get().map(Option::as_ref),
         None => Err(Why::new(
             WhyKind::NotAsked,

@@ -8,6 +8,8 @@ use http::{HeaderMap, StatusCode, header};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::body::Place;
+
 /// How much is shown of what is no Status.
 const SHOWN: usize = 80;
 
@@ -20,6 +22,8 @@ pub struct Answer {
     pub headers: HeaderMap,
     /// Body.
     pub body: Vec<u8>,
+    /// A large body is held by one answer at a time: held, and not read.
+    pub(super) _place: Place,
 }
 
 /// A Kubernetes Status, as the API server answers what it does not do
@@ -61,6 +65,11 @@ struct Named {
 }
 
 impl Answer {
+    /// An answer that is not large.
+    pub(crate) fn of(status: StatusCode, headers: HeaderMap, body: Vec<u8>) -> Self {
+        Self { status, headers, body, _place: Place::default() }
+    }
+
     /// The Status in the body, where it is one.
     pub(crate) fn api_status(&self) -> Option<ApiStatus> {
         let typed: Typed<'_> = serde_json::from_slice(&self.body).ok()?;

@@ -8,7 +8,7 @@ fn answer(status: u16, headers: &[(&'static str, &str)], body: &str) -> Answer {
         map.insert(*name, value.parse().expect("a value"));
     }
     let status = StatusCode::from_u16(status).expect("a status");
-    Answer { status, headers: map, body: body.as_bytes().to_vec() }
+    Answer::of(status, map, body.as_bytes().to_vec())
 }
 
 fn status(code: u16, reason: &str, message: &str) -> String {

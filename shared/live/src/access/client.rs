@@ -11,7 +11,6 @@ use gitlab_agent_core::name;
 use gitlab_agent_core::snapshot::mask::{self, Values};
 use gitlab_agent_core::snapshot::{Origin, Permission, Why, WhyKind};
 use http::{Request, StatusCode};
-use http_body_util::{BodyExt, Limited};
 use jiff::Timestamp;
 use kube::Client;
 use kube::client::{Body, ClientBuilder};
@@ -20,11 +19,9 @@ use serde_json::json;
 use tokio::sync::Semaphore;
 
 use super::answer::{Answer, at};
+use super::body::{self, Budget, Clock, Extent};
 use super::kubeconfig::{Access, Resolved};
 use super::read_only::ReadOnly;
-
-/// Answers larger than this are not read: the largest LIST measured, 20,000 HelmReleases, has 100 MB.
-const LARGEST: usize = 512 << 20;
 
 /// kube speaks HTTP/1.1: each request under way is a connection of its own, and one more beyond this gains nothing.
 const AT_ONCE: usize = 8;
@@ -63,6 +60,8 @@ pub struct ReadClient {
     pub(crate) own: Values,
     /// What the run cost so far.
     pub cost: Arc<Cost>,
+    /// The memory that answers may take.
+    pub budget: Budget,
     /// Where it connects to.
     pub origin: Origin,
     /// The namespace of the context.
@@ -115,6 +114,7 @@ impl ReadClient {
             sign_in_hint,
             own,
             cost: Arc::default(),
+            budget: Budget::default(),
             origin,
             namespace,
             unsound,
@@ -138,7 +138,22 @@ impl ReadClient {
     /// # Errors
     /// No answer, or one that says no; 404 is an answer.
     pub async fn get(&self, path: &str, accept: &str, asked: &str) -> Result<Answer, Why> {
-        self.patiently(path, accept, asked, LARGEST).await.and_then(|answer| self.judge(answer, asked))
+        self.patiently(path, accept, asked, Extent::WHOLE).await.and_then(|answer| self.judge(answer, asked))
+    }
+
+    /// The same, without what is beyond so many bytes.
+    ///
+    /// # Errors
+    /// No answer, or one that says no; 404 is an answer.
+    pub async fn get_beginning(
+        &self,
+        path: &str,
+        accept: &str,
+        asked: &str,
+        most: usize,
+    ) -> Result<Answer, Why> {
+        let extent = Extent { most, cut: true };
+        self.patiently(path, accept, asked, extent).await.and_then(|answer| self.judge(answer, asked))
     }
 
     /// `GET path` through the API server's service proxy: whatever came is the answer, of the backend or of the API server
@@ -147,15 +162,15 @@ impl ReadClient {
     /// # Errors
     /// No answer, or one that is larger.
     pub async fn get_proxied(&self, path: &str, asked: &str, most: usize) -> Result<Answer, Why> {
-        self.patiently(path, "*/*", asked, most).await
+        self.patiently(path, "*/*", asked, Extent { most, cut: false }).await
     }
 
     /// Asks again where the answer is to come back later.
-    async fn patiently(&self, path: &str, accept: &str, asked: &str, most: usize) -> Result<Answer, Why> {
+    async fn patiently(&self, path: &str, accept: &str, asked: &str, extent: Extent) -> Result<Answer, Why> {
         for attempt in 0..3 {
             let request = Request::get(path).header("accept", accept).body(Body::empty());
             let request = request.map_err(|e| Why::new(WhyKind::Unreadable, asked, e.to_string()))?;
-            let (answer, wait) = self.send(request, asked, most).await?;
+            let (answer, wait) = self.send(request, asked, extent).await?;
             match wait {
                 Some(wait) if attempt < 2 && wait <= PATIENCE => tokio::time::sleep(wait).await,
                 _ => return Ok(answer),
@@ -221,7 +236,7 @@ impl ReadClient {
             .header("content-type", "application/json")
             .body(Body::from(review.to_string().into_bytes()))
             .map_err(|e| unreadable(e.to_string()))?;
-        let answer = self.judge(self.send(request, asked, LARGEST).await?.0, asked)?;
+        let answer = self.judge(self.send(request, asked, Extent::WHOLE).await?.0, asked)?;
         answer.expect_kind(asked, "authorization.k8s.io/v1", kind)?;
         allowed(&answer.body).map_err(unreadable)
     }
@@ -231,7 +246,7 @@ impl ReadClient {
         &self,
         request: Request<Body>,
         asked: &str,
-        most: usize,
+        extent: Extent,
     ) -> Result<(Answer, Option<Duration>), Why> {
         let _place = self.limit.acquire().await;
         if self.line.silent.load(Ordering::Relaxed) {
@@ -239,7 +254,7 @@ impl ReadClient {
         }
         let started = Instant::now();
         let line = format!("{} {}", request.method(), request.uri());
-        let result = exchange_with_wait(&self.client, request, asked, self.limit(), most).await;
+        let result = exchange(&self.client, request, asked, self.limit(), extent, &self.budget).await;
         self.account(&line, started, &result);
         match &result {
             Ok(_) => self.line.heard.store(true, Ordering::Relaxed),
@@ -264,7 +279,7 @@ impl ReadClient {
         let path =
             path.split_once("/hook/").map_or(path.to_owned(), |(before, _)| format!("{before}/hook/…"));
         let line = format!("{} {path}", request.method());
-        let result = exchange_with_wait(client, request, asked, self.limit(), LARGEST).await;
+        let result = exchange(client, request, asked, self.limit(), Extent::WHOLE, &self.budget).await;
         self.account(&line, started, &result);
         result.map(|(answer, _)| answer)
     }
@@ -328,7 +343,7 @@ impl ReadClient {
 /// How long one request may take, and which flag says so.
 #[derive(Clone, Copy)]
 pub(super) struct Limit {
-    time: Duration,
+    pub(super) time: Duration,
     flag: &'static str,
 }
 
@@ -338,7 +353,7 @@ impl Limit {
         Self { time, flag: "--request-timeout" }
     }
 
-    fn late(self, asked: &str) -> Why {
+    pub(super) fn late(self, asked: &str) -> Why {
         Why::new(WhyKind::TimedOut, asked, format!("no answer in {} s ({})", self.time.as_secs(), self.flag))
     }
 }
@@ -381,43 +396,25 @@ fn own_values(user: &kube::config::AuthInfo) -> Values {
     own
 }
 
-/// One request and its whole answer.
+/// One request and its answer. With 429 and 503 comes how long the server asks to wait.
 pub(super) async fn exchange(
     client: &Client,
     request: Request<Body>,
     asked: &str,
     limit: Option<Limit>,
-) -> Result<Answer, Why> {
-    exchange_with_wait(client, request, asked, limit, LARGEST).await.map(|(answer, _)| answer)
-}
-
-async fn exchange_with_wait(
-    client: &Client,
-    request: Request<Body>,
-    asked: &str,
-    limit: Option<Limit>,
-    most: usize,
+    extent: Extent,
+    budget: &Budget,
 ) -> Result<(Answer, Option<Duration>), Why> {
     leads_where_it_says(&request, asked)?;
-    let whole = async {
-        let response = client.send(request).await.map_err(|e| {
-            let (kind, message) = describe(&e);
-            Why::new(kind, asked, message)
-        })?;
-        let status = response.status();
-        let headers = response.headers().clone();
-        let wait = retry_after(status, &headers);
-        let body = Limited::new(response.into_body(), most).collect().await.map_err(|e| {
-            Why::new(WhyKind::Unreadable, asked, format!("the answer broke off: {}", innermost(&*e)))
-        })?;
-        Ok((Answer { status, headers, body: body.to_bytes().to_vec() }, wait))
-    };
-    match limit {
-        None => whole.await,
-        Some(limit) => {
-            tokio::time::timeout(limit.time, whole).await.unwrap_or_else(|_| Err(limit.late(asked)))
-        }
-    }
+    let mut clock = Clock::start(limit);
+    let response = clock.within(asked, client.send(request)).await?.map_err(|e| {
+        let (kind, message) = describe(&e);
+        Why::new(kind, asked, message)
+    })?;
+    let (status, headers) = (response.status(), response.headers().clone());
+    let wait = retry_after(status, &headers);
+    let (body, place) = body::read(response.into_body(), extent, budget, &mut clock, asked).await?;
+    Ok((Answer { status, headers, body, _place: place }, wait))
 }
 
 /// The door that every request goes through: a name that is none would lead to another object, or to a collection.
@@ -467,7 +464,7 @@ fn describe(error: &kube::Error) -> (WhyKind, String) {
     (kind, text)
 }
 
-fn innermost(error: &dyn StdError) -> String {
+pub(super) fn innermost(error: &dyn StdError) -> String {
     let mut at = error;
     while let Some(next) = at.source() {
         at = next;
@@ -517,7 +514,7 @@ mod tests {
         let ask = async |name: &str| {
             let path = format!("/api/v1/namespaces/flux-system/secrets/{}", segment(name));
             let request = Request::get(path).body(Body::empty()).expect("a request");
-            exchange(&client, request, "get secret", None).await
+            exchange(&client, request, "get secret", None, Extent::WHOLE, &Budget::default()).await
         };
         for name in
             ["", ".", "..", "a/b", "../../nodes", "%2e%2e", "a\0", "a b", "\n", "a?watch=1", "a#b", "..\\x"]

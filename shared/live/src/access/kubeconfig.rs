@@ -1,6 +1,7 @@
 //! kubeconfig as kubectl reads it: several files, missing ones skipped, flags over files, in-cluster as a last resort.
 
 use std::env;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,6 +12,9 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::{Value, json};
 
 use super::{credential, exec};
+
+/// A kubeconfig of 100,000 contexts has about 40 MB.
+const LARGEST: usize = 256 << 20;
 
 /// Which cluster to talk to, as whom, and how long to wait. All fields have kubectl's meaning.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -192,7 +196,12 @@ impl Access {
 /// for each of its types, half a megabyte in every program. No message quotes the file, which holds credentials.
 fn read_one(file: &Path) -> Result<Kubeconfig> {
     let read = || -> Result<Kubeconfig> {
-        let mut config = parse(&decode(std::fs::read(file)?)?)?;
+        let mut bytes = Vec::new();
+        std::fs::File::open(file)?.take(LARGEST as u64 + 1).read_to_end(&mut bytes)?;
+        if bytes.len() > LARGEST {
+            bail!("it is larger than {} MiB", LARGEST >> 20);
+        }
+        let mut config = parse(&decode(bytes)?)?;
         if let Some(folder) = file.parent() {
             paths_from(folder, &mut config);
         }
@@ -216,17 +225,32 @@ fn decode(bytes: Vec<u8>) -> Result<String> {
 
 /// All documents of the text; what comes first wins.
 fn parse(text: &str) -> Result<Kubeconfig> {
-    let documents: Vec<Value> =
-        serde_saphyr::from_multiple(text.trim_start_matches('\u{feff}')).map_err(|error| {
-            let place = error.location().map(|at| format!(" (line {} column {})", at.line(), at.column()));
-            anyhow!("it is not YAML{}", place.unwrap_or_default())
-        })?;
+    let documents: Vec<Value> = serde_saphyr::from_multiple_with_options(
+        text.trim_start_matches('\u{feff}'),
+        bounds(),
+    )
+    .map_err(|error| {
+        let place = error.location().map(|at| format!(" (line {} column {})", at.line(), at.column()));
+        anyhow!("it is not YAML{}", place.unwrap_or_default())
+    })?;
     documents.into_iter().try_fold(Kubeconfig::default(), |merged, document| {
         let next = whole(document.clone()).map_err(|wanted| {
             anyhow!("it is no kubeconfig{wanted}{}", entry(&document).unwrap_or_default())
         })?;
         merged.merge(next).context("its documents cannot be merged")
     })
+}
+
+/// The reader's own bounds end at some 10,000 contexts, and some people have more. What an alias may repeat, and how deep
+/// it may go, stays bounded as it is.
+fn bounds() -> serde_saphyr::Options {
+    serde_saphyr::options! {
+        budget: serde_saphyr::budget! {
+            max_events: 40_000_000,
+            max_nodes: 20_000_000,
+            max_total_scalar_bytes: LARGEST,
+        },
+    }
 }
 
 /// A document as a kubeconfig; or what it lacks. The library's words are `invalid type: string "…", expected struct

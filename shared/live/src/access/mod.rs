@@ -1,6 +1,7 @@
 //! From kubeconfig and flags to a client: which cluster, as whom, and how long to wait.
 
 mod answer;
+mod body;
 mod client;
 mod credential;
 mod exec;
@@ -10,6 +11,7 @@ mod write_client;
 
 pub use answer::Answer;
 pub(crate) use answer::at;
+pub use body::Budget;
 pub use client::{Cost, ReadClient, segment};
 pub use exec::CannotSignIn;
 pub use kubeconfig::{Access, duration};

@@ -9,6 +9,7 @@ use http_body_util::BodyExt;
 use kube::Client;
 use kube::client::{Body, ClientBuilder};
 
+use super::body::{Budget, Extent};
 use super::client::Limit;
 use super::kubeconfig::Access;
 use super::{Answer, ReadClient};
@@ -143,7 +144,7 @@ impl WriteClient {
         let body = http_body_util::Limited::new(response.into_body(), LONGEST_LINE).collect().await;
         let body = body.map(|b| b.to_bytes().to_vec()).unwrap_or_default();
         let missing = Why::new(WhyKind::Unreadable, asked, format!("{} while watching", status.as_u16()));
-        self.read.judge(Answer { status, headers, body }, asked).and(Err(missing))
+        self.read.judge(Answer::of(status, headers, body), asked).and(Err(missing))
     }
 }
 
@@ -167,7 +168,10 @@ pub async fn post_elsewhere(
         .map_err(|e| unusable(format!("{e:#}")))?
         .build();
     let request = request(Method::POST, path, "", headers, Vec::new(), asked)?;
-    super::client::exchange(&client, request, asked, limit.map(Limit::of_request)).await
+    let extent = Extent { most: LONGEST_LINE, cut: true };
+    let limit = limit.map(Limit::of_request);
+    let answer = super::client::exchange(&client, request, asked, limit, extent, &Budget::default()).await;
+    answer.map(|(answer, _)| answer)
 }
 
 fn request(

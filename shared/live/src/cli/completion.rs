@@ -2,15 +2,16 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use gitlab_agent_core::report::Exit;
 
 use super::complete::{self, Candidate};
+use super::streams::ended;
 use super::verbs::{FRONT, VERBS, program};
 use super::{note, out};
+use crate::file::{self, Readers};
 
 /// The command.
 pub const NAME: &str = "completion";
@@ -47,7 +48,7 @@ pub fn run(words: &[OsString]) -> ExitCode {
                 words.join(" "),
                 names.join(", ")
             ));
-            ExitCode::from(Exit::Usage.code())
+            ended(Exit::Usage)
         }
     }
 }
@@ -60,7 +61,7 @@ pub fn candidates(words: &[OsString], partial: &str) -> String {
 
 fn print(text: &str) -> ExitCode {
     out(text);
-    ExitCode::SUCCESS
+    ended(Exit::Fine)
 }
 
 /// The help.
@@ -115,7 +116,7 @@ fn install(named: &[PathBuf]) -> ExitCode {
                 if !search.contains(dir) {
                     note(&format!("{} is not on PATH: kubectl will not find the shim there", dir.display()));
                 }
-                return ExitCode::SUCCESS;
+                return ended(Exit::Fine);
             }
             Err(error) => tried.push(format!("{}: {error}", dir.display())),
         }
@@ -125,11 +126,11 @@ fn install(named: &[PathBuf]) -> ExitCode {
         "error: cannot write the completion shim ({tried}); name a folder that is on PATH: \
          `kubectl gitlab-agent completion install --dir DIR`"
     ));
-    ExitCode::from(Exit::Problems.code())
+    ended(Exit::Problems)
 }
 
 /// Writes the shims that kubectl will ask for when the programs of this folder are on PATH.
-fn write_shims(dir: &Path) -> std::io::Result<Vec<PathBuf>> {
+fn write_shims(dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let ending = if cfg!(windows) { ".cmd" } else { "" };
     let mut written = Vec::new();
     let front = std::iter::once((String::new(), SHIM.to_owned()));
@@ -139,10 +140,9 @@ fn write_shims(dir: &Path) -> std::io::Result<Vec<PathBuf>> {
         let file = dir.join(format!("{name}{ending}"));
         // A link of an older release is replaced, not written through.
         if file.symlink_metadata().is_ok() {
-            fs::remove_file(&file)?;
+            std::fs::remove_file(&file)?;
         }
-        fs::write(&file, shim(&verb, cfg!(windows)))?;
-        make_executable(&file)?;
+        file::write(&file, shim(&verb, cfg!(windows)).as_bytes(), Readers::Program)?;
         written.push(file);
     }
     Ok(written)
@@ -150,17 +150,6 @@ fn write_shims(dir: &Path) -> std::io::Result<Vec<PathBuf>> {
 
 fn exe(name: &str) -> String {
     format!("{name}{}", env::consts::EXE_SUFFIX)
-}
-
-#[cfg(unix)]
-fn make_executable(file: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
-    fs::set_permissions(file, fs::Permissions::from_mode(0o755))
-}
-
-#[cfg(not(unix))]
-fn make_executable(_: &Path) -> std::io::Result<()> {
-    Ok(())
 }
 
 /// The script for a shell. All ask the program itself, by the name that was typed.
@@ -184,6 +173,8 @@ pub fn script(shell: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

@@ -14,6 +14,7 @@ use std::process::{Command, ExitCode};
 
 use gitlab_agent_core::report::Exit;
 
+use super::streams::ended;
 use super::verbs::{self, VERBS, program};
 use super::{complete, completion, note, out};
 
@@ -59,8 +60,7 @@ pub fn main() -> ExitCode {
 
 /// Runs the front end with all verbs in it.
 pub fn main_whole() -> ExitCode {
-    let run =
-        |verb: &str, words| verbs::run(verb, words).unwrap_or_else(|| ExitCode::from(Exit::Usage.code()));
+    let run = |verb: &str, words| verbs::run(verb, words).unwrap_or_else(|| ended(Exit::Usage));
     run_front(Verbs { is_here: |_| true, run })
 }
 
@@ -72,15 +72,15 @@ fn run_front(verbs: Verbs) -> ExitCode {
     match split(&words) {
         Split::Help => {
             out(&help(verbs));
-            ExitCode::SUCCESS
+            ended(Exit::Fine)
         }
         Split::Version => {
             out(&format!("kubectl gitlab-agent {}\n", env!("CARGO_PKG_VERSION")));
-            ExitCode::SUCCESS
+            ended(Exit::Fine)
         }
         Split::FlagsOnly(flag) => {
             note(&format!("error: no command after {}; one of: {}", flag.to_string_lossy(), names()));
-            ExitCode::from(Exit::Usage.code())
+            ended(Exit::Usage)
         }
         Split::Verb(verb, rest) if verb == completion::NAME => completion::run(&rest),
         Split::Verb(verb, rest) => run(verbs, &verb, rest),
@@ -95,7 +95,7 @@ fn complete_word(verbs: Verbs, words: &[OsString]) -> ExitCode {
     let (verb, mut rest) = match split(before) {
         Split::Verb(verb, rest) if verb == completion::NAME => {
             out(&completion::candidates(&rest, &typed));
-            return ExitCode::SUCCESS;
+            return ended(Exit::Fine);
         }
         Split::Verb(verb, rest) => (verb, rest),
         // Flags before the verb are those that all programs share.
@@ -104,12 +104,12 @@ fn complete_word(verbs: Verbs, words: &[OsString]) -> ExitCode {
             let own = [completion::VERB, ("help", "explain a command")];
             let all = VERBS.iter().chain(&own);
             out(&complete::lines(all.map(|(verb, answers)| complete::Candidate::new(verb, answers)), &typed));
-            return ExitCode::SUCCESS;
+            return ended(Exit::Fine);
         }
     };
     if !VERBS.iter().any(|(known, _)| *known == verb) || !(verbs.is_here)(&verb) {
         out(&complete::lines(std::iter::empty(), ""));
-        return ExitCode::SUCCESS;
+        return ended(Exit::Fine);
     }
     rest.insert(0, complete::COMMAND.into());
     rest.push(partial.to_owned());
@@ -154,7 +154,7 @@ fn first(words: &[OsString]) -> String {
 fn run(verbs: Verbs, verb: &str, args: Vec<OsString>) -> ExitCode {
     if !VERBS.iter().any(|(known, _)| *known == verb) {
         note(&format!("error: unknown command '{verb}'; {}", suggestion(verb)));
-        return ExitCode::from(Exit::Usage.code());
+        return ended(Exit::Usage);
     }
     (verbs.run)(verb, args)
 }
@@ -165,7 +165,7 @@ fn become_verb(verb: &str, args: Vec<OsString>) -> ExitCode {
             "error: the program {} is neither beside kubectl-gitlab_agent nor on PATH; install the plugin again",
             program(verb)
         ));
-        return ExitCode::from(Exit::Usage.code());
+        return ended(Exit::Usage);
     };
     become_program(&program, args)
 }
@@ -198,7 +198,7 @@ fn become_program(program: &PathBuf, args: Vec<OsString>) -> ExitCode {
     use std::os::unix::process::CommandExt as _;
     let error = Command::new(program).args(args).exec();
     note(&format!("error: cannot run {}: {error}", program.display()));
-    ExitCode::from(Exit::Bug.code())
+    ended(Exit::Bug)
 }
 
 #[cfg(not(unix))]
@@ -207,7 +207,7 @@ fn become_program(program: &PathBuf, args: Vec<OsString>) -> ExitCode {
         Ok(status) => ExitCode::from(status.code().and_then(|c| u8::try_from(c).ok()).unwrap_or(1)),
         Err(error) => {
             note(&format!("error: cannot run {}: {error}", program.display()));
-            ExitCode::from(Exit::Bug.code())
+            ended(Exit::Bug)
         }
     }
 }

@@ -9,30 +9,31 @@ mod namespace;
 pub mod reconcile_now;
 mod repeat;
 pub mod rotate_token;
+mod run;
 mod signals;
 pub mod snapshot;
 pub mod status;
+pub mod streams;
 mod token_list;
 pub mod verbs;
 pub mod verify;
 pub mod version;
 
 use std::cell::Cell;
-use std::ffi::OsString;
-use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use clap::{CommandFactory, FromArgMatches, ValueEnum};
+use clap::ValueEnum;
 use gitlab_agent_core::render::Style;
-use gitlab_agent_core::report::Exit;
 use gitlab_agent_core::snapshot::Snapshot;
 
 pub use self::gitlab::GitLabFlags;
+pub use self::run::{HasDeadline, main, main_with};
 pub use self::signals::{Signal, Signals};
-use crate::access::{Access, CannotSignIn, ReadClient, duration};
+pub use self::streams::{note, out};
+use crate::access::{Access, ReadClient, duration};
+use crate::file;
 use crate::observe::{AskGitLab, Scope, observe};
 use crate::recording;
 
@@ -119,10 +120,19 @@ impl Common {
         }
         let connection = self.connect().await?;
         let snapshot = self.look(&connection).await?;
-        if let Some(file) = &self.record {
-            record(&snapshot, file)?;
-        }
+        self.record(&snapshot, true);
         Ok(snapshot)
+    }
+
+    /// Writes the recording, where one is wanted, and says what it holds. Where it cannot be written, the report is shown
+    /// all the same.
+    pub(crate) fn record(&self, snapshot: &Snapshot, is_said: bool) {
+        let Some(file) = &self.record else { return };
+        match recording::write(snapshot, file) {
+            Err(error) => streams::unwritten(&format!("{error:#}")),
+            Ok(()) if is_said => recorded(snapshot, file),
+            Ok(()) => {}
+        }
     }
 
     /// The recording, where one is to be read.
@@ -155,6 +165,10 @@ impl Common {
     /// # Errors
     /// The kubeconfig cannot be used.
     pub async fn connect(&self) -> Result<Connection> {
+        if let Some(file) = &self.record {
+            // Before anything is asked: what cannot be written at all is a mistake in the arguments.
+            file::check(file).map_err(|error| UsageError(format!("--record: {error}")))?;
+        }
         let begun = Cell::new(Some(Instant::now()));
         let gitlab = self.gitlab.access(&self.access)?;
         Ok(Connection { client: ReadClient::connect(&self.access).await?, gitlab, begun })
@@ -191,7 +205,7 @@ impl Common {
         let colour = match self.color {
             Color::Always => true,
             Color::Never => false,
-            Color::Auto => !plain && std::io::stdout().is_terminal(),
+            Color::Auto => !plain && streams::is_terminal(),
         };
         let columns = || std::env::var("COLUMNS").ok().and_then(|c| c.parse().ok());
         let width = terminal_size::terminal_size().map(|(w, _)| usize::from(w.0)).or_else(columns);
@@ -221,102 +235,9 @@ impl std::fmt::Display for UsageError {
 
 impl std::error::Error for UsageError {}
 
-/// Runs one command: reads its arguments, works until done, deadline or Ctrl-C, and ends with its exit code.
-pub fn main<A, F>(work: impl FnOnce(A) -> F) -> ExitCode
-where
-    A: FromArgMatches + CommandFactory + HasDeadline,
-    F: Future<Output = Result<Exit>>,
-{
-    main_with(std::env::args_os().collect(), work)
-}
-
-/// The same with these words, the program's name first.
-pub fn main_with<A, F>(words: Vec<OsString>, work: impl FnOnce(A) -> F) -> ExitCode
-where
-    A: FromArgMatches + CommandFactory + HasDeadline,
-    F: Future<Output = Result<Exit>>,
-{
-    hide_panics();
-    if let Some(words) = complete::asked(&words) {
-        return complete::main(A::command(), words);
-    }
-    let args = match arguments::<A>(words) {
-        Ok(args) => args,
-        Err(code) => return code,
-    };
-    let (deadline, itself) = (args.deadline(), args.ends_by_itself());
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let ended = runtime.context("cannot start").and_then(|runtime| {
-        let ended = runtime
-            .block_on(async { if itself { work(args).await } else { until(deadline, work(args)).await } });
-        // A credential plugin or a resolver that hangs must not hold up the end.
-        runtime.shutdown_background();
-        ended
-    });
-    let exit = ended.unwrap_or_else(|error| {
-        note(&format!("error: {error:#}"));
-        class_of(&error)
-    });
-    ExitCode::from(exit.code())
-}
-
-/// Arguments that carry the run's deadline.
-pub trait HasDeadline {
-    /// How long the run may take.
-    fn deadline(&self) -> Duration;
-
-    /// The run keeps its deadline and takes Ctrl-C itself, because it must not end anywhere.
-    fn ends_by_itself(&self) -> bool {
-        false
-    }
-}
-
-async fn until(deadline: Duration, work: impl Future<Output = Result<Exit>>) -> Result<Exit> {
-    let limit = if deadline.is_zero() { Duration::from_secs(60 * 60 * 24 * 365) } else { deadline };
-    tokio::select! {
-        ended = work => ended,
-        () = tokio::time::sleep(limit) => {
-            note(&format!("error: gave up after {} s (--timeout)", limit.as_secs()));
-            Ok(Exit::TimedOut)
-        }
-        _ = tokio::signal::ctrl_c() => Ok(Exit::Interrupted),
-    }
-}
-
-/// Reads the arguments. Help goes to standard output with 0, errors to standard error with 2.
-fn arguments<A: FromArgMatches + CommandFactory>(words: Vec<OsString>) -> Result<A, ExitCode> {
-    let parsed = A::command().try_get_matches_from(words).and_then(|matches| A::from_arg_matches(&matches));
-    parsed.map_err(|error| {
-        let text = error.render();
-        let style = std::io::stderr().is_terminal();
-        let text = if style { text.ansi().to_string() } else { text.to_string() };
-        if error.use_stderr() {
-            note(text.trim_end());
-            ExitCode::from(Exit::Usage.code())
-        } else {
-            out(&text);
-            ExitCode::SUCCESS
-        }
-    })
-}
-
-fn class_of(error: &anyhow::Error) -> Exit {
-    if error.downcast_ref::<CannotSignIn>().is_some() { Exit::Unreachable } else { Exit::Usage }
-}
-
-/// Panics say what broke without a payload: a payload may quote data.
-fn hide_panics() {
-    std::panic::set_hook(Box::new(|info| {
-        let place = info.location().map(|l| format!(" at {}:{}", l.file(), l.line())).unwrap_or_default();
-        note(&format!("error: this is a defect of kubectl gitlab-agent{place}; please report it"));
-        #[expect(clippy::exit, reason = "a panic is a bug and ends with its own code, unwinding or not")]
-        std::process::exit(i32::from(Exit::Bug.code()));
-    }));
-}
-
-/// Writes data to standard output. A closed pipe (`| head`) is nobody's fault.
-pub fn out(text: &str) {
-    let _ = is_read(text);
+/// Computes beside the runtime, so that deadlines and signals are heard meanwhile.
+pub(crate) async fn apart<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.context("a computation was given up")
 }
 
 /// Writes a recording, and says in one line what it holds.
@@ -332,18 +253,6 @@ fn recorded(snapshot: &Snapshot, file: &Path) {
     note(&format!("recorded {summary} to {file}; read it with `kubectl gitlab-agent verify --from {file}`"));
 }
 
-/// The same; false where nobody reads any more.
-fn is_read(text: &str) -> bool {
-    let mut stdout = std::io::stdout().lock();
-    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).is_ok()
-}
-
-/// Writes a line of talk to standard error.
-pub fn note(text: &str) {
-    let mut stderr = std::io::stderr().lock();
-    let _ = writeln!(stderr, "{text}");
-}
-
 #[cfg(test)]
 mod tests {
     use std::process::Command;
@@ -353,7 +262,7 @@ mod tests {
     fn a_panic_tells_where_and_nothing_of_what() {
         const CHILD: &str = "GITLAB_AGENT_TESTS_PANIC";
         if std::env::var_os(CHILD).is_some() {
-            super::hide_panics();
+            super::run::hide_panics();
             let read = "s3cr3t-in-an-error".parse::<u8>().map_err(|_| "s3cr3t-in-an-error");
             read.expect("s3cr3t-in-a-message");
         }

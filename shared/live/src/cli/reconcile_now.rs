@@ -1,7 +1,6 @@
 //! `reconcile-now`: pushes the pipe through, from source to workload, and shows each hop as it moves.
 
 use std::cell::{Cell, RefCell};
-use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -16,7 +15,7 @@ use gitlab_agent_core::text::{shorten, visible};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::{Common, HasDeadline, UsageError, namespace, note, out};
+use super::{Common, HasDeadline, UsageError, namespace, note, out, streams};
 use crate::access::WriteClient;
 use crate::act::{self, Webhook};
 use crate::observe::observe_chain;
@@ -295,7 +294,7 @@ const LONG: Duration = Duration::from_secs(2);
 impl<'p> Screen<'p> {
     fn new(plan: &'p Plan, output: Output, style: Style) -> Self {
         let dumb = std::env::var_os("TERM").is_some_and(|t| t == "dumb");
-        let moving = output == Output::Table && !dumb && std::io::stderr().is_terminal();
+        let moving = output == Output::Table && !dumb && streams::talks_to_terminal();
         Self {
             plan,
             output,
@@ -400,17 +399,13 @@ impl<'p> Screen<'p> {
         let took = render::seconds(since.elapsed());
         let room = self.style.width.saturating_sub(took.len() + 5);
         let text = shorten(&visible(&text), room);
-        let mut err = std::io::stderr().lock();
-        let _ = write!(err, "\r\x1b[2K{frame} {text}  {took}");
-        let _ = err.flush();
+        streams::moving(&format!("{frame} {text}  {took}"));
         self.drawn.set(true);
     }
 
     fn clear(&self) {
         if self.drawn.replace(false) {
-            let mut err = std::io::stderr().lock();
-            let _ = write!(err, "\r\x1b[2K");
-            let _ = err.flush();
+            streams::still();
         }
     }
 }

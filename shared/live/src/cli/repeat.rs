@@ -1,6 +1,5 @@
 //! Looking more than once: `--wait` until all is well, `--watch` until Ctrl-C.
 
-use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -9,7 +8,8 @@ use gitlab_agent_core::report::{Exit, Report};
 use gitlab_agent_core::text::{shorten, span};
 use jiff::{SignedDuration, Timestamp};
 
-use super::{is_read, note};
+use super::note;
+use super::streams::{self, draw, is_read};
 
 /// How `--watch` shows what it sees.
 pub(super) struct Watched {
@@ -68,7 +68,7 @@ struct Progress {
 
 impl Progress {
     fn new(begun: Instant) -> Self {
-        Self { begun, moving: std::io::stderr().is_terminal(), said: String::new() }
+        Self { begun, moving: streams::talks_to_terminal(), said: String::new() }
     }
 
     fn show(&mut self, report: &Report) {
@@ -77,9 +77,7 @@ impl Progress {
             let columns = terminal_size::terminal_size().map_or(80, |(w, _)| usize::from(w.0));
             let waited = span(seconds(self.begun.elapsed()));
             let text = shorten(&text, columns.saturating_sub(waited.len() + 3).max(20));
-            let mut stderr = std::io::stderr().lock();
-            let _ = write!(stderr, "\r\x1b[2K{text}  {waited}");
-            let _ = stderr.flush();
+            streams::moving(&format!("{text}  {waited}"));
         } else if text != self.said {
             note(&format!("waiting: {text}"));
         }
@@ -87,11 +85,7 @@ impl Progress {
     }
 
     fn clear(&mut self) {
-        if self.moving && !self.said.is_empty() {
-            let mut stderr = std::io::stderr().lock();
-            let _ = write!(stderr, "\r\x1b[2K");
-            let _ = stderr.flush();
-        }
+        streams::still();
         self.said.clear();
     }
 }
@@ -128,7 +122,7 @@ struct Screen<'w> {
 
 impl<'w> Screen<'w> {
     fn new(how: &'w Watched) -> Self {
-        let terminal = how.format != VerifyFormat::Json && std::io::stdout().is_terminal();
+        let terminal = how.format != VerifyFormat::Json && streams::is_terminal();
         Self { how, terminal, said: String::new() }
     }
 
@@ -170,7 +164,7 @@ impl<'w> Screen<'w> {
             format!("every {every}, last at {} — Ctrl-C ends", Timestamp::now().strftime("%H:%M:%S UTC"));
         let first = self.said.is_empty();
         self.said.clone_from(&head);
-        is_read(&picture(&self.how.style.faint(&head), text, rows, first))
+        draw(&picture(&self.how.style.faint(&head), text, rows, first))
     }
 }
 

@@ -7,7 +7,8 @@ use anyhow::{Context, Result};
 use gitlab_agent_core::report::Exit;
 use gitlab_agent_core::snapshot::{Snapshot, Why, WhyKind};
 
-use super::{Common, HasDeadline, note, out, record};
+use super::{Common, HasDeadline, UsageError, note, out, record};
+use crate::file;
 
 /// Records everything that status and verify read, with no secret in it, to one file for their --from
 #[derive(clap::Parser, Debug)]
@@ -40,6 +41,10 @@ impl HasDeadline for Args {
 /// # Errors
 /// Kubeconfigs that cannot be used, and files that cannot be written.
 pub async fn run(args: Args) -> Result<Exit> {
+    let to_file = args.output.as_os_str() != "-";
+    if to_file {
+        file::check(&args.output).map_err(|error| UsageError(error.to_string()))?;
+    }
     let snapshot = args.common.snapshot().await?;
     if let Err(why) = snapshot.server.get() {
         let silent = why.kind.is_silence();
@@ -48,7 +53,7 @@ pub async fn run(args: Args) -> Result<Exit> {
             return Ok(Exit::Unreachable);
         }
     }
-    if args.output.as_os_str() == "-" {
+    if !to_file {
         out(&snapshot.to_json().context("a snapshot has a JSON form")?);
     } else {
         record(&snapshot, &args.output)?;

@@ -14,9 +14,8 @@ use gitlab_agent_core::snapshot::Snapshot;
 
 use jiff::SignedDuration;
 
-use super::{Common, Connection, EXIT_CODES, HasDeadline, UsageError, out, repeat};
+use super::{Common, Connection, EXIT_CODES, HasDeadline, UsageError, apart, out, repeat};
 use crate::access::duration;
-use crate::recording;
 
 /// Checks everything between a git push and a running pod: what fails, why, and the command that mends it
 #[derive(clap::Parser, Debug)]
@@ -195,7 +194,7 @@ struct Looker<'a> {
 impl Looker<'_> {
     async fn look(&mut self) -> Result<Report> {
         let common = &self.args.common;
-        let mut snapshot = match (common.recorded_whole()?, &self.connection) {
+        let snapshot = match (common.recorded_whole()?, &self.connection) {
             (Some(recorded), _) => recorded,
             (None, Some(connection)) => common.look(connection).await?,
             (None, None) => {
@@ -205,25 +204,48 @@ impl Looker<'_> {
                 snapshot
             }
         };
-        if let Some(file) = &common.record {
-            recording::write(&snapshot, file)?;
-            // Of many looks one line is enough.
-            if !std::mem::replace(&mut self.recorded, true) {
-                super::recorded(&snapshot, file);
-            }
-        }
-        self.only_what_is_needed(&mut snapshot);
-        let mut facts = Facts::derive(&snapshot);
-        facts.expiry_window = self.args.expiry_window;
-        let checks = self.checks.iter().copied();
-        let mut report = Report::build(&facts, assess(&facts, checks), &self.thresholds);
-        report.recording = common.recording_name();
-        report.hide_below(self.args.output_threshold.into());
+        let judge = Judge {
+            checks: self.checks.clone(),
+            thresholds: self.thresholds.clone(),
+            expiry_window: self.args.expiry_window,
+            recording: common.recording_name(),
+            threshold: self.args.output_threshold.into(),
+        };
+        let record = common.clone();
+        // Of many looks one line is enough.
+        let first = !std::mem::replace(&mut self.recorded, true);
+        let report = apart(move || {
+            record.record(&snapshot, first);
+            judge.report(snapshot)
+        })
+        .await?;
         if report.exit == Exit::Unreachable {
             // The credential may have expired: the next look signs in anew.
             self.connection = None;
         }
         Ok(report)
+    }
+}
+
+/// What a report is made with.
+struct Judge {
+    checks: Vec<&'static Check>,
+    thresholds: Thresholds,
+    expiry_window: SignedDuration,
+    recording: Option<String>,
+    threshold: Severity,
+}
+
+impl Judge {
+    fn report(self, mut snapshot: Snapshot) -> Report {
+        self.only_what_is_needed(&mut snapshot);
+        let mut facts = Facts::derive(&snapshot);
+        facts.expiry_window = self.expiry_window;
+        let checks = self.checks.iter().copied();
+        let mut report = Report::build(&facts, assess(&facts, checks), &self.thresholds);
+        report.recording = self.recording;
+        report.hide_below(self.threshold);
+        report
     }
 
     /// A permission that no chosen check needs is not missing.

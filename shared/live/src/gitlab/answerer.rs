@@ -136,8 +136,11 @@ mod tests {
         (500, r#"{"message":"500 Internal Server Error"}"#),
     ];
 
-    /// What others say: status, headers, body.
-    const THEIRS: &[(u16, &[(&str, &str)], &str)] = &[
+    /// Status, headers, body.
+    type Answer = (u16, &'static [(&'static str, &'static str)], &'static str);
+
+    /// What others say.
+    const THEIRS: &[Answer] = &[
         (403, &[("server", "nginx/1.27")], "<html><head><title>403 Forbidden</title></head></html>"),
         (403, &[("server", "envoy")], "RBAC: access denied"),
         (403, &[("x-amzn-errortype", "ForbiddenException")], r#"{"message":"Forbidden"}"#),

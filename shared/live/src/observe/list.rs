@@ -9,8 +9,9 @@ use http::StatusCode;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::items::Page;
 use super::{Tried, permission};
-use crate::access::{Answer, ReadClient, at, segment};
+use crate::access::{Answer, Budget, ReadClient, at, segment};
 
 /// Asks for whole objects.
 pub(super) const JSON: &str = "application/json";
@@ -24,18 +25,10 @@ const META: &str = "meta.k8s.io/v1";
 /// Pages of one list that are read. Only Events are asked for in pages; a server may cut others into pages, too.
 const PAGES: usize = 100;
 
-#[derive(Deserialize)]
-struct List<'a> {
-    #[serde(default)]
-    metadata: ListMeta,
-    #[serde(borrow, default)]
-    items: Option<Vec<&'a RawValue>>,
-}
-
 /// <https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/list-meta/>
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct ListMeta {
+pub(super) struct ListMeta {
     #[serde(default)]
     resource_version: String,
     #[serde(default, rename = "continue")]
@@ -102,7 +95,7 @@ impl Question<'_> {
                 (listing, next, again) = (Listing::default(), String::new(), true);
                 continue;
             }
-            let following = match answer.and_then(|answer| self.read(&answer, &mut listing)) {
+            let following = match answer.and_then(|answer| self.read(&answer, &mut listing, &client.budget)) {
                 Ok(following) => following,
                 Err(why) => return (listing.sorted(), Err(why)),
             };
@@ -137,7 +130,12 @@ impl Question<'_> {
     }
 
     /// Reads one page into the listing; gives where the next one begins.
-    fn read<T>(&self, answer: &Answer, listing: &mut Listing<T>) -> Result<Option<String>, Why>
+    fn read<T>(
+        &self,
+        answer: &Answer,
+        listing: &mut Listing<T>,
+        budget: &Budget,
+    ) -> Result<Option<String>, Why>
     where
         T: HasMeta + for<'de> Deserialize<'de>,
     {
@@ -153,20 +151,19 @@ impl Question<'_> {
         if !metadata {
             whole?;
         }
-        let list: List<'_> =
-            serde_json::from_slice(&answer.body).map_err(|e| answer.unlike(asked, &kind, &at(&e)))?;
-        let ListMeta { resource_version, next, remaining_item_count } = list.metadata;
+        let mut page = Page::read(&answer.body, budget, |raw| self.item(raw, metadata))
+            .map_err(|e| answer.unlike(asked, &kind, &at(&e)))?;
         // The API server writes an empty list as `[]`, and gives every list a version (k8s.io/apiserver, etcd3/store.go).
-        let items = list.items.ok_or_else(|| answer.unlike(asked, &kind, "it has no items"))?;
-        if resource_version.is_empty() {
+        if !page.has_items {
+            return Err(answer.unlike(asked, &kind, "it has no items"));
+        }
+        if page.metadata.resource_version.is_empty() {
             return Err(answer.unlike(asked, &kind, "it has no resourceVersion"));
         }
-        for raw in items {
-            match self.item(raw, metadata) {
-                Ok(item) => listing.items.push(item),
-                Err(text) => listing.gaps.push(Why::new(WhyKind::Unreadable, asked, text)),
-            }
-        }
+        let gap = |text| Why::new(WhyKind::Unreadable, asked, text);
+        listing.gaps.extend(page.missing().into_iter().map(gap));
+        let ListMeta { next, remaining_item_count, .. } = page.metadata;
+        listing.items.extend(page.items);
         match remaining_item_count {
             Some(1..) if next.is_empty() => {
                 Err(answer.unlike(asked, &kind, "it is not whole and does not go on"))

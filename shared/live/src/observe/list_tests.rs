@@ -11,12 +11,13 @@ fn question<'q>(need: Need, namespace: Option<&'q str>, accept: &'q str) -> Ques
 }
 
 fn answer(body: &str) -> Answer {
-    Answer { status: StatusCode::OK, headers: HeaderMap::new(), body: body.as_bytes().to_vec() }
+    Answer::of(StatusCode::OK, HeaderMap::new(), body.as_bytes().to_vec())
 }
 
 fn read(body: &str) -> (Listing<Source>, Result<Option<String>, Why>) {
     let mut listing = Listing::default();
-    let ended = question(Need::GitRepositories, None, JSON).read(&answer(body), &mut listing);
+    let ended =
+        question(Need::GitRepositories, None, JSON).read(&answer(body), &mut listing, &Budget::default());
     (listing, ended)
 }
 
@@ -108,17 +109,24 @@ fn a_list_of_metadata_or_of_one_namespace_is_that() {
         "items": [{"kind": "PartialObjectMetadata", "metadata": {"name": "a"}}]});
     let crds = question(Need::Crds, None, METADATA);
     let mut listing: Listing<gitlab_agent_core::snapshot::kinds::Crd> = Listing::default();
-    assert_eq!(crds.read(&answer(&partial.to_string()), &mut listing), Ok(None));
+    assert_eq!(crds.read(&answer(&partial.to_string()), &mut listing, &Budget::default()), Ok(None));
     assert_eq!((listing.items.len(), listing.gaps.len()), (1, 0));
     let mut other: Listing<Source> = Listing::default();
     let sources = question(Need::GitRepositories, None, JSON);
-    assert!(sources.read(&answer(&partial.to_string()), &mut other).is_err(), "whole objects were asked for");
+    assert!(
+        sources.read(&answer(&partial.to_string()), &mut other, &Budget::default()).is_err(),
+        "whole objects were asked for"
+    );
 
     let pods = json!({"kind": "PodList", "apiVersion": "v1", "metadata": {"resourceVersion": "1"},
         "items": [{"metadata": {"name": "a", "namespace": "n"}}, {"metadata": {"name": "b", "namespace": "m"}}]});
     let mut listing: Listing<Pod> = Listing::default();
     assert_eq!(
-        question(Need::Pods, Some("n"), JSON).read(&answer(&pods.to_string()), &mut listing),
+        question(Need::Pods, Some("n"), JSON).read(
+            &answer(&pods.to_string()),
+            &mut listing,
+            &Budget::default()
+        ),
         Ok(None)
     );
     assert_eq!((listing.items.len(), listing.gaps.len()), (1, 1), "one is of another namespace");

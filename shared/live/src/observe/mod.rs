@@ -7,6 +7,7 @@ mod charts;
 mod gitlab;
 mod gitlab_agent;
 mod inventory;
+mod items;
 mod list;
 mod refer;
 mod related;
@@ -25,6 +26,7 @@ use gitlab_agent_core::snapshot::{FORMAT, Listing, Observed, Permission, Snapsho
 use http::StatusCode;
 use jiff::Timestamp;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use crate::access::{Answer, ReadClient, at};
 use crate::gitlab::GitLab;
@@ -74,6 +76,7 @@ impl AskGitLab for WithoutGitLab {
 
 /// Observes. What goes wrong is in the snapshot.
 pub async fn observe(client: &ReadClient, scope: &Scope, ask: &dyn AskGitLab) -> Snapshot {
+    client.budget.begin();
     let taken_at = Timestamp::now();
     let wanted = scope.namespace.as_ref().map(|namespace| {
         let mut namespaces = vec![namespace.clone(), scope.flux_namespace.clone()];
@@ -144,6 +147,7 @@ async fn of_gitlab(snapshot: &Snapshot, door: &Door, ask: &dyn AskGitLab) -> Obs
 
 /// Observes what a plan is made of and nothing else: sources, what applies them, and Flux's own Deployments. One wave.
 pub async fn observe_chain(client: &ReadClient, flux_namespace: &str) -> Snapshot {
+    client.budget.begin();
     let scope = Scope { namespace: None, flux_namespace: flux_namespace.to_owned() };
     let observer = Observer { client, scope: &scope, wanted: None };
     let flux = [scope.flux_namespace.clone()];
@@ -365,7 +369,7 @@ impl Observer<'_> {
     }
 
     /// All namespaces at once, or those the run is limited to. Where all are refused, the ones that matter most.
-    async fn everywhere<T: HasMeta + for<'de> Deserialize<'de>>(&self, need: Need) -> Tried<T> {
+    async fn everywhere<T: HasMeta + DeserializeOwned + Send + 'static>(&self, need: Need) -> Tried<T> {
         if let Some(wanted) = &self.wanted {
             return self.some(need, wanted).await;
         }
@@ -382,7 +386,7 @@ impl Observer<'_> {
     }
 
     /// Some namespaces, one LIST each.
-    async fn some<T: HasMeta + for<'de> Deserialize<'de>>(
+    async fn some<T: HasMeta + DeserializeOwned + Send + 'static>(
         &self,
         need: Need,
         namespaces: &[String],

@@ -19,6 +19,9 @@ use crate::access::{Answer, segment};
 /// Lines of each pod's log. agentk in trouble writes one line every few minutes, a healthy one next to nothing.
 const LINES: usize = 500;
 
+/// Bytes of each pod's log, asked for, and read of an answer that gives more.
+const BYTES: usize = 1 << 20;
+
 /// Pods whose log is read, newest first: the replicas and, during a rollout, those that they replace.
 const PODS: usize = 4;
 
@@ -82,10 +85,10 @@ impl Observer<'_> {
 
     async fn log(&self, namespace: String, pod: String) -> (PodLog, Option<Trial>) {
         let (n, p) = (segment(&namespace), segment(&pod));
-        let path = format!("/api/v1/namespaces/{n}/pods/{p}/log?tailLines={LINES}&limitBytes=1048576");
+        let path = format!("/api/v1/namespaces/{n}/pods/{p}/log?tailLines={LINES}&limitBytes={BYTES}");
         let asked = format!("log of pod {namespace}/{pod}");
         let needed = permission(Need::PodLogs.row(), Some(&namespace));
-        let (lines, allowed) = match self.client.get(&path, "*/*", &asked).await {
+        let (lines, allowed) = match self.client.get_beginning(&path, "*/*", &asked, BYTES).await {
             Ok(answer) if answer.status == StatusCode::NOT_FOUND => {
                 let gone =
                     Why::new(WhyKind::TooEarly, asked, "the pod has just gone, and another takes its place");
@@ -219,11 +222,14 @@ fn left_secrets(facts: &Facts<'_>) -> BTreeSet<(String, String)> {
     let s = facts.snapshot;
     let own = facts.gitlab_host();
     let here = s.git_repositories.items.iter().filter(|g| own.is_some() && host(&g.spec.url) == own);
+    let listed = s
+        .receivers
+        .items
+        .iter()
+        .flat_map(|r| r.spec.resources.iter().map(|of| Facts::resolve(of, &r.metadata.namespace)));
+    let listed: BTreeSet<(String, String)> = listed.map(|of| (of.namespace, of.name)).collect();
     let has_receiver = |namespace: &str, name: &str| {
-        s.receivers.items.iter().any(|r| {
-            let mut listed = r.spec.resources.iter().map(|of| Facts::resolve(of, &r.metadata.namespace));
-            listed.any(|of| of.namespace == namespace && (of.name == name || of.name == "*"))
-        })
+        [name, "*"].iter().any(|name| listed.contains(&(namespace.to_owned(), (*name).to_owned())))
     };
     here.map(|g| (g.metadata.namespace.clone(), g.metadata.name.clone()))
         .filter(|(namespace, name)| !has_receiver(namespace, name))
@@ -235,7 +241,7 @@ fn left_secrets(facts: &Facts<'_>) -> BTreeSet<(String, String)> {
 /// applied to the release's namespace. GA305 tells them apart.
 fn agent_secrets(facts: &Facts<'_>) -> BTreeSet<(String, String)> {
     let mut found = BTreeSet::new();
-    let applied: Vec<ObjectRef> = facts.owners().into_keys().filter(|o| o.kind == "Secret").collect();
+    let applied: Vec<&ObjectRef> = facts.owners().keys().filter(|o| o.kind == "Secret").collect();
     for release in facts.agent_releases() {
         let target = &release.spec.target_namespace;
         let namespace = if target.is_empty() { &release.metadata.namespace } else { target };

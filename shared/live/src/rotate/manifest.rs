@@ -2,7 +2,7 @@
 //! repository's `.sops.yaml`, or, only where that was asked for, in plain text.
 
 use std::fs;
-use std::io::{IsTerminal as _, Write as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -12,6 +12,8 @@ use secrecy::{ExposeSecret, SecretSlice};
 use serde_json::json;
 
 use super::secret::{Content, Place, Read};
+use crate::cli::streams;
+use crate::file::{self, Readers};
 
 /// Where SOPS's rules for a repository are.
 const RULES: &str = ".sops.yaml";
@@ -90,7 +92,7 @@ impl Manifest {
                 Some(file) if file.exists() => {
                     bail!("--plain-text writes only a file that is not there yet: {} is", file.display())
                 }
-                None if std::io::stdout().is_terminal() => bail!(
+                None if streams::is_terminal() => bail!(
                     "--plain-text is not written to a terminal, which remembers it: name a file, or pipe it into what takes it"
                 ),
                 _ => {}
@@ -130,33 +132,21 @@ impl Manifest {
         let text = self.seal(&document(place, read, content), content)?;
         match &self.to {
             None => {
-                let mut out = std::io::stdout().lock();
-                out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("standard output")?;
+                streams::data(text.as_bytes()).context("standard output")?;
             }
-            Some(file) => self.file(file, &text).with_context(|| file.display().to_string())?,
+            Some(file) => self.store(file, &text).with_context(|| file.display().to_string())?,
         }
         Ok(self.words())
     }
 
-    /// Beside it first, so that a half-written file never stands in its place.
-    fn file(&self, file: &Path, text: &str) -> Result<()> {
+    /// Whole or not at all; in plain text only where nothing is.
+    fn store(&self, file: &Path, text: &str) -> Result<()> {
         if matches!(self.sealed, Sealed::Plain) {
             let mut new = private(file)?;
             new.write_all(text.as_bytes())?;
             return Ok(new.sync_all()?);
         }
-        let name = file.file_name().context("names no file")?.to_string_lossy();
-        let beside = file.with_file_name(format!(".{name}.new-{}", std::process::id()));
-        let written = (|| {
-            let mut new = private(&beside)?;
-            new.write_all(text.as_bytes())?;
-            new.sync_all()?;
-            fs::rename(&beside, file)
-        })();
-        if written.is_err() {
-            let _ = fs::remove_file(&beside);
-        }
-        Ok(written?)
+        Ok(file::write(file, text.as_bytes(), Readers::AsBefore)?)
     }
 
     fn seal(&self, plain: &str, content: &Content) -> Result<Zeroizing<String>> {

@@ -36,7 +36,7 @@ pub(in crate::assess) fn origin(
         return place(format!("{owner} makes it: seal the new value with kubeseal and commit it"));
     }
     let kustomization = flux("Kustomization", "kustomize.toolkit.fluxcd.io");
-    let applied = || facts.owners().remove(secret);
+    let applied = || facts.owners().get(secret).cloned();
     let release = flux("HelmRelease", "helm.toolkit.fluxcd.io");
     let applier = kustomization.or(release).or_else(applied)?;
     let how = match applier.kind.as_str() {

@@ -9,8 +9,10 @@ use std::ffi::{OsStr, OsString};
 use std::process::ExitCode;
 
 use clap::{Arg, Command, ValueHint};
+use gitlab_agent_core::report::Exit;
 
 use super::out;
+use super::streams::ended;
 
 /// The hidden command, called with the words before the one to complete, then that one (which may be empty).
 pub const COMMAND: &str = "__complete";
@@ -59,7 +61,7 @@ pub fn main(mut command: Command, words: &[OsString]) -> ExitCode {
             lines(found.into_iter().map(|c| Candidate { word: format!("{kept}{}", c.word), ..c }), partial)
         }
     });
-    ExitCode::SUCCESS
+    ended(Exit::Fine)
 }
 
 /// The answer: what begins with what is there already.

@@ -18,6 +18,7 @@ use gitlab_agent_core::text::visible;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
+use super::streams::note_lines;
 use super::{Signal, Signals, UsageError, namespace, note, out, token_list};
 use crate::access::WriteClient;
 use crate::gitlab::GitLabWriter;
@@ -65,7 +66,7 @@ async fn rotate(mut args: Args, signals: &Signals) -> Result<Exit> {
     };
     // What is data goes to standard output: with a manifest there, nothing else.
     let aside = manifest.as_ref().is_some_and(Manifest::on_stdout);
-    let say = |text: &str| if aside { note(text.trim_end_matches('\n')) } else { out(text) };
+    let say = |text: &str| if aside { note_lines(text.trim_end_matches('\n')) } else { out(text) };
     let style = args.common().style();
     let begins = matches!(args.goal(), Goal::Rotate | Goal::Begin);
     if begins {
@@ -124,7 +125,7 @@ async fn rotate(mut args: Args, signals: &Signals) -> Result<Exit> {
         let secret = ObjectRef::new("Secret", &target.secret.namespace, &target.secret.name);
         let release = kubectl(&secret.namespace, "annotate").object(&secret);
         let release = release.words("kustomize.toolkit.fluxcd.io/reconcile-");
-        note(&format!(
+        note_lines(&format!(
             "the Secret is held off from its Kustomization, and Git holds the old value: write the new one there, then\n  {}",
             style.complete(&release.into())
         ));

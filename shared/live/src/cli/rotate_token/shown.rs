@@ -1,12 +1,12 @@
 //! The plan in words, and the person's consent.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 
 use gitlab_agent_core::object::ObjectRef;
 use gitlab_agent_core::render::rotate::Subject;
 use gitlab_agent_core::rotate::{self as core, Step};
-use gitlab_agent_core::text::visible;
 
+use crate::cli::streams;
 use crate::rotate::{Checked, Manifest, Reader, Target};
 
 /// What is rotated, and how.
@@ -103,13 +103,10 @@ fn steps(target: &Target, checked: &Checked, manifest: Option<&Manifest>) -> Vec
 
 /// Asks on the terminal; without one nobody confirms. The line is read beside the run, which goes on hearing signals.
 pub(super) async fn confirmed(word: &str, what: &str) -> bool {
-    if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+    if !std::io::stdin().is_terminal() || !streams::talks_to_terminal() {
         return false;
     }
-    let mut err = std::io::stderr().lock();
-    let _ = write!(err, "\nType {} to {what}: ", visible(word));
-    let _ = err.flush();
-    drop(err);
+    streams::ask(&format!("Type {word} to {what}: "));
     let (told, line) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || {
         let mut line = String::new();
