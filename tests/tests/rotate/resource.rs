@@ -42,7 +42,7 @@ impl<'w> Person<'w> {
         let mut command = command("rotate_token");
         command
             .args(args)
-            .args(["--gitlab-host", &self.world.gitlab().url(), "--gitlab-ca-file"])
+            .args(["--gitlab-host", &self.world.gitlab().url(), "--watch-old", "0s", "--gitlab-ca-file"])
             .arg(&self.ca);
         command.env("KUBECONFIG", self.world.kubeconfig()).env("GITLAB_TOKEN", &self.token);
         command.env("USER", "ada").env("HOSTNAME", "console");
