@@ -316,6 +316,7 @@ pub(super) const TRANSPORT: &[Rule] = &[
     )
     .with(&["failed to get reader"]),
     UNANSWERED.with(&["error reading server preface"]),
+    UNANSWERED.with(&["sent GOAWAY"]),
     UNANSWERED.with(&["handshake"]),
     UNANSWERED.with(&["Error while dialing"]),
     of(
