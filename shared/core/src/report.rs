@@ -47,6 +47,8 @@ pub enum Exit {
     Interrupted,
     /// SIGTERM.
     Terminated,
+    /// SIGHUP.
+    HungUp,
 }
 
 impl Exit {
@@ -66,6 +68,7 @@ impl Exit {
             Self::TimedOut => 124,
             Self::Interrupted => 130,
             Self::Terminated => 143,
+            Self::HungUp => 129,
         }
     }
 }

@@ -3,9 +3,11 @@
 
 mod by_hand;
 mod gitlab_rules;
+mod holders;
 mod in_place;
 mod resource;
 mod roles;
+mod signals;
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::PathBuf;
@@ -54,6 +56,10 @@ impl<'w> Stage<'w> {
         command
     }
 
+    fn kubectl(&self, args: &[&str]) -> Result<String> {
+        self.world.kubectl(&[&["-n", "gitlab"], args].concat())
+    }
+
     fn rotate(&self, args: &[&str]) -> Ran {
         run(&mut self.prepared(args))
     }
@@ -87,7 +93,8 @@ impl<'w> Stage<'w> {
             let holder = self.world.kubectl(&lease).unwrap_or_default();
             let lives = |pod: &str| pods.split_whitespace().any(|p| p == pod);
             let leads = lives(holder.split('_').next().unwrap_or_default());
-            Ok(yes(leads && known.iter().any(|c| lives(&c.pod))))
+            // A pod that is gone is listed for a while, and looks like another cluster's.
+            Ok(yes(leads && !known.is_empty() && known.iter().all(|c| lives(&c.pod))))
         })
     }
 
@@ -184,6 +191,24 @@ impl Running {
     }
 }
 
+impl Running {
+    /// Waits for its end; gives the exit code and all that it said.
+    fn ended(mut self) -> Result<(Option<i32>, String)> {
+        self.lines.read_to_string(&mut self.seen)?;
+        let code = self.child.wait()?.code();
+        self.child.stderr.take().context("no way to read")?.read_to_string(&mut self.seen)?;
+        // What is said is wrapped at the width.
+        Ok((code, self.seen.split_whitespace().collect::<Vec<_>>().join(" ")))
+    }
+
+    /// Sends a signal, by its name.
+    fn signal(&self, name: &str) -> Result<()> {
+        let sent = Command::new("kill").args([format!("-{name}"), self.child.id().to_string()]).status()?;
+        ensure!(sent.success(), "kill -{name}");
+        Ok(())
+    }
+}
+
 /// Looks all the time whether what a Secret (namespace, name, key) holds is active in GitLab. Values that were active just
 /// before or just after the Secret was read count.
 fn while_watched(
@@ -271,6 +296,7 @@ fn killed_at_every_step_it_is_resumed() -> Result<()> {
             ("roll-out", 2),
             ("verify", 1),
             ("prove-not-reverted", 1),
+            ("prove-unused", 1),
             ("revoke", 1),
             ("clean", 1),
         ] {

@@ -89,8 +89,11 @@ mod tests {
         assert!(!holds_a_secret(&shape));
         shape.keys.insert("token".to_owned(), KeyShape::of(b"opaque", b""));
         assert!(holds_a_secret(&shape));
-        shape.metadata.owner_references =
-            vec![OwnerReference { kind: "SealedSecret".to_owned(), name: "x".to_owned() }];
+        shape.metadata.owner_references = vec![OwnerReference {
+            kind: "SealedSecret".to_owned(),
+            name: "x".to_owned(),
+            ..OwnerReference::default()
+        }];
         assert!(!holds_a_secret(&shape));
     }
 }

@@ -5,15 +5,17 @@
 //! GitLab ends the whole family where a token that was renewed already asks again (`rotate_service.rb`, reuse detection).
 //! So each token is asked for once, and that is written down before.
 
+use super::action::{Action, Outcome};
 use super::journal::Journal;
-use super::machine::{Action, Goal, Held, Memory, Outcome, Seen, Token};
+use super::machine::{Goal, Held, Seen, Token};
+use super::memory::Memory;
 
 /// Decides the next action until the Secret was written; from then on it is like any other rotation.
 pub(super) fn next(seen: &Seen, memory: &Memory, journal: &Journal, goal: Goal) -> Action {
     if seen.held != Held::Old {
         return Action::RemoveJournal(Outcome::Abandoned);
     }
-    let lives = |id: u64| seen.tokens.iter().any(|t| t.id == id);
+    let lives = |id: u64| memory.lists.lives(&seen.tokens, id);
     let old = journal.old_token.filter(|id| lives(*id));
     if let Some(id) = memory.in_hand.filter(|id| lives(*id)) {
         return match &memory.write_refused {
@@ -174,6 +176,9 @@ mod tests {
                         new_token: None,
                         old_fingerprint: self.secret.to_string(),
                         new_fingerprint: None,
+                        old_mark: None,
+                        new_mark: None,
+                        pods: Vec::new(),
                         no_return: false,
                         keeps_old: false,
                         by_hand: false,
@@ -196,8 +201,12 @@ mod tests {
                 Action::Renew(id) => {
                     memory.intends = None;
                     if let Some(new) = self.renew(*id).filter(|_| answered) {
+                        memory.lists.made(new);
                         memory.in_hand = Some(new);
                     }
+                }
+                Action::Settle => {
+                    memory.lists.pause();
                 }
                 Action::Write => {
                     let Some(new) = memory.in_hand else { return };
@@ -231,14 +240,13 @@ mod tests {
     impl Play {
         fn again(&mut self, goal: Goal) {
             self.runs += 1;
-            (self.memory, self.goal) =
-                (Memory { run: format!("run-{}", self.runs), ..Memory::default() }, goal);
+            (self.memory, self.goal) = (Memory::new(format!("run-{}", self.runs), goal), goal);
         }
 
         /// One look and one action; true when it has ended.
         fn step(&mut self, fault: Fault) -> Option<Action> {
             let seen = self.world.seen();
-            self.memory.recognise(seen.journal.as_ref());
+            self.memory.look(&seen);
             let action = decide(&seen, &self.memory, self.goal);
             if matches!(action, Action::Done(_) | Action::Stop(_)) {
                 return Some(action);

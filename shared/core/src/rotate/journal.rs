@@ -103,6 +103,16 @@ pub struct Journal {
     /// [`fingerprint`] of the value that it was given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub new_fingerprint: Option<String>,
+    /// [`super::holders::Mark`] of the credential that the Secret held at first, salted with the id: tells whether another
+    /// Secret holds it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub old_mark: Option<String>,
+    /// The same of the one that it was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub new_mark: Option<String>,
+    /// Pods that read the old one, `namespace/name` each: GitLab lists their connections for a while after they are gone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pods: Vec<String>,
     /// The value that the Secret held at first is dead, and `old_token` is one that only pods hold: there is no way
     /// back to it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -215,6 +225,9 @@ mod tests {
             new_token: Some(4),
             old_fingerprint: fingerprint("k3j5", &one("token", Some(b"MARKER-old"))),
             new_fingerprint: Some(fingerprint("k3j5", &one("token", Some(b"MARKER-new")))),
+            old_mark: None,
+            new_mark: None,
+            pods: Vec::new(),
             no_return: false,
             keeps_old: false,
             by_hand: false,

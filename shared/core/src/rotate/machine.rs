@@ -1,9 +1,8 @@
 //! What to do next, from what is seen. See the module's page for the claim that this function holds.
 
+use super::action::{Action, Outcome, Turn};
 use super::journal::{Journal, Stage};
-
-/// How often a token is asked for: once, and once more where the first answer was lost and its token revoked.
-const CREATIONS: u32 = 2;
+use super::memory::Memory;
 
 /// One active token, as GitLab lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +35,19 @@ pub enum Pods {
     Current,
     /// The replacement does not get done; why.
     Stuck(String),
+}
+
+impl Pods {
+    /// Those of several Deployments together: what needs doing first.
+    pub fn all(each: impl IntoIterator<Item = Self>) -> Self {
+        let rank = |pods: &Self| match pods {
+            Self::Stuck(_) => 0,
+            Self::Behind => 1,
+            Self::Rolling => 2,
+            Self::Current => 3,
+        };
+        each.into_iter().min_by_key(rank).unwrap_or(Self::Current)
+    }
 }
 
 /// Everything that is looked at before each action.
@@ -79,200 +91,6 @@ pub enum Proof {
     Open(String),
 }
 
-/// What only this process knows. Losing it must never matter but for having to look again.
-#[derive(Clone, Debug, Default)]
-pub struct Memory {
-    /// Names this process in the journal.
-    pub run: String,
-    /// This process wrote the journal, or took it over.
-    pub began: bool,
-    /// The token that this process is about to ask GitLab to renew; taken back as soon as it has asked.
-    pub intends: Option<u64>,
-    /// The token whose value this process holds.
-    pub in_hand: Option<u64>,
-    /// How often a token was asked for; [`Memory::give_up_creating`] where asking again makes no sense.
-    pub creations: u32,
-    /// The Secret with the old value, the Secret itself, or what is handed over cannot be written; what came back.
-    pub write_refused: Option<String>,
-    /// Whether what the Secret holds now was seen to work.
-    pub verified: Option<Proof>,
-    /// Whether what the Secret holds now stays.
-    pub proven: Option<Proof>,
-    /// Why it goes back, once it does.
-    pub turned: Option<Turn>,
-    /// How it ended, once the journal is gone: written down when its removal is asked for, whose answer may be lost.
-    pub outcome: Option<Outcome>,
-}
-
-impl Memory {
-    /// Asks GitLab no more: it said no, and would say no again.
-    pub fn give_up_creating(&mut self) {
-        self.creations = CREATIONS;
-    }
-
-    /// GitLab said no, and would say no again.
-    pub fn gave_up(&self) -> bool {
-        self.creations >= CREATIONS
-    }
-
-    /// A journal that names this process was seen: it began, also where the answer to that was lost.
-    pub fn recognise(&mut self, journal: Option<&Journal>) {
-        self.began |= journal.is_some_and(|j| j.run == self.run);
-    }
-
-    /// What was seen of the value that the Secret held says nothing of the one that it holds now.
-    pub fn forget_proofs(&mut self) {
-        self.verified = None;
-        self.proven = None;
-    }
-}
-
-/// Why a rotation goes back.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Turn {
-    /// The person asked for it.
-    Asked,
-    /// GitLab made no token.
-    NotCreated,
-    /// The agent has as many tokens as it may have.
-    NoRoom,
-    /// It was to be handed over, and was not.
-    NotHanded,
-    /// The Secret cannot be written.
-    NotWritten(String),
-    /// Somebody else changed the Secret.
-    Changed,
-    /// The Secret got its old value back.
-    Reverted,
-    /// Somebody revoked the new token.
-    NewIsDead,
-    /// The pods were not replaced.
-    Stuck(String),
-    /// The new token was not accepted.
-    Refused(String),
-}
-
-/// How a rotation ended, with nothing left to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// The new one is in use, the old one revoked.
-    Rotated,
-    /// The old one is in use, the new one revoked.
-    Undone,
-    /// The old one is back in the Secret, and it could not be seen to work: the new one was left active.
-    UndoneBothActive,
-    /// Somebody else gave the Secret a value; it and the active tokens were left as they are.
-    Abandoned,
-    /// The new value was handed over; the rest is done once the Secret holds it.
-    Handed,
-    /// There was nothing under way.
-    Nothing,
-}
-
-/// The next thing to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// Write the journal.
-    Journal,
-    /// Write this process into the journal of another one.
-    TakeOver,
-    /// Revoke a token of this rotation whose value nobody has.
-    RevokeOrphan(u64),
-    /// Ask GitLab for a token. Never repeated blindly: what came of it is looked up by name.
-    Create,
-    /// Write down that GitLab is asked to renew this token.
-    Intend(u64),
-    /// Ask GitLab to put another token in the place of this one. Never repeated.
-    Renew(u64),
-    /// Keep the old value in a Secret of its own.
-    Backup,
-    /// Write the new value and `written` in one change.
-    Write,
-    /// Write `handed`, and hand the new value over.
-    HandOver,
-    /// Ask the pods to restart.
-    Restart,
-    /// Wait for the pods.
-    Wait,
-    /// See from both ends that what the Secret holds works.
-    Verify,
-    /// See that no owner takes the value back.
-    Prove,
-    /// Go back: write `undo`.
-    TurnBack(Turn),
-    /// The way back is closed: write `written`.
-    GoForward,
-    /// What the Secret holds is dead: write `create` with this token as the one that pods still run with.
-    StartOver(Option<u64>),
-    /// Write the old value back.
-    Restore,
-    /// Revoke a token that is no longer needed.
-    Revoke(u64),
-    /// Remove the Secret with the old value.
-    RemoveBackup,
-    /// Remove the journal: the end.
-    RemoveJournal(Outcome),
-    /// The end.
-    Done(Outcome),
-    /// It cannot go on now, and nothing was lost; why.
-    Stop(String),
-}
-
-/// The steps as people know them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[expect(missing_docs, reason = "the names say it")]
-pub enum Step {
-    Preflight,
-    Lock,
-    Journal,
-    Create,
-    Write,
-    RollOut,
-    Verify,
-    ProveNotReverted,
-    Revoke,
-    Clean,
-}
-
-impl Step {
-    /// One word or two, also for programs.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Preflight => "preflight",
-            Self::Lock => "lock",
-            Self::Journal => "journal",
-            Self::Create => "create",
-            Self::Write => "write",
-            Self::RollOut => "roll-out",
-            Self::Verify => "verify",
-            Self::ProveNotReverted => "prove-not-reverted",
-            Self::Revoke => "revoke",
-            Self::Clean => "clean",
-        }
-    }
-}
-
-impl Action {
-    /// The step that it belongs to.
-    pub fn step(&self) -> Step {
-        match self {
-            Self::Journal
-            | Self::Intend(_)
-            | Self::TakeOver
-            | Self::TurnBack(_)
-            | Self::GoForward
-            | Self::StartOver(_) => Step::Journal,
-            Self::RevokeOrphan(_) | Self::Create | Self::Renew(_) => Step::Create,
-            Self::Backup | Self::Write | Self::HandOver | Self::Restore => Step::Write,
-            Self::Restart | Self::Wait => Step::RollOut,
-            Self::Verify => Step::Verify,
-            Self::Prove => Step::ProveNotReverted,
-            Self::Revoke(_) => Step::Revoke,
-            Self::RemoveBackup | Self::RemoveJournal(_) | Self::Done(_) | Self::Stop(_) => Step::Clean,
-        }
-    }
-}
-
 /// Decides the next action.
 pub fn next(seen: &Seen, memory: &Memory, goal: Goal) -> Action {
     let Some(journal) = &seen.journal else {
@@ -291,6 +109,14 @@ pub fn next(seen: &Seen, memory: &Memory, goal: Goal) -> Action {
         };
     }
     let view = View { seen, memory, journal, goal };
+    if let Some(id) = memory.lists.refuses_to_go() {
+        return Action::Stop(format!(
+            "GitLab took the revocation of token {id} several times and lists it still: see in GitLab what it is, then --resume"
+        ));
+    }
+    if view.doubts() {
+        return Action::Settle;
+    }
     if journal.family.is_some() && journal.stage == Stage::Create {
         return super::in_place::next(seen, memory, journal, goal);
     }
@@ -314,23 +140,35 @@ struct View<'a> {
 
 impl View<'_> {
     fn is_active(&self, id: Option<u64>) -> bool {
-        id.is_some_and(|id| self.seen.tokens.iter().any(|t| t.id == id))
+        id.is_some_and(|id| self.memory.lists.lives(&self.seen.tokens, id))
+    }
+
+    /// What GitLab put another in the place of is dead, whatever a list says.
+    fn was_replaced(&self) -> bool {
+        self.journal.family.is_some() && self.journal.stage != Stage::Create
     }
 
     fn old_lives(&self) -> bool {
-        self.journal.keeps_old || self.is_active(self.journal.old_token)
+        self.journal.keeps_old || !self.was_replaced() && self.is_active(self.journal.old_token)
     }
 
     fn new_lives(&self) -> bool {
         self.is_active(self.journal.new_token)
     }
 
+    /// A token that this rotation knows is not listed, and not for long: it may live all the same.
+    fn doubts(&self) -> bool {
+        let old = self.journal.old_token.filter(|_| !self.was_replaced());
+        [old, self.journal.new_token].into_iter().flatten().any(|id| self.memory.lists.is_in_doubt(id))
+    }
+
     /// A token of this rotation that was never in the Secret, but for the one that `keep` names.
     fn orphan(&self, keep: Option<u64>) -> Option<u64> {
         let name = self.journal.token_name();
-        let ours = self.seen.tokens.iter().filter(|t| t.name == name).map(|t| t.id);
+        let listed = self.seen.tokens.iter().filter(|t| t.name == name).map(|t| t.id);
         let known = [self.journal.old_token, self.journal.new_token, keep];
-        ours.into_iter().find(|id| !known.contains(&Some(*id)))
+        let mut ours = listed.chain(self.memory.lists.unlisted());
+        ours.find(|id| !known.contains(&Some(*id)) && self.is_active(Some(*id)))
     }
 
     /// The value from before works, and it can be had; or nothing has been written yet.
@@ -342,6 +180,10 @@ impl View<'_> {
             Stage::Handed => in_place,
             Stage::Written | Stage::Undo => self.old_lives() && (self.seen.backup || in_place),
         }
+    }
+
+    fn active(&self) -> usize {
+        self.seen.tokens.iter().filter(|t| self.is_active(Some(t.id))).count()
     }
 
     fn turn_back_or_stop(&self, turn: Turn, why: &str) -> Action {
@@ -370,7 +212,8 @@ impl View<'_> {
             (.., Some(_)) => Turn::NewIsDead,
             (.., None) if self.journal.by_hand && self.goal != Goal::Begin => Turn::NotHanded,
             (.., None) if self.memory.gave_up() => Turn::NotCreated,
-            (.., None) if self.seen.tokens.len() >= self.journal.kind.most() => Turn::NoRoom,
+            (.., None) if self.memory.lists.hides() => return Action::Settle,
+            (.., None) if self.active() >= self.journal.kind.most() => Turn::NoRoom,
             (.., None) => return Action::Create,
         };
         self.turn_back_or_stop(turn, "no new token could be put in place, and the value from before is dead: only running pods hold a token that works")
@@ -398,6 +241,8 @@ impl View<'_> {
             return self.leave();
         }
         match (self.seen.held, self.new_lives(), self.old_lives()) {
+            // Whether the old one lives a list that lags does not tell: it may be revoked already.
+            (Held::Old, _, true) if self.memory.lists.hides() => return Action::Settle,
             (Held::Old, _, true) if self.can_go_back() => return Action::TurnBack(Turn::Reverted),
             (Held::Old, true, true) => {
                 return Action::Stop("something gives the Secret a value back that GitLab no longer takes; correct it there first".to_owned());
@@ -437,8 +282,18 @@ impl View<'_> {
             return Action::RevokeOrphan(orphan);
         }
         match self.journal.old_token.filter(|_| self.old_lives()) {
-            Some(old) => Action::Revoke(old),
+            Some(old) => self.revoke(old),
             None => self.clean(Outcome::Rotated),
+        }
+    }
+
+    /// What the Secret held is revoked only when nothing else was seen to hold or use it, just before.
+    fn revoke(&self, id: u64) -> Action {
+        match &self.memory.alone {
+            _ if self.memory.revoke_anyway => Action::Revoke(id),
+            None => Action::Survey,
+            Some(Proof::Yes(_)) => Action::Revoke(id),
+            Some(Proof::No(why) | Proof::Open(why)) => Action::Stop(why.clone()),
         }
     }
 
@@ -462,12 +317,16 @@ impl View<'_> {
             Pods::Behind => Action::Restart,
             Pods::Rolling => Action::Wait,
             Pods::Stuck(why) => Action::Stop(why.clone()),
-            Pods::Current => Action::Revoke(new),
+            Pods::Current => self.revoke(new),
         }
     }
 
     /// Back to the old value.
     fn back(&self) -> Action {
+        // No pod may be given a value that a list shows as alive only because it lags.
+        if self.memory.lists.hides() {
+            return Action::Settle;
+        }
         if self.journal.by_hand {
             return self.back_by_hand();
         }
@@ -502,7 +361,7 @@ impl View<'_> {
         match (&self.memory.verified, self.journal.new_token.filter(|_| self.new_lives())) {
             (_, None) => self.clean(Outcome::Undone),
             (None, _) => Action::Verify,
-            (Some(Proof::Yes(_)), Some(new)) => Action::Revoke(new),
+            (Some(Proof::Yes(_)), Some(new)) => self.revoke(new),
             (Some(_), _) => self.clean(Outcome::UndoneBothActive),
         }
     }
@@ -516,6 +375,11 @@ impl View<'_> {
     }
 
     fn clean(&self, outcome: Outcome) -> Action {
-        if self.seen.backup { Action::RemoveBackup } else { Action::RemoveJournal(outcome) }
+        match self.seen.backup {
+            // The journal names what is to be revoked: it stays until GitLab's lists agree.
+            _ if self.memory.lists.hides() || self.memory.lists.lingers() => Action::Settle,
+            true => Action::RemoveBackup,
+            false => Action::RemoveJournal(outcome),
+        }
     }
 }

@@ -5,15 +5,23 @@
 //! nothing that a killed process would lose, so an ordinary run and the run that resumes it are the same code, and a
 //! property test plays every interleaving against a model of both servers (`model`).
 
+pub mod action;
+pub mod holders;
 mod in_place;
 pub mod inventory;
 pub mod journal;
+pub mod lists;
 pub mod machine;
+pub mod memory;
 pub mod owner;
+mod owner_signs;
+pub mod ownership;
 
 #[cfg(test)]
 mod model;
 
+pub use action::{Action, Outcome, Step, Turn};
 pub use journal::{Journal, Kind, Stage, Values};
-pub use machine::{Action, Goal, Held, Memory, Outcome, Pods, Proof, Seen, Step, Token, Turn, next};
+pub use machine::{Goal, Held, Pods, Proof, Seen, Token, next};
+pub use memory::Memory;
 pub use owner::{Owner, owners};

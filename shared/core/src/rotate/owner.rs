@@ -1,8 +1,15 @@
-//! Who else writes a Secret, by the signs on it, and when they take a change back.
+//! Who else writes a Secret, by the signs on it, and when they revert a change.
+//!
+//! A sign is an owner reference, a label, an annotation, or a field manager of the data. A manager that is not known to be a
+//! person's tool counts as an owner: a refusal costs one command, a reverted token costs the connection.
 
-use serde::Deserialize;
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 
 use super::journal::HOLD;
+use super::owner_signs::{MANAGERS, PEOPLE, SIGNS, Sign};
 use crate::object::ObjectRef;
 
 /// What is read of a Secret's metadata. No value is among it.
@@ -14,11 +21,13 @@ pub struct Metadata {
     /// Namespace.
     pub namespace: String,
     /// Labels.
-    pub labels: std::collections::BTreeMap<String, String>,
+    pub labels: BTreeMap<String, String>,
     /// Annotations.
-    pub annotations: std::collections::BTreeMap<String, String>,
+    pub annotations: BTreeMap<String, String>,
     /// Owners.
     pub owner_references: Vec<OwnerReference>,
+    /// Who wrote which fields.
+    pub managed_fields: Vec<Managed>,
 }
 
 /// One owner reference.
@@ -29,6 +38,27 @@ pub struct OwnerReference {
     pub kind: String,
     /// Name.
     pub name: String,
+    /// It manages the object: at most one does.
+    pub controller: bool,
+}
+
+/// One field manager, as far as the data goes.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Managed {
+    /// Its name.
+    pub manager: String,
+    /// It owns a key of the data.
+    #[serde(rename = "fieldsV1", deserialize_with = "owns_data")]
+    pub data: bool,
+}
+
+/// `f:data` with a key in it. The bare `"."` is left behind by whoever created the Secret, also when every key is another's.
+fn owns_data<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    let fields = Option::<Value>::deserialize(deserializer)?.unwrap_or_default();
+    let owned =
+        |part: &str| fields[part].as_object().is_some_and(|keys| keys.keys().any(|k| k.starts_with("f:")));
+    Ok(owned("f:data") || owned("f:stringData"))
 }
 
 /// Something that writes the Secret too.
@@ -36,23 +66,45 @@ pub struct OwnerReference {
 pub struct Owner {
     /// The object that stands for it, where it is known.
     pub object: ObjectRef,
-    /// When it takes a change back, as the end of a sentence.
+    /// When it reverts a change, as the end of a sentence.
     pub reverts: &'static str,
     /// Where the value has to be changed instead, as the end of "change it …".
     pub instead: &'static str,
-    /// [`HOLD`]`: disabled` on the live object holds it off.
+    /// [`HOLD`]`: disabled` on the live object pauses it.
     pub can_be_held: bool,
 }
 
-/// Everything that would take a change of this Secret back. None is not proof: some leave no sign, which is why the
-/// machine also proves it.
+impl Owner {
+    fn of(kind: &str, namespace: &str, name: &str, reverts: &'static str, instead: &'static str) -> Self {
+        Self { object: ObjectRef::new(kind, namespace, name), reverts, instead, can_be_held: false }
+    }
+}
+
+/// Everything that would revert a change of this Secret. None is not proof: some leave no sign, which is why the machine also
+/// proves it.
 pub fn owners(secret: &Metadata) -> Vec<Owner> {
     let mut found = Vec::new();
     found.extend(kustomization(secret));
     found.extend(release(secret));
     found.extend(secret.owner_references.iter().filter_map(|owner| controller(secret, owner)));
     found.extend(argo(secret));
+    for sign in SIGNS {
+        if let Some(owner) = signed(secret, sign).filter(|new| !covered(&found, &new.object.kind)) {
+            found.push(owner);
+        }
+    }
+    for managed in secret.managed_fields.iter().filter(|m| m.data) {
+        if let Some(owner) = manager(secret, &managed.manager, &found)
+            && !found.contains(&owner)
+        {
+            found.push(owner);
+        }
+    }
     found
+}
+
+fn covered(found: &[Owner], kind: &str) -> bool {
+    found.iter().any(|owner| owner.object.kind == kind)
 }
 
 fn labelled(secret: &Metadata, group: &str, kind: &str) -> Option<ObjectRef> {
@@ -60,12 +112,16 @@ fn labelled(secret: &Metadata, group: &str, kind: &str) -> Option<ObjectRef> {
     Some(ObjectRef::new(kind, label("namespace")?, label("name")?))
 }
 
+/// The Kustomization was told to leave the live object alone.
+fn is_held(secret: &Metadata) -> bool {
+    let annotation = |key: &str| secret.annotations.get(key).map(|v| v.to_lowercase());
+    annotation(HOLD).is_some_and(|v| v == "disabled")
+        || annotation("kustomize.toolkit.fluxcd.io/ssa").is_some_and(|v| v == "ignore")
+}
+
 fn kustomization(secret: &Metadata) -> Option<Owner> {
     let object = labelled(secret, "kustomize.toolkit.fluxcd.io", "Kustomization")?;
-    let annotation = |key: &str| secret.annotations.get(key).map(|v| v.to_lowercase());
-    let held = annotation(HOLD).is_some_and(|v| v == "disabled")
-        || annotation("kustomize.toolkit.fluxcd.io/ssa").is_some_and(|v| v == "ignore");
-    if held {
+    if is_held(secret) {
         return None;
     }
     let generated = secret.name.rsplit_once('-').is_some_and(|(_, hash)| {
@@ -101,6 +157,7 @@ fn release(secret: &Metadata) -> Option<Owner> {
     })
 }
 
+/// What an owner reference means: of some kinds always, of any kind where it says that it is the controller.
 fn controller(secret: &Metadata, owner: &OwnerReference) -> Option<Owner> {
     let (reverts, instead) = match owner.kind.as_str() {
         "SealedSecret" => (
@@ -112,10 +169,13 @@ fn controller(secret: &Metadata, owner: &OwnerReference) -> Option<Owner> {
             "in the store that the ExternalSecret reads",
         ),
         "SopsSecret" => ("its operator writes the encrypted value again", "in the encrypted SopsSecret"),
+        _ if owner.controller => (
+            "its controller writes the Secret again at its next reconciliation",
+            "where that object takes the value from",
+        ),
         _ => return None,
     };
-    let object = ObjectRef::new(&owner.kind, &secret.namespace, &owner.name);
-    Some(Owner { object, reverts, instead, can_be_held: false })
+    Some(Owner::of(&owner.kind, &secret.namespace, &owner.name, reverts, instead))
 }
 
 fn argo(secret: &Metadata) -> Option<Owner> {
@@ -123,12 +183,56 @@ fn argo(secret: &Metadata) -> Option<Owner> {
     let name = tracked
         .and_then(|id| id.split(':').next())
         .or_else(|| secret.labels.get("argocd.argoproj.io/instance").map(String::as_str))?;
-    Some(Owner {
-        object: ObjectRef::new("Application", "", name),
-        reverts: "Argo CD writes the value that is in Git at its next sync",
-        instead: "in Git",
-        can_be_held: false,
-    })
+    Some(Owner::of(
+        "Application",
+        "",
+        name,
+        "Argo CD writes the value that is in Git at its next sync",
+        "in Git",
+    ))
+}
+
+/// The owner that a label or annotation names. A value such as `namespace/name` says which object it is.
+fn signed(secret: &Metadata, sign: &Sign) -> Option<Owner> {
+    let hit = |(key, _): &(&String, &String)| match sign.key.strip_suffix('*') {
+        Some(prefix) => key.starts_with(prefix),
+        None => key.as_str() == sign.key,
+    };
+    let (_, value) = secret.labels.iter().chain(&secret.annotations).find(hit)?;
+    let named = value.split_once('/').filter(|_| sign.names);
+    let (namespace, name) = named.unwrap_or_default();
+    Some(Owner::of(sign.kind, namespace, name, sign.reverts, sign.instead))
+}
+
+/// The owner that a field manager of the data stands for; none for people's tools, and for what is an owner already.
+fn manager(secret: &Metadata, name: &str, found: &[Owner]) -> Option<Owner> {
+    if PEOPLE.iter().any(|person| match person.strip_suffix('*') {
+        Some(prefix) => name.starts_with(prefix),
+        None => name == *person,
+    }) {
+        return None;
+    }
+    if let Some(external) = name.strip_prefix("externalsecrets.external-secrets.io/") {
+        let (reverts, instead) =
+            ("its operator writes the stored value again", "in the store that the ExternalSecret reads");
+        let owner = Owner::of("ExternalSecret", &secret.namespace, external, reverts, instead);
+        return (!found.iter().any(|o| o.object == owner.object)).then_some(owner);
+    }
+    if name == "kustomize-controller" && (is_held(secret) || covered(found, "Kustomization")) {
+        return None;
+    }
+    let known = MANAGERS.iter().find(|(manager, ..)| *manager == name);
+    if known.is_some_and(|(_, kinds, _)| kinds.iter().any(|kind| covered(found, kind))) {
+        return None;
+    }
+    let instead = known.map_or("where it takes the value from", |(.., instead)| *instead);
+    Some(Owner::of(
+        "field manager",
+        "",
+        name,
+        "it wrote the data that is there, and is not known to leave a change of somebody else alone",
+        instead,
+    ))
 }
 
 #[cfg(test)]
@@ -140,52 +244,131 @@ mod tests {
         owners(&secret).into_iter().map(|o| (o.object.to_string(), o.can_be_held)).collect()
     }
 
+    fn labels(key: &str, value: &str) -> String {
+        format!(r#"{{"name": "t", "namespace": "n", "labels": {{"{key}": "{value}"}}}}"#)
+    }
+
+    fn annotations(key: &str, value: &str) -> String {
+        format!(r#"{{"name": "t", "namespace": "n", "annotations": {{"{key}": "{value}"}}}}"#)
+    }
+
+    fn references(kind: &str, controller: bool) -> String {
+        format!(
+            r#"{{"name": "t", "namespace": "n", "ownerReferences": [{{"kind": "{kind}", "name": "s", "controller": {controller}}}]}}"#
+        )
+    }
+
+    /// The fields as the API server writes them: the token's key and the `.` of whoever created it.
+    fn managed(manager: &str) -> String {
+        format!(
+            r#"{{"name": "t", "namespace": "n", "managedFields": [{{"manager": "{manager}", "fieldsV1": {{"f:data": {{".": {{}}, "f:token": {{}}}}}}}}]}}"#
+        )
+    }
+
     #[test]
     fn each_owner_is_known_by_its_sign() {
+        let flux = |group: &str, more: &str| {
+            format!(
+                r#"{{"name": "{more}", "labels": {{"{group}/name": "apps", "{group}/namespace": "flux-system"}}}}"#
+            )
+        };
         for (metadata, owner, held) in [
+            (flux("kustomize.toolkit.fluxcd.io", "t"), "Kustomization flux-system/apps", true),
+            (flux("kustomize.toolkit.fluxcd.io", "t-2f8k4c6h7b"), "Kustomization flux-system/apps", false),
+            (flux("helm.toolkit.fluxcd.io", "t"), "HelmRelease flux-system/apps", false),
             (
-                r#"{"name": "t", "labels": {"kustomize.toolkit.fluxcd.io/name": "apps", "kustomize.toolkit.fluxcd.io/namespace": "flux-system"}}"#,
-                "Kustomization flux-system/apps",
-                true,
-            ),
-            (
-                r#"{"name": "t-2f8k4c6h7b", "labels": {"kustomize.toolkit.fluxcd.io/name": "apps", "kustomize.toolkit.fluxcd.io/namespace": "flux-system"}}"#,
-                "Kustomization flux-system/apps",
-                false,
-            ),
-            (
-                r#"{"name": "t", "labels": {"helm.toolkit.fluxcd.io/name": "gitlab-agent", "helm.toolkit.fluxcd.io/namespace": "gitlab"}}"#,
-                "HelmRelease gitlab/gitlab-agent",
-                false,
-            ),
-            (
-                r#"{"name": "t", "annotations": {"meta.helm.sh/release-name": "agent", "meta.helm.sh/release-namespace": "gitlab"}}"#,
+                r#"{"annotations": {"meta.helm.sh/release-name": "agent", "meta.helm.sh/release-namespace": "gitlab"}}"#.to_owned(),
                 "Helm release gitlab/agent",
                 false,
             ),
-            (
-                r#"{"name": "t", "namespace": "n", "ownerReferences": [{"kind": "SealedSecret", "name": "s"}]}"#,
-                "SealedSecret n/s",
-                false,
-            ),
-            (
-                r#"{"name": "t", "namespace": "n", "ownerReferences": [{"kind": "ExternalSecret", "name": "s"}]}"#,
-                "ExternalSecret n/s",
-                false,
-            ),
-            (
-                r#"{"name": "t", "namespace": "n", "ownerReferences": [{"kind": "SopsSecret", "name": "s"}]}"#,
-                "SopsSecret n/s",
-                false,
-            ),
-            (
-                r#"{"name": "t", "annotations": {"argocd.argoproj.io/tracking-id": "apps:/Secret:gitlab/t"}}"#,
-                "Application apps",
-                false,
-            ),
+            (references("SealedSecret", false), "SealedSecret n/s", false),
+            (references("ExternalSecret", false), "ExternalSecret n/s", false),
+            (references("SopsSecret", false), "SopsSecret n/s", false),
+            (references("VaultStaticSecret", true), "VaultStaticSecret n/s", false),
+            (references("VaultSecret", true), "VaultSecret n/s", false),
+            (references("InfisicalSecret", true), "InfisicalSecret n/s", false),
+            (references("Tenant", true), "Tenant n/s", false),
+            (annotations("argocd.argoproj.io/tracking-id", "apps:/Secret:gitlab/t"), "Application apps", false),
         ] {
-            assert_eq!(found(metadata), [(owner.to_owned(), held)], "{metadata}");
+            assert_eq!(found(&metadata), [(owner.to_owned(), held)], "{metadata}");
         }
+    }
+
+    /// Those that leave no owner reference.
+    #[test]
+    fn owners_without_a_reference_are_known_by_labels_annotations_and_managers() {
+        for (metadata, word) in [
+            (labels("reconcile.external-secrets.io/managed", "true"), "ExternalSecret"),
+            (labels("reconcile.external-secrets.io/created-by", "4f2a"), "ExternalSecret"),
+            (annotations("reconcile.external-secrets.io/data-hash", "4f2a"), "ExternalSecret"),
+            (managed("externalsecrets.external-secrets.io/agent-token"), "ExternalSecret n/agent-token"),
+            (labels("secrets.hashicorp.com/vso-ownerRefUID", "u"), "Vault Secrets Operator"),
+            (
+                annotations("reflector.v1.k8s.emberstack.com/reflects", "platform/token"),
+                "Reflector platform/token",
+            ),
+            (annotations("kubed.appscode.com/origin", "{}"), "Config Syncer"),
+            (labels("kubed.appscode.com/origin.name", "token"), "Config Syncer"),
+            (
+                annotations("replicator.v1.mittwald.de/replicate-from", "platform/token"),
+                "Replicator platform/token",
+            ),
+            (labels("generate.kyverno.io/policy-name", "clone"), "Kyverno"),
+            (labels("agent.gitlab.com/id-7", ""), "GitLab-managed Kubernetes resources"),
+            (annotations("agent.gitlab.com/template", "default"), "GitLab-managed Kubernetes resources"),
+            (annotations("operator.1password.io/item-path", "vaults/x"), "1Password"),
+            (labels("secrets-store.csi.k8s.io/managed", "true"), "Secrets Store CSI"),
+            (labels("kapp.k14s.io/app", "1"), "kapp"),
+            (annotations("sealedsecrets.bitnami.com/managed", "true"), "SealedSecret"),
+            (annotations("configsync.gke.io/resource-id", "x"), "Config Sync"),
+            (labels("objectset.rio.cattle.io/hash", "x"), "Fleet"),
+            (managed("Terraform"), "field manager Terraform"),
+            (managed("pulumi-kubernetes-4f2a"), "field manager pulumi"),
+            (managed("kustomize-controller"), "field manager kustomize-controller"),
+            (managed("helm"), "field manager helm"),
+            (managed("argocd-controller"), "field manager argocd-controller"),
+            (managed("vault-secrets-operator"), "field manager vault-secrets-operator"),
+            (managed("agentk"), "field manager agentk"),
+            (managed("manager"), "field manager manager"),
+            (managed("our-own-token-sync"), "field manager our-own-token-sync"),
+            (managed(""), "field manager"),
+        ] {
+            let found = found(&metadata);
+            assert!(found.len() == 1 && found[0].0.contains(word), "{metadata}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn people_and_this_program_are_no_owners() {
+        for manager in [
+            "kubectl-create",
+            "kubectl-client-side-apply",
+            "kubectl",
+            "kubectl-edit",
+            "kubectl-patch",
+            "kubectl-last-applied",
+            "before-first-apply",
+            "flux",
+            "glab",
+            "k9s",
+            "gitlab-agent-cli",
+        ] {
+            assert!(found(&managed(manager)).is_empty(), "{manager}");
+        }
+        let only_meta = r#"{"managedFields": [{"manager": "reloader", "fieldsV1": {"f:metadata": {"f:annotations": {}}, "f:data": {".": {}}}}]}"#;
+        assert!(found(only_meta).is_empty(), "it owns no key of the data");
+    }
+
+    #[test]
+    fn one_owner_is_named_once() {
+        let metadata = r#"{"name": "t", "namespace": "n",
+            "labels": {"reconcile.external-secrets.io/managed": "true"},
+            "ownerReferences": [{"kind": "ExternalSecret", "name": "t", "controller": true}],
+            "managedFields": [{"manager": "externalsecrets.external-secrets.io/t", "fieldsV1": {"f:data": {"f:token": {}}}}]}"#;
+        assert_eq!(found(metadata), [("ExternalSecret n/t".to_owned(), false)]);
+        let metadata = r#"{"name": "t", "labels": {"kustomize.toolkit.fluxcd.io/name": "a", "kustomize.toolkit.fluxcd.io/namespace": "f"},
+            "managedFields": [{"manager": "kustomize-controller", "fieldsV1": {"f:data": {"f:token": {}}}}]}"#;
+        assert_eq!(found(metadata), [("Kustomization f/a".to_owned(), true)]);
     }
 
     #[test]
@@ -195,7 +378,8 @@ mod tests {
 
     #[test]
     fn what_is_held_off_does_not_count() {
-        let labels = r#""labels": {"kustomize.toolkit.fluxcd.io/name": "a", "kustomize.toolkit.fluxcd.io/namespace": "f"}"#;
+        let labels = r#""labels": {"kustomize.toolkit.fluxcd.io/name": "a", "kustomize.toolkit.fluxcd.io/namespace": "f"},
+            "managedFields": [{"manager": "kustomize-controller", "fieldsV1": {"f:data": {"f:token": {}}}}]"#;
         for (annotation, counts) in [
             (r#""kustomize.toolkit.fluxcd.io/reconcile": "disabled""#, false),
             (r#""kustomize.toolkit.fluxcd.io/ssa": "Ignore""#, false),

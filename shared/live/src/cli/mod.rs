@@ -10,6 +10,7 @@ pub mod reconcile_now;
 mod repeat;
 pub mod rotate_token;
 mod run;
+mod signals;
 pub mod snapshot;
 pub mod status;
 pub mod streams;
@@ -29,6 +30,7 @@ use gitlab_agent_core::snapshot::Snapshot;
 
 pub use self::gitlab::GitLabFlags;
 pub use self::run::{HasDeadline, main, main_with};
+pub use self::signals::{Signal, Signals};
 pub use self::streams::{note, out};
 use crate::access::{Access, ReadClient, duration};
 use crate::file;

@@ -9,9 +9,13 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use super::pods::Sight;
 use super::secret::{Change, Content, Read, fingerprint_of};
-use super::{Run, Stop, TROUBLES, pods, random};
+use super::{Run, SETTLE, Stop, TROUBLES, holders, pods, random};
 use crate::gitlab::FaultKind;
+
+/// The journal names so many pods of each Deployment.
+const MOST_PODS: usize = 50;
 
 impl Run<'_> {
     /// Does one thing. Text is for people; none where there is nothing to tell.
@@ -22,6 +26,10 @@ impl Run<'_> {
         match (action, &read.journal) {
             (Action::Journal, _) => self.journal(read).await,
             (Action::Wait, _) => self.wait().await,
+            (Action::Settle, _) => {
+                tokio::time::sleep(SETTLE).await;
+                Ok(None)
+            }
             (_, None) => Err(Stop("the journal is gone".to_owned())),
             (Action::TakeOver, Some(j)) => {
                 let run = self.memory.borrow().run.clone();
@@ -63,11 +71,20 @@ impl Run<'_> {
             (Action::Restart, Some(j)) => self.restart(j).await,
             (Action::Verify, Some(j)) => {
                 let proof = self.works(j).await;
+                if matches!(proof, Proof::Yes(_)) {
+                    self.moved(j).await;
+                }
                 Ok(self.proof(proof, true))
             }
             (Action::Prove, Some(_)) => {
                 let proof = self.prove(read).await;
                 Ok(self.proof(proof, false))
+            }
+            (Action::Survey, Some(j)) => {
+                let proof = self.unused(j).await;
+                let text = if let Proof::Yes(text) = &proof { Some(text.clone()) } else { None };
+                self.memory.borrow_mut().alone = Some(proof);
+                Ok(text)
             }
             (Action::RemoveBackup, Some(j)) => {
                 let place = &self.target.secret;
@@ -104,6 +121,7 @@ impl Run<'_> {
         self.hand.take();
         self.stuck.take();
         self.restarts.set(0);
+        self.moved.set(None);
         self.waiting.set(None);
     }
 
@@ -127,21 +145,28 @@ impl Run<'_> {
     async fn journal(&self, read: &Read) -> Result<Option<String>, Stop> {
         let id = random().map_err(Stop)?;
         let tokens = self.issuer.tokens().await.map_err(|f| Stop(f.to_string()))?;
-        let old_token = match self.issuer.kind() {
-            Kind::AgentToken if tokens.len() > 1 => {
-                return Err(Stop("the agent has two active tokens by now".to_owned()));
-            }
-            Kind::AgentToken => tokens.first().map(|t| t.id),
-            _ => self.old_id,
-        };
+        // What is revoked at the end is what was proven to be in use, and nothing that came since.
+        let other = tokens.iter().find(|t| Some(t.id) != self.old_id);
+        if let Some(other) = other.filter(|_| self.issuer.kind() == Kind::AgentToken) {
+            return Err(Stop(format!("the agent has another active token by now, number {}", other.id)));
+        }
+        let mut pods = Vec::new();
+        for agentk in self.target.agentks() {
+            let sight = Sight::look(self.client, &agentk.deployment).await;
+            let sight = sight.map_err(|why| Stop(format!("{}: {}", why.asked, why.message)))?;
+            pods.extend(sight.iter().flat_map(Sight::names).take(MOST_PODS));
+        }
         let journal = Journal {
+            old_mark: self.mark(&id, &read.values),
+            new_mark: None,
+            pods,
             old_fingerprint: fingerprint_of(&id, &read.values),
             id,
             run: self.memory.borrow().run.clone(),
             stage: Stage::Create,
             kind: self.issuer.kind(),
             place: self.issuer.place(),
-            old_token,
+            old_token: self.old_id,
             new_token: None,
             new_fingerprint: None,
             no_return: false,
@@ -167,6 +192,8 @@ impl Run<'_> {
             old_token: keep,
             old_fingerprint: fingerprint_of(&j.id, &read.values),
             keeps_old: false,
+            old_mark: keep.and(j.new_mark.clone()),
+            new_mark: None,
             new_token: None,
             new_fingerprint: None,
             no_return: true,
@@ -187,11 +214,14 @@ impl Run<'_> {
         match self.issuer.create(&j.token_name(), &description, read).await {
             Ok((id, content)) => {
                 self.hand.replace(Some(content));
-                self.memory.borrow_mut().in_hand = Some(id);
+                self.in_hand_now(id);
                 Ok(Some(format!("{} {id} of {}", self.issuer.kind().word(), self.issuer.place_words())))
             }
             Err(fault) => {
                 self.last.borrow_mut().said = Some(fault.to_string());
+                if fault.may_have_happened() || fault.kind == FaultKind::Unreachable {
+                    self.memory.borrow_mut().lists.may_hide();
+                }
                 match fault.kind {
                     FaultKind::Limited | FaultKind::Unreachable => {
                         tokio::time::sleep(Duration::from_secs(2)).await;
@@ -218,7 +248,7 @@ impl Run<'_> {
         match self.issuer.renew(id, read).await {
             Ok((new, content)) => {
                 self.hand.replace(Some(content));
-                self.memory.borrow_mut().in_hand = Some(new);
+                self.in_hand_now(new);
                 Ok(Some(format!(
                     "{} {new} is in the place of {id}, which is dead",
                     self.issuer.kind().word()
@@ -237,7 +267,9 @@ impl Run<'_> {
     }
 
     async fn revoke(&self, id: u64, which: &str) -> Result<Option<String>, Stop> {
-        match self.issuer.revoke(id).await {
+        let answer = self.issuer.revoke(id).await;
+        self.memory.borrow_mut().asked_to_revoke(id, answer.is_ok());
+        match answer {
             Ok(()) => Ok(Some(format!("{} {id}, {which}", self.issuer.kind().word()))),
             // Whether it is gone, the next look tells.
             Err(fault)
@@ -263,7 +295,7 @@ impl Run<'_> {
         let Some((id, content)) = self.in_hand() else {
             return Err(Stop("the new value is lost".to_owned()));
         };
-        let journal = given(j, Stage::Written, id, fingerprint_of(&j.id, &content));
+        let journal = self.given(j, Stage::Written, id, &content);
         let mut annotations = token_id(&journal);
         annotations[ANNOTATION] = journal.write().into();
         let place = &self.target.secret;
@@ -285,7 +317,7 @@ impl Run<'_> {
         let Some(manifest) = &self.options.manifest else {
             return Err(Stop("there is nowhere to hand it over to".to_owned()));
         };
-        let journal = given(j, Stage::Handed, id, fingerprint_of(&j.id, &content));
+        let journal = self.given(j, Stage::Handed, id, &content);
         let done = self.edit(read, &journal, None, json!({})).await?;
         if !done {
             return Ok(None);
@@ -298,6 +330,31 @@ impl Run<'_> {
                 self.memory.borrow_mut().write_refused = Some(format!("{error:#}"));
                 Ok(None)
             }
+        }
+    }
+
+    /// GitLab gave a value with this number.
+    fn in_hand_now(&self, id: u64) {
+        let mut memory = self.memory.borrow_mut();
+        memory.in_hand = Some(id);
+        memory.lists.made(id);
+    }
+
+    /// What the credential in a Secret's values is recognized by elsewhere.
+    fn mark(&self, id: &str, content: &Content) -> Option<String> {
+        let read = Read { values: content.clone(), ..Read::default() };
+        self.target.form.mark(id, &read).map(|mark| mark.fingerprint().to_owned())
+    }
+
+    /// The journal once the new one is given away.
+    fn given(&self, j: &Journal, stage: Stage, id: u64, content: &Content) -> Journal {
+        let new_fingerprint = Some(fingerprint_of(&j.id, content));
+        Journal {
+            stage,
+            new_token: Some(id),
+            new_fingerprint,
+            new_mark: self.mark(&j.id, content),
+            ..j.clone()
         }
     }
 
@@ -327,14 +384,15 @@ impl Run<'_> {
     }
 
     async fn restart(&self, j: &Journal) -> Result<Option<String>, Stop> {
-        let Some(agentk) = self.target.agentk() else { return Ok(None) };
-        if self.restarts.get() >= 3 {
-            let text = format!("something takes the mark off the pods of {} again", agentk.deployment);
+        // One at a time, as they were seen; the next look tells which are left.
+        let Some(deployment) = self.behind.borrow().first().cloned() else { return Ok(None) };
+        if self.restarts.get() >= 3 * u32::try_from(self.target.agentks().len()).unwrap_or(u32::MAX) {
+            let text = format!("something takes the mark off the pods of {deployment} again");
             self.stuck.replace(Some(text));
             return Ok(None);
         }
         self.waiting.set(Some(Instant::now()));
-        match pods::restart(self.client, &agentk.deployment, &j.mark(), false).await {
+        match pods::restart(self.client, &deployment, &j.mark(), false).await {
             Change::Refused(why) => {
                 self.stuck.replace(Some(why));
                 Ok(None)
@@ -342,7 +400,7 @@ impl Run<'_> {
             change => {
                 let done = self.settle(change).await?;
                 self.restarts.set(self.restarts.get() + u32::from(done));
-                Ok(done.then(|| format!("{} restarts", agentk.deployment)))
+                Ok(done.then(|| format!("{deployment} restarts")))
             }
         }
     }
@@ -351,7 +409,8 @@ impl Run<'_> {
         let since = self.waiting.get().unwrap_or_else(Instant::now);
         self.waiting.set(Some(since));
         if since.elapsed() > pods::ROLLOUT {
-            let text = format!("the pods of {} were not replaced in 10 minutes", self.target.first_reader());
+            let readers = holders::names(&self.target.readers);
+            let text = format!("the pods of {readers} were not replaced in 10 minutes");
             self.stuck.replace(Some(text));
         } else {
             tokio::time::sleep(Duration::from_secs(1)).await;
@@ -409,11 +468,6 @@ impl Run<'_> {
         tokio::time::sleep(Duration::from_secs(1)).await;
         Ok(())
     }
-}
-
-/// The journal once the new one is given away.
-fn given(j: &Journal, stage: Stage, id: u64, fingerprint: String) -> Journal {
-    Journal { stage, new_token: Some(id), new_fingerprint: Some(fingerprint), ..j.clone() }
 }
 
 /// The annotation that says which of an agent's tokens the Secret holds.

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::deeds::turn_words;
 use super::secret::Read;
-use super::{Ended, Event, Run, Stop, TROUBLES, manifest, pods};
+use super::{Ended, Event, Run, SETTLE, Stop, TROUBLES, holders, manifest, pods};
 use gitlab_agent_core::rotate::Step;
 
 /// Nothing that GitLab was asked for longer ago than this can still come about: a request waits ten seconds here, and a
@@ -39,7 +39,7 @@ impl Run<'_> {
             troubles = 0;
             self.last.borrow_mut().journal =
                 seen.journal.clone().or_else(|| self.last.borrow().journal.clone());
-            self.memory.borrow_mut().recognise(seen.journal.as_ref());
+            self.note(&seen);
             let action = next(&seen, &self.memory.borrow(), self.options.goal);
             match action {
                 Action::Done(outcome) => break Ok(outcome),
@@ -49,7 +49,8 @@ impl Run<'_> {
                     if action == Action::Verify
                         && let Some(since) = self.waiting.take()
                     {
-                        let text = format!("all pods of {} started since", self.target.first_reader());
+                        let text =
+                            format!("all pods of {} started since", holders::names(&self.target.readers));
                         (self.tell)(Event { step: Step::RollOut, text, took: since.elapsed() });
                     }
                     match self.act(&action, &read).await {
@@ -67,6 +68,19 @@ impl Run<'_> {
             ended.why = Some(ended.why.map_or(words.clone(), |why| format!("{why}. {words}")));
         }
         ended
+    }
+
+    /// Takes note of what was seen; looks at GitLab's lists count only with a pause between them.
+    fn note(&self, seen: &Seen) {
+        let mut memory = self.memory.borrow_mut();
+        if self.paused.get().elapsed() >= SETTLE {
+            memory.lists.pause();
+            self.paused.set(Instant::now());
+        }
+        memory.look(seen);
+        if memory.in_hand.is_none() {
+            self.hand.take();
+        }
     }
 
     /// The value of a token that took the place of a dead one, and could not be written: it is in nothing but this process.
@@ -116,16 +130,19 @@ impl Run<'_> {
 
     /// It was asked to end.
     pub(super) fn must_end(&self) -> bool {
-        self.interrupted.get() || self.options.deadline.is_some_and(|at| Instant::now() >= at)
+        self.signals.told().is_some() || self.options.deadline.is_some_and(|at| Instant::now() >= at)
     }
 
-    /// It was asked to end, and no value is in hand that would be lost.
+    /// It was asked to end, and may.
     fn may_stop(&self) -> bool {
-        self.must_end() && self.memory.borrow().in_hand.is_none()
+        self.must_end() && self.memory.borrow().may_stop()
     }
 
-    fn why_it_must_end(&self) -> String {
-        if self.interrupted.get() { "it was interrupted" } else { "the time was over (--timeout)" }.to_owned()
+    pub(super) fn why_it_must_end(&self) -> String {
+        match self.signals.told() {
+            Some(signal) => format!("it was interrupted ({})", signal.name()),
+            None => "the time was over (--timeout)".to_owned(),
+        }
     }
 
     async fn look(&self) -> Result<(Seen, Read), Why> {
@@ -148,19 +165,26 @@ impl Run<'_> {
 
     /// The pods that read the Secret at their start, in relation to what it holds.
     async fn pods(&self, read: &Read) -> Result<Pods, Why> {
-        let Some(agentk) = self.target.agentk() else { return Ok(Pods::Current) };
-        let missing = || {
-            let asked = format!("get {}", agentk.deployment);
-            Why::new(WhyKind::Unreadable, asked, "it is not there any more")
-        };
-        let sight = pods::Sight::look(self.client, &agentk.deployment).await?.ok_or_else(missing)?;
-        Ok(match (&read.journal, self.stuck.borrow().as_ref()) {
-            (None, _) => Pods::Current,
-            (Some(journal), stuck) => match (sight.pods(&journal.mark(), read.changed_at), stuck) {
-                (Pods::Current, _) => Pods::Current,
-                (_, Some(why)) => Pods::Stuck(why.clone()),
-                (pods, None) => pods,
-            },
+        let Some(journal) = &read.journal else { return Ok(Pods::Current) };
+        let mut each = Vec::new();
+        let mut behind = Vec::new();
+        for agentk in self.target.agentks() {
+            let missing = || {
+                let asked = format!("get {}", agentk.deployment);
+                Why::new(WhyKind::Unreadable, asked, "it is not there any more")
+            };
+            let sight = pods::Sight::look(self.client, &agentk.deployment).await?.ok_or_else(missing)?;
+            let pods = sight.pods(&journal.mark(), read.changed_at);
+            if pods == Pods::Behind {
+                behind.push(agentk.deployment.clone());
+            }
+            each.push(pods);
+        }
+        self.behind.replace(behind);
+        Ok(match (Pods::all(each), self.stuck.borrow().as_ref()) {
+            (Pods::Current, _) => Pods::Current,
+            (_, Some(why)) => Pods::Stuck(why.clone()),
+            (pods, None) => pods,
         })
     }
 }

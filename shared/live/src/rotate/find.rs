@@ -473,14 +473,18 @@ async fn identify(
         };
         return listed(gitlab, Kind::DeployKey, places, same).await;
     }
-    if let Some(user) = target.form.user(read).filter(|user| !user.is_empty()) {
+    let Some(token) = target.form.token(read) else { return Ok(Old::Unknown) };
+    let shape = KeyShape::of(token.expose_secret().as_bytes(), b"").kind;
+    // An access token works with any user name, also with that of a deploy token which others use.
+    if let Some(user) =
+        target.form.user(read).filter(|user| !user.is_empty() && shape != ValueKind::AccessToken)
+    {
         let found = listed(gitlab, Kind::DeployToken, places, |item| item.username == user).await?;
         if !matches!(found, Old::Unknown) {
             return Ok(found);
         }
     }
-    let Some(token) = target.form.token(read) else { return Ok(Old::Unknown) };
-    match KeyShape::of(token.expose_secret().as_bytes(), b"").kind {
+    match shape {
         ValueKind::AccessToken => by_itself(gitlab, token, places).await,
         // One of old, without a prefix: it may be of another host, unless Flux sends it to this one anyway.
         ValueKind::Other if target.goes_to(&gitlab.read.host().to_string()) => {
@@ -497,21 +501,35 @@ async fn listed(
     places: &[Places],
     fits: impl Fn(&Item) -> bool,
 ) -> Result<Old, Refusal> {
+    let mut found: Vec<(Owner, Item)> = Vec::new();
     for owner in owners(places) {
         if kind == Kind::DeployKey && owner.path.starts_with("groups/") {
             continue;
         }
         match resource::list(gitlab, kind, owner).await {
             Ok(items) => {
-                if let Some(item) = items.into_iter().find(|item| fits(item)) {
-                    return Ok(Old::Listed(owner.clone(), kind, Box::new(item)));
-                }
+                let fitting = items.into_iter().filter(|item| fits(item));
+                found.extend(fitting.map(|item| (owner.clone(), item)));
             }
             Err(fault) if hides(fault.kind) => {}
             Err(fault) => return Err(fault.into()),
         }
     }
-    Ok(Old::Unknown)
+    // The same key may be enabled in several projects; it has one number.
+    let numbers: BTreeSet<u64> = found.iter().map(|(_, item)| item.id).collect();
+    if numbers.len() > 1 {
+        let titles: Vec<String> =
+            found.iter().map(|(owner, item)| format!("{} of {}", item.title(kind), owner.words)).collect();
+        return Err(refused(format!(
+            "which of these the Secret holds GitLab does not tell, because they have one user name: {}. Revoke those that nobody \
+             uses, then try again",
+            titles.join(", ")
+        )));
+    }
+    Ok(match found.into_iter().next() {
+        Some((owner, item)) => Old::Listed(owner, kind, Box::new(item)),
+        None => Old::Unknown,
+    })
 }
 
 /// All places once, projects and inner groups first.

@@ -4,6 +4,7 @@
 use anyhow::{Context as _, Result};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use gitlab_agent_core::rotate::holders::Mark;
 use secrecy::zeroize::{Zeroize as _, Zeroizing};
 use secrecy::{ExposeSecret, SecretSlice, SecretString};
 use serde_json::Value;
@@ -91,14 +92,25 @@ impl Form {
         }
     }
 
-    /// The public key that the Secret holds now, without its comment: `ssh-ed25519 AAAA…`. It is taken from the private
-    /// one where that can be read, because `identity.pub` is only written for people.
+    /// The public key that the Secret holds now, without its comment: `ssh-ed25519 AAAA…`. It is taken from the private one:
+    /// `identity.pub` is only written for people, and proves nothing of what is revoked.
     pub(super) fn public_key(self, read: &Read) -> Option<String> {
         let private = text(read, "identity").map(Zeroizing::new);
-        let own = private.and_then(|pem| ssh::public_half(&pem));
-        let line = own.or_else(|| text(read, "identity.pub"))?;
+        let line = private.and_then(|pem| ssh::public_half(&pem))?;
         let mut words = line.split_whitespace();
         Some(format!("{} {}", words.next()?, words.next()?))
+    }
+
+    /// The credential that the Secret holds, as it is recognized elsewhere.
+    pub(super) fn mark(self, salt: &str, read: &Read) -> Option<Mark> {
+        if self != Self::Ssh {
+            return self.token(read).map(|token| Mark::of(salt, token.expose_secret().as_bytes()));
+        }
+        let pem = text(read, "identity").map(Zeroizing::new)?;
+        Some(match ssh::public_half(&pem) {
+            Some(public) => Mark::of_key(salt, &public),
+            None => Mark::of(salt, pem.as_bytes()),
+        })
     }
 
     /// What the Secret is to hold with a new credential.
@@ -223,7 +235,7 @@ mod tests {
         let without_comment = line.rsplit_once(' ').map(|(key, _)| key.to_owned());
         assert_eq!(Form::Ssh.public_key(&old), without_comment);
         let only = read(&[("identity", "encrypted"), ("identity.pub", "ssh-rsa AAAA a comment")]);
-        assert_eq!(Form::Ssh.public_key(&only).as_deref(), Some("ssh-rsa AAAA"));
+        assert_eq!(Form::Ssh.public_key(&only), None, "what is written for people proves nothing");
     }
 
     #[test]

@@ -169,7 +169,7 @@ impl Keys {
         struct Connection {
             metadata: Option<Metadata>,
         }
-        #[derive(Deserialize)]
+        #[derive(Deserialize, Default)]
         #[serde(rename_all = "camelCase")]
         struct Metadata {
             pod_namespace: Option<String>,
@@ -189,9 +189,10 @@ impl Keys {
             let message = CONNECTIONS_HIDDEN.to_owned();
             return Err(Fault { kind: FaultKind::Forbidden, asked, status: None, message });
         }
-        let pods = nodes.into_iter().flatten().filter_map(|c| {
-            let metadata = c.metadata?;
-            Some((metadata.pod_namespace?, metadata.pod_name?))
+        let pods = nodes.into_iter().flatten().map(|c| {
+            // An old agentk may not say where it runs: that is none of the pods that are known.
+            let metadata = c.metadata.unwrap_or_default();
+            (metadata.pod_namespace.unwrap_or_default(), metadata.pod_name.unwrap_or_default())
         });
         Ok(Connected { pods: pods.collect() })
     }

@@ -164,6 +164,19 @@ impl<'a> Lock<'a> {
         }
     }
 
+    /// Lets go of it where it was taken by a request that nobody waited for. Never for long: whoever comes next waits out what
+    /// stays.
+    pub(super) async fn abandon(&self) {
+        let ours = async {
+            if let Ok(Some(lease)) = self.read().await
+                && lease.spec.holder_identity.as_deref() == Some(&self.holder)
+            {
+                let _ = self.client.delete(&self.path(), &self.asked("delete")).await;
+            }
+        };
+        let _ = tokio::time::timeout(Duration::from_secs(3), ours).await;
+    }
+
     /// Lets go of it.
     pub(super) async fn release(&self) {
         if self.version.replace(None).is_some() && self.renewed.take().is_some() {

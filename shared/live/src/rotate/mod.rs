@@ -9,6 +9,8 @@ mod deeds;
 mod drive;
 mod find;
 mod form;
+mod generator;
+mod holders;
 mod issuer;
 mod keys;
 mod lock;
@@ -22,10 +24,12 @@ mod proof_of_use;
 mod resource;
 mod secret;
 mod target;
+mod unused;
 
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
+use gitlab_agent_core::object::ObjectRef;
 use gitlab_agent_core::rotate::{Goal, Journal, Memory, Outcome, Step};
 use gitlab_agent_core::snapshot::{Why, WhyKind};
 use jiff::Timestamp;
@@ -33,6 +37,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use crate::access::WriteClient;
+use crate::cli::Signals;
 
 pub use find::Choice;
 pub use issuer::Issuer;
@@ -57,6 +62,12 @@ pub struct Options {
     pub verify_timeout: Duration,
     /// Hold the Secret off from its Kustomization.
     pub hold: bool,
+    /// Go on where not all that may hold the credential can be seen.
+    pub allow_unseen: bool,
+    /// Revoke the old one whatever else seems to use it.
+    pub revoke_anyway: bool,
+    /// For how long GitLab must have seen no use of the old one; otherwise as long as a use may take to show.
+    pub watch_old: Option<Duration>,
     /// Why, for the token's description and the Event.
     pub reason: Option<String>,
     /// Where the new value is handed over, with [`Goal::Begin`].
@@ -108,7 +119,7 @@ pub(super) struct Run<'a> {
     target: &'a Target,
     options: &'a Options,
     lock: &'a Lock<'a>,
-    interrupted: &'a Cell<bool>,
+    signals: &'a Signals,
     tell: &'a dyn Fn(Event),
     memory: RefCell<Memory>,
     /// What the Secret is to hold, until it is written.
@@ -116,6 +127,12 @@ pub(super) struct Run<'a> {
     /// Why the pods cannot be replaced.
     stuck: RefCell<Option<String>>,
     restarts: Cell<u32>,
+    /// Deployments whose pods were not asked to restart, as they were seen last.
+    behind: RefCell<Vec<ObjectRef>>,
+    /// When the last known reader had moved over.
+    moved: Cell<Option<unused::Moved>>,
+    /// When looks at GitLab's lists last counted.
+    paused: Cell<Instant>,
     /// Changes in a row of which nobody knows whether they happened.
     troubles: Cell<u32>,
     waiting: Cell<Option<Instant>>,
@@ -135,6 +152,9 @@ struct Last {
 /// Why the loop ends without an outcome.
 struct Stop(String);
 
+/// Looks at GitLab's lists count only so far apart.
+const SETTLE: Duration = Duration::from_secs(2);
+
 /// How often in a row a server may fail before it is left alone.
 const TROUBLES: u32 = 5;
 
@@ -144,6 +164,7 @@ pub async fn run(
     checked: &Checked,
     target: &Target,
     options: &Options,
+    signals: &Signals,
     tell: &dyn Fn(Event),
 ) -> Ended {
     let name = match random() {
@@ -152,7 +173,6 @@ pub async fn run(
     };
     let holder = format!("{} {name}", options.who);
     let lock = Lock::new(client, target.namespace(), &target.secret.name, holder);
-    let interrupted = Cell::new(false);
     let begun = Instant::now();
     let begins = matches!(options.goal, Goal::Rotate | Goal::Begin);
     let patience = if begins { Duration::ZERO } else { Duration::from_secs(120) };
@@ -160,7 +180,15 @@ pub async fn run(
         let text = format!("{holder} holds the lock; it is taken over when it is not renewed for 30 s");
         tell(Event { step: Step::Lock, text, took: begun.elapsed() });
     };
-    match lock.take(patience, &wait).await {
+    let taken = tokio::select! {
+        taken = lock.take(patience, &wait) => taken,
+        signal = signals.caught() => {
+            // The Lease may have been taken by a request whose answer was not waited for.
+            lock.abandon().await;
+            return Ended::nothing(format!("it was interrupted ({})", signal.name()), None);
+        }
+    };
+    match taken {
         Ok(()) => {}
         Err(NoLock::Held(who)) => {
             let text = format!("{who} is at work on Secret {} (Lease {})", target.secret.name, lock.name);
@@ -184,12 +212,18 @@ pub async fn run(
         target,
         options,
         lock: &lock,
-        interrupted: &interrupted,
+        signals,
         tell,
-        memory: RefCell::new(Memory { run: name, ..Memory::default() }),
+        memory: RefCell::new(Memory {
+            revoke_anyway: options.revoke_anyway,
+            ..Memory::new(name, options.goal)
+        }),
         hand: RefCell::default(),
         stuck: RefCell::default(),
         restarts: Cell::new(0),
+        behind: RefCell::default(),
+        moved: Cell::default(),
+        paused: Cell::new(Instant::now()),
         troubles: Cell::new(0),
         waiting: Cell::default(),
         last: RefCell::default(),
@@ -197,7 +231,7 @@ pub async fn run(
     let ended = tokio::select! {
         ended = run.drive() => ended,
         () = lock.keep() => unreachable!("the lock is kept for ever"),
-        () = listen(&interrupted) => unreachable!("signals are listened to for ever"),
+        () = announce(signals) => unreachable!("it is announced and waited for ever"),
     };
     lock.release().await;
     if let Some(id) = &ended.id {
@@ -235,28 +269,11 @@ async fn leave_event(client: &WriteClient, target: &Target, id: &str, ended: &En
     let _ = client.create(&path, &event, "leave an Event").await;
 }
 
-/// Takes Ctrl-C and termination as a request to stop at the next safe place.
-async fn listen(interrupted: &Cell<bool>) {
-    loop {
-        #[cfg(unix)]
-        {
-            use tokio::signal::unix::{SignalKind, signal};
-            let (Ok(mut term), Ok(mut hang)) =
-                (signal(SignalKind::terminate()), signal(SignalKind::hangup()))
-            else {
-                return std::future::pending().await;
-            };
-            tokio::select! {
-                _ = tokio::signal::ctrl_c() => {}
-                _ = term.recv() => {}
-                _ = hang.recv() => {}
-            }
-        }
-        #[cfg(not(unix))]
-        let _ = tokio::signal::ctrl_c().await;
-        interrupted.set(true);
-        crate::cli::note("stopping at the next safe place");
-    }
+/// Says once that it was told to end.
+async fn announce(signals: &Signals) {
+    signals.caught().await;
+    crate::cli::note("stopping at the next safe place");
+    std::future::pending().await
 }
 
 /// A new name for a rotation or a process.

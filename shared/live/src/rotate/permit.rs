@@ -36,7 +36,6 @@ fn needs(target: &Target) -> Vec<Need> {
     let row = |rows: &[(&'static str, &'static str, &'static str)], namespace: &str| {
         let name = |resource: &str, verb: &str| match (resource, verb) {
             ("secrets", "get" | "patch") => secret.name.clone(),
-            ("deployments", _) => target.first_reader().name.clone(),
             _ => String::new(),
         };
         let rows = rows.iter().map(|(verb, group, resource)| {
@@ -46,10 +45,18 @@ fn needs(target: &Target) -> Vec<Need> {
     };
     let mut needs = row(ALWAYS, &secret.namespace);
     match &target.reader {
-        Reader::Agent(agentk) => {
-            needs.extend(row(AGENTK, &agentk.deployment.namespace));
-            let release = agentk.release.iter().filter(|(_, suspended)| !suspended);
-            needs.extend(release.flat_map(|(release, _)| asking(release)));
+        Reader::Agent(agentks) => {
+            for agentk in agentks {
+                let at = &agentk.deployment;
+                let named =
+                    |resource: &str| if resource == "deployments" { at.name.clone() } else { String::new() };
+                let rows = AGENTK.iter();
+                needs.extend(rows.map(|(verb, group, resource)| {
+                    (*verb, *group, *resource, at.namespace.clone(), named(resource))
+                }));
+                let release = agentk.release.iter().filter(|(_, suspended)| !suspended);
+                needs.extend(release.flat_map(|(release, _)| asking(release)));
+            }
         }
         Reader::Sources(fetchers) => {
             needs.extend(fetchers.iter().flat_map(|f| &f.proof).flat_map(asking));
@@ -117,7 +124,7 @@ pub(super) async fn try_changes(
         changes
             .push(("the Secret that keeps the old value", place.back_up(client, read, &backup, true).await));
     }
-    if let Some(agentk) = target.agentk() {
+    for agentk in target.agentks() {
         changes.push(("the Deployment", pods::restart(client, &agentk.deployment, "dry-run", true).await));
     }
     let mut against = Vec::new();

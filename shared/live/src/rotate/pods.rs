@@ -33,6 +33,7 @@ pub(super) struct Deployment {
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Meta {
     pub(super) name: String,
+    namespace: String,
     pub(super) uid: String,
     generation: i64,
     creation_timestamp: Option<Timestamp>,
@@ -187,6 +188,12 @@ impl Sight {
         ))
     }
 
+    /// All pods of it that are there: `namespace/name` each.
+    pub(super) fn names(&self) -> Vec<String> {
+        let namespace = &self.deployment.metadata.namespace;
+        self.pods.iter().map(|p| format!("{namespace}/{}", p.metadata.name)).collect()
+    }
+
     /// The pods that started since, and are not being deleted.
     pub(super) fn new_pods(&self, mark: &str, changed_at: Option<Timestamp>) -> Vec<&str> {
         let alive = |p: &&Pod| p.lives() && p.metadata.deletion_timestamp.is_none();
@@ -197,6 +204,27 @@ impl Sight {
 
 pub(super) fn path(object: &ObjectRef) -> String {
     format!("/apis/apps/v1/namespaces/{}/deployments/{}", segment(&object.namespace), segment(&object.name))
+}
+
+/// Pods that a ReplicaSet of this namespace made within the last hour, `namespace/name` each: a pod that is gone is told by
+/// that from one of another cluster, whose name ends in other random letters. Nobody where Events may not be listed.
+pub(super) async fn made_here(client: &WriteClient, namespace: &str) -> Vec<String> {
+    #[derive(Deserialize)]
+    struct Made {
+        #[serde(default)]
+        message: String,
+    }
+    let path = format!(
+        "/api/v1/namespaces/{}/events?fieldSelector={}",
+        segment(namespace),
+        segment("reason=SuccessfulCreate,involvedObject.kind=ReplicaSet")
+    );
+    let asked = format!("list events in namespace {namespace}");
+    let events = get::<List<Made>>(client, &path, &asked).await.ok().flatten();
+    let events = events.map(|list| list.items).unwrap_or_default();
+    let name =
+        |event: &Made| Some(format!("{namespace}/{}", event.message.strip_prefix("Created pod: ")?.trim()));
+    events.iter().filter_map(name).collect()
 }
 
 /// Reads an object; `None` where it is not there.

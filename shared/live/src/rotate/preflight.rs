@@ -10,9 +10,10 @@ use gitlab_agent_core::snapshot::{Why, WhyKind};
 use jiff::{SignedDuration, Timestamp};
 
 use super::find::{self, Choice};
+use super::holders::{self, Holders};
 use super::issuer::Issuer;
 use super::pods::Sight;
-use super::resource::{self, Resource};
+use super::resource::{self, Item, Resource};
 use super::secret::Read;
 use super::target::{Agentk, Fetcher, Notifier, Reader, Target};
 use super::{agent, permit};
@@ -37,6 +38,8 @@ pub struct Checked {
     pub works: String,
     /// Who would take a change of the Secret back.
     pub owners: Vec<ObjectRef>,
+    /// The group whose token is revoked, where others may use it and GitLab does not tell: to be confirmed by name.
+    pub group: Option<String>,
     /// What is worth knowing and no reason to refuse.
     pub notes: Vec<String>,
 }
@@ -64,6 +67,8 @@ pub struct Wanted<'a> {
     pub choice: &'a Choice,
     /// Hold the Secret off from its Kustomization.
     pub hold: bool,
+    /// Go on where not all that may hold the credential can be seen.
+    pub allow_unseen: bool,
     /// Ask the API server what it would say to each change.
     pub try_changes: bool,
 }
@@ -134,11 +139,17 @@ pub async fn preflight(
     said.against.extend(speaks_against(&read, &name, target, wanted));
     own_token(gitlab, &mut said).await?;
     let mut checked = match &target.reader {
-        Reader::Agent(agentk) => of_agent(client, gitlab, facts, agentk, wanted, &mut said).await?,
+        Reader::Agent(agentks) => {
+            of_agent(client, gitlab, facts, (agentks, &read), wanted, &mut said).await?
+        }
         Reader::Sources(_) | Reader::Providers(_) => {
             of_resource(gitlab, target, &read, wanted, &mut said).await?
         }
     };
+    if wanted.begins() {
+        other_holders(client, target, &read, &name, wanted, &mut said).await?;
+        generators(client, &read, &name, &mut said).await;
+    }
     if wanted.begins() && said.against.is_empty() && wanted.try_changes {
         said.against.extend(permit::try_changes(client, target, &read, wanted.goal == Goal::Rotate).await);
     }
@@ -149,6 +160,52 @@ pub async fn preflight(
     checked.notes = said.notes;
     checked.journal = read.journal;
     Ok(checked)
+}
+
+/// Whatever else holds the value or reads the Secret would be left with a dead credential.
+async fn other_holders(
+    client: &WriteClient,
+    target: &Target,
+    read: &Read,
+    name: &str,
+    wanted: &Wanted<'_>,
+    said: &mut Notes,
+) -> Result<(), Refusal> {
+    let salt = super::random().map_err(|text| Refusal::Refused(vec![text]))?;
+    let mark = target.form.mark(&salt, read);
+    let found = Holders::look(client, target, mark.as_ref(), &[&target.secret.name]).await;
+    for left in found.left_behind(name) {
+        said.against.push(format!(
+            "{left}: what is there would be left with a revoked credential. Give it a credential of its own or take it away, or \
+             let what reads it name {name}; then try again"
+        ));
+    }
+    if !found.unseen.is_empty() {
+        let text = format!("who else holds the credential cannot be seen: {}", found.unseen.join("; "));
+        if wanted.allow_unseen {
+            said.notes.push(text);
+        } else {
+            said.against.push(format!("{text}; {}", agent::UNSEEN));
+        }
+    }
+    if !found.following.is_empty() {
+        let names = holders::names(&found.following);
+        said.notes.push(format!("{names} pull images with the Secret, and read it each time"));
+    }
+    Ok(())
+}
+
+/// An ExternalSecret that takes its value from a generator makes new credentials by itself.
+async fn generators(client: &WriteClient, read: &Read, name: &str, said: &mut Notes) {
+    for owner in owners(&read.metadata).into_iter().filter(|o| o.object.kind == "ExternalSecret") {
+        if let Some(generator) = super::generator::of(client, &owner.object).await {
+            said.against.push(format!(
+                "{name} is rotated by {generator}, the generator of {}: it makes a new credential at each refresh of the \
+                 ExternalSecret (spec.refreshInterval, or the annotation force-sync)",
+                owner.object
+            ));
+        }
+    }
 }
 
 /// Whether the person's own token can do it to the end.
@@ -218,15 +275,20 @@ async fn of_agent(
     client: &WriteClient,
     gitlab: &GitLabWriter,
     facts: &Facts<'_>,
-    agentk: &Agentk,
+    (agentks, read): (&[Agentk], &Read),
     wanted: &Wanted<'_>,
     said: &mut Notes,
 ) -> Result<Checked, Refusal> {
-    let Some(sight) = Sight::look(client, &agentk.deployment).await? else {
-        return Err(Refusal::Refused(vec![format!("{} does not exist", agentk.deployment)]));
-    };
+    let mut sights = Vec::new();
+    for agentk in agentks {
+        let Some(sight) = Sight::look(client, &agentk.deployment).await? else {
+            return Err(Refusal::Refused(vec![format!("{} does not exist", agentk.deployment)]));
+        };
+        sights.push(sight);
+    }
     let Notes { against, notes } = said;
-    let found = agent::look(&sight, gitlab, facts, agentk, wanted, against, notes).await?;
+    let installed = agent::Installed { client, agentks, sights: &sights, read };
+    let found = agent::look(&installed, gitlab, facts, wanted, against, notes).await?;
     let project = &found.keys.project;
     let may = gitlab.read.maintains(project).await;
     role(may, &format!("project {}", project.path_with_namespace), said);
@@ -246,6 +308,7 @@ async fn of_agent(
         reading: format!("{} pods, each at its start", found.pods),
         works: found.connected,
         owners: Vec::new(),
+        group: None,
         notes: Vec::new(),
     })
 }
@@ -296,6 +359,7 @@ async fn of_resource(
         (None, None) => None,
     };
     said.notes.extend(found.notes);
+    let group = untold(&found.issuer, found.old.as_ref(), said);
     Ok(Checked {
         old_id: found.old.as_ref().map(|item| item.id),
         made_at: found.old.as_ref().and_then(|item| item.created_at).or(changed),
@@ -305,8 +369,25 @@ async fn of_resource(
         issuer: found.issuer,
         journal: None,
         owners: Vec::new(),
+        group,
         notes: Vec::new(),
     })
+}
+
+/// Of what is revoked GitLab does not tell whether others use it: that is said, and of a group's confirmed by name.
+fn untold(issuer: &Issuer, old: Option<&Item>, said: &mut Notes) -> Option<String> {
+    let (Issuer::Resource(resource), Some(old)) = (issuer, old) else { return None };
+    if !matches!(resource.kind, Kind::DeployToken | Kind::DeployKey) {
+        return None;
+    }
+    let title = old.title(resource.kind);
+    let group = resource.owner.words.strip_prefix("group ");
+    let whose = group.map_or("whoever else was given it", |_| "anything that uses any project of the group");
+    said.notes.push(format!(
+        "GitLab does not tell when {title} was last used: {whose} outside this cluster may use it, and stops working when it is \
+         revoked"
+    ));
+    group.map(str::to_owned)
 }
 
 /// What a source's new credential may do beyond fetching.
@@ -341,6 +422,7 @@ async fn resumed(
         reading: reading.to_owned(),
         works: String::new(),
         owners: Vec::new(),
+        group: None,
         notes: Vec::new(),
     };
     if let Some(family) = &journal.family {
@@ -441,7 +523,7 @@ fn speaks_against(read: &Read, name: &str, target: &Target, wanted: &Wanted<'_>)
         let counts = |owner: &&Owner| !(wanted.hold && owner.can_be_held);
         against.extend(owners(&read.metadata).iter().filter(counts).map(|owner| owned(owner, name)));
     }
-    if wanted.begins() && target.agentk().is_some() {
+    if wanted.begins() && !target.agentks().is_empty() {
         let key = target.secret.keys.first().copied().unwrap_or_default();
         match read.shapes.get(key) {
             None => against.push(format!("{name} has no key {key}")),

@@ -32,9 +32,61 @@ struct LeaseSpec {
 }
 
 impl Run<'_> {
+    /// Whether every Deployment of agentk works with what the Secret holds.
+    pub(super) async fn connects(&self, keys: &Keys, agentks: &[Agentk], journal: &Journal) -> Proof {
+        if let [agentk] = agentks {
+            return self.one_connects(keys, agentk, journal).await;
+        }
+        let mut seen = Vec::new();
+        for agentk in agentks {
+            match self.is_listed(keys, agentk, journal).await {
+                Proof::Yes(text) => seen.push(text),
+                other => return other,
+            }
+        }
+        Proof::Yes(seen.join("; "))
+    }
+
+    /// Of several Deployments only one can hold the agent's Lease, and GitLab shows that some pod used the token: each must
+    /// be among GitLab's connections with a pod that started since.
+    async fn is_listed(&self, keys: &Keys, agentk: &Agentk, journal: &Journal) -> Proof {
+        let begun = Instant::now();
+        let namespace = &agentk.deployment.namespace;
+        let mut seen = "GitLab lists no connection of a pod that started since".to_owned();
+        while begun.elapsed() < self.options.verify_timeout && !self.must_end() {
+            let new = self.new_pods(agentk, journal).await.unwrap_or_default();
+            match keys.connected().await {
+                Ok(found) => {
+                    let ours = |(n, pod): &&(String, String)| n == namespace && new.contains(pod);
+                    if let Some((_, pod)) = found.pods.iter().find(ours) {
+                        return Proof::Yes(format!(
+                            "GitLab is connected with pod {pod} of {}",
+                            agentk.deployment
+                        ));
+                    }
+                }
+                Err(fault) => seen = fault.to_string(),
+            }
+            if begun.elapsed() > Duration::from_secs(5)
+                && let Some(line) = self.refused(agentk, &new).await
+            {
+                return Proof::No(format!(
+                    "the log of {} says that GitLab refuses the token: {line}",
+                    agentk.deployment
+                ));
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        Proof::Open(format!(
+            "nothing was revoked, because it was not seen within {} s that {} works ({seen})",
+            self.options.verify_timeout.as_secs(),
+            agentk.deployment
+        ))
+    }
+
     /// Whether agentk works with what the Secret holds: GitLab saw that token used; else a pod that started since
     /// holds the agent's Lease and renews it, which agentk does once GitLab gave it its configuration.
-    pub(super) async fn connects(&self, keys: &Keys, agentk: &Agentk, journal: &Journal) -> Proof {
+    async fn one_connects(&self, keys: &Keys, agentk: &Agentk, journal: &Journal) -> Proof {
         let begun = Instant::now();
         let back = journal.stage == Stage::Undo;
         let token = if back { journal.old_token } else { journal.new_token };

@@ -35,8 +35,8 @@ pub struct Target {
 /// What reads the Secret.
 #[derive(Clone, Debug)]
 pub enum Reader {
-    /// agentk, at its start.
-    Agent(Agentk),
+    /// agentk, at its start: all its Deployments that mount the Secret.
+    Agent(Vec<Agentk>),
     /// source-controller, at each fetch.
     Sources(Vec<Fetcher>),
     /// notification-controller, at each notification.
@@ -52,8 +52,6 @@ pub struct Agentk {
     pub release: Option<(ObjectRef, bool)>,
     /// The agent's number, from the name of its Lease.
     pub agent: Option<u64>,
-    /// Names of the pods that run.
-    pub pods: Vec<String>,
     /// Projects that Flux fetches, on any host: candidates for the one that the agent is registered in.
     pub projects: Vec<String>,
 }
@@ -107,8 +105,12 @@ impl Target {
             let all: Vec<String> = facts.agents.iter().map(|a| a.object().to_string()).collect();
             if all.is_empty() { "none".to_owned() } else { all.join(", ") }
         };
+        let one_secret = |first: &Agent<'_>| {
+            first.secret_name.is_some() && found.iter().all(|a| a.secret_object() == first.secret_object())
+        };
         match found[..] {
             [agent] => Self::of_agent(facts, agent),
+            [first, ..] if one_secret(first) => Self::of_agent(facts, first),
             [] => {
                 let gap = facts.snapshot.deployments.gaps.first();
                 let unseen = gap.map(|why| format!("; not all was seen: {}: {}", why.asked, why.message));
@@ -136,20 +138,21 @@ impl Target {
                 urls.clone().filter_map(host_and_port).find(|(h, port)| *h == host && !port.is_empty());
             port.map_or_else(|| host.to_owned(), |(_, port)| format!("{host}:{port}"))
         });
-        let living = agent.living().unwrap_or_default();
         only(facts, &secret, Purpose::Agent)?;
+        let sharing = facts.agents.iter().filter(|a| a.secret_object().as_ref() == Some(&secret));
+        let agentks: Vec<Agentk> = sharing.map(|a| agentk(a, &projects)).collect();
+        let numbers: BTreeSet<u64> = agentks.iter().filter_map(|a| a.agent).collect();
+        if numbers.len() > 1 {
+            return Err(format!(
+                "{secret} is read by agents of different numbers: {numbers:?}; give each its own Secret"
+            ));
+        }
         Ok(Self {
             of: format!("agentk {}/{}", agent.namespace(), agent.deployment.metadata.name),
-            readers: vec![agent.object()],
+            readers: agentks.iter().map(|a| a.deployment.clone()).collect(),
             form: Form::Token(KEY),
             secret: place(&secret, Form::Token(KEY)),
-            reader: Reader::Agent(Agentk {
-                deployment: agent.object(),
-                release: agent.release.map(|r| (r.metadata.object("HelmRelease"), r.spec.suspend)),
-                agent: agent.id,
-                pods: living.iter().map(|p| p.metadata.name.clone()).collect(),
-                projects,
-            }),
+            reader: Reader::Agent(agentks),
             host,
         })
     }
@@ -259,11 +262,11 @@ impl Target {
         })
     }
 
-    /// agentk, where it is its credential.
-    pub(super) fn agentk(&self) -> Option<&Agentk> {
+    /// agentk's Deployments, where it is their credential.
+    pub(super) fn agentks(&self) -> &[Agentk] {
         match &self.reader {
-            Reader::Agent(agentk) => Some(agentk),
-            Reader::Sources(_) | Reader::Providers(_) => None,
+            Reader::Agent(agentks) => agentks,
+            Reader::Sources(_) | Reader::Providers(_) => &[],
         }
     }
 
@@ -290,6 +293,15 @@ impl Target {
     /// What Events are left on.
     pub(super) fn first_reader(&self) -> &ObjectRef {
         &self.readers[0]
+    }
+}
+
+fn agentk(agent: &Agent<'_>, projects: &[String]) -> Agentk {
+    Agentk {
+        deployment: agent.object(),
+        release: agent.release.map(|r| (r.metadata.object("HelmRelease"), r.spec.suspend)),
+        agent: agent.id,
+        projects: projects.to_vec(),
     }
 }
 
@@ -423,7 +435,7 @@ mod tests {
         let facts = Facts::derive(&snapshot);
         let target = Target::agent(&facts, None).expect("one");
         assert_eq!(target.secret.name, "gitlab-agent-token");
-        let agentk = target.agentk().expect("agentk");
+        let agentk = target.agentks().first().expect("agentk");
         assert_eq!(agentk.deployment.to_string(), "Deployment gitlab/gitlab-agent-v2");
         assert!(agentk.agent.is_some() && !agentk.projects.is_empty(), "{target:?}");
         for name in ["gitlab-agent-v2", "gitlab-agent", "gitlab-agent-token"] {
@@ -431,6 +443,22 @@ mod tests {
         }
         let error = Target::agent(&facts, Some("other")).expect_err("none");
         assert!(error.contains("gitlab/gitlab-agent-v2"), "{error}");
+    }
+
+    #[test]
+    fn all_deployments_of_one_secret_are_one_target() {
+        let mut snapshot = fixture::healthy();
+        let agentk = |w: &&gitlab_agent_core::facts::Workload| w.metadata.name == "gitlab-agent-v2";
+        let mut twin = snapshot.deployments.items.iter().find(agentk).expect("agentk").clone();
+        twin.metadata.name = "second".to_owned();
+        snapshot.deployments.items.push(twin);
+        let facts = Facts::derive(&snapshot);
+        for name in [None, Some("gitlab-agent-v2"), Some("second"), Some("gitlab-agent-token")] {
+            let target = Target::agent(&facts, name).expect("one credential");
+            let names: Vec<&str> = target.agentks().iter().map(|a| a.deployment.name.as_str()).collect();
+            assert_eq!(names, ["gitlab-agent-v2", "second"], "{name:?}");
+            assert_eq!(target.readers.len(), 2);
+        }
     }
 
     fn source(snapshot: &Snapshot, name: &str) -> Result<Target, String> {

@@ -32,6 +32,8 @@ pub struct AgentToken {
     pub description: Option<String>,
     /// Not any more: there is no way back in GitLab.
     pub revoked: bool,
+    /// When it was revoked by the API.
+    pub revoked_at: Option<Timestamp>,
     /// When it was made.
     pub created: Timestamp,
     /// By whom.
@@ -81,6 +83,7 @@ impl State {
             name: name.into(),
             description,
             revoked: false,
+            revoked_at: None,
             created: Timestamp::now(),
             created_by: by,
             last_used: None,
@@ -88,6 +91,19 @@ impl State {
         };
         self.agent_tokens.push(token.clone());
         Ok(token)
+    }
+
+    /// What a list shows: a replica does not know yet what happened within the lag.
+    fn listed_agent_tokens(&self, agent: u64) -> impl Iterator<Item = &AgentToken> {
+        let lag = self.settings.list_lag;
+        let now = Timestamp::now();
+        let unknown =
+            move |at: Timestamp| Duration::try_from(at.duration_until(now)).is_ok_and(|age| age < lag);
+        let shown = move |token: &&AgentToken| {
+            let revoked = token.revoked && !token.revoked_at.is_some_and(unknown);
+            token.agent == agent && !revoked && !unknown(token.created)
+        };
+        self.agent_tokens.iter().filter(shown)
     }
 
     fn active_agent_tokens(&self, agent: u64) -> impl Iterator<Item = &AgentToken> {
@@ -155,7 +171,9 @@ pub(super) fn list(gitlab: &GitLab, call: &Call<'_>, id: &str, agent: &str) -> A
     let state = gitlab.state();
     let project = visible_project(&state, Some(caller.user), id)?;
     let agent = state.agent_for(caller.user, project.id, agent)?;
-    let all: Vec<Value> = state.active_agent_tokens(agent.id).map(AgentToken::basic).collect();
+    let listed = state.listed_agent_tokens(agent.id);
+    let all: Vec<Value> =
+        listed.map(|token| AgentToken { revoked: false, ..token.clone() }.basic()).collect();
     Ok(pagination::page(call, &all))
 }
 
@@ -208,6 +226,7 @@ pub(super) fn revoke(gitlab: &GitLab, call: &Call<'_>, id: &str, agent: &str, to
     let of_agent = |known: &&mut AgentToken| known.agent == agent.id && known.id.to_string() == token;
     let found = state.agent_tokens.iter_mut().find(of_agent).ok_or(Refusal::NoRecord)?;
     found.revoked = true;
+    found.revoked_at.get_or_insert_with(Timestamp::now);
     Ok(no_content())
 }
 

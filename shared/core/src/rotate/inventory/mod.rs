@@ -7,7 +7,7 @@ mod gitlab;
 mod next;
 mod place;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
@@ -236,11 +236,12 @@ impl Inventory {
             row.add(&used);
         }
         let mut rows: Vec<Row> = rows.into_values().collect();
+        let values = place::values(facts);
         for row in &mut rows {
             if row.kind == Kind::DeployToken && row.purposes.contains(&Purpose::Notification) {
                 row.notes.push("a deploy token cannot set job statuses (GA505)".to_owned());
             }
-            row.same_in = place::same_value(facts, row);
+            row.same_in = place::same_value(facts, &values, row);
             gitlab::fill(facts, row);
             row.next = next::next(facts, row);
         }
@@ -365,8 +366,16 @@ fn metadata(shape: &SecretShape) -> owner::Metadata {
     let owner = |o: &crate::facts::OwnerReference| owner::OwnerReference {
         kind: o.kind.clone(),
         name: o.name.clone(),
+        controller: o.controller,
+    };
+    // Whose fields they are is not recorded, but when each was written, and when each key changed.
+    let changed: BTreeSet<Timestamp> = shape.keys.values().filter_map(|key| key.changed_at).collect();
+    let managed = |m: &crate::facts::ManagedFields| owner::Managed {
+        manager: m.manager.clone(),
+        data: m.time.is_some_and(|at| changed.contains(&at)),
     };
     owner::Metadata {
+        managed_fields: meta.managed_fields.iter().map(managed).collect(),
         name: meta.name.clone(),
         namespace: meta.namespace.clone(),
         labels: meta.labels.clone(),

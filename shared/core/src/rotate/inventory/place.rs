@@ -1,5 +1,7 @@
 //! Where credentials lie: which objects read which Secret, which of its keys, and what the shape of the value tells.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::{Kind, Row};
 use crate::facts::notification::token;
 use crate::facts::token_use::Purpose;
@@ -118,17 +120,28 @@ pub(super) fn value<'s>(facts: &Facts<'s>, row: &Row) -> Option<&'s KeyShape> {
 /// Shorter values are no tokens; that two of them are equal says nothing.
 const SHORTEST: usize = 8;
 
+/// Which Secrets hold which value, by fingerprint.
+pub(super) type Values<'s> = BTreeMap<&'s str, BTreeSet<ObjectRef>>;
+
+/// All values that were observed.
+pub(super) fn values<'s>(facts: &Facts<'s>) -> Values<'s> {
+    let mut found = Values::new();
+    for entry in &facts.snapshot.secrets {
+        let Some(shape) = entry.shape.get().ok().and_then(|shape| shape.as_ref()) else { continue };
+        for key in shape.keys.values() {
+            let object = ObjectRef::new("Secret", &entry.namespace, &entry.name);
+            found.entry(key.fingerprint.as_str()).or_default().insert(object);
+        }
+    }
+    found
+}
+
 /// Other Secrets that hold the value of a row's secret key.
-pub(super) fn same_value(facts: &Facts<'_>, row: &Row) -> Vec<ObjectRef> {
+pub(super) fn same_value(facts: &Facts<'_>, values: &Values<'_>, row: &Row) -> Vec<ObjectRef> {
     let Some(own) = value(facts, row).filter(|value| value.bytes >= SHORTEST && row.kind != Kind::Nothing)
     else {
         return Vec::new();
     };
-    let holds = |shape: &SecretShape| shape.keys.values().any(|key| key.fingerprint == own.fingerprint);
-    let others = facts.snapshot.secrets.iter().filter_map(|entry| {
-        let object = ObjectRef::new("Secret", &entry.namespace, &entry.name);
-        let shape = entry.shape.get().ok()?.as_ref()?;
-        (object != row.secret && holds(shape)).then_some(object)
-    });
-    others.collect()
+    let same = values.get(own.fingerprint.as_str());
+    same.into_iter().flatten().filter(|object| **object != row.secret).cloned().collect()
 }

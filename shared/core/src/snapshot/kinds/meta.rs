@@ -104,6 +104,8 @@ shape! {
         kind: String,
         /// Name of the owner.
         name: String,
+        /// It manages the object.
+        controller: bool,
     }
 
     /// One entry of `metadata.managedFields`, without the fields themselves.

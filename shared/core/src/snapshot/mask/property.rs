@@ -107,7 +107,7 @@ fn surrounding() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_known_value_is_left_in_no_encoding(value in value(), before in surrounding(), after in surrounding()) {
@@ -120,7 +120,9 @@ proptest! {
             let (before, after) = (format!("{before} "), format!(" {after}"));
             let text = format!("{before}{written}{after}");
             let masked = masker.free_text(&text);
-            let around = format!("{before}|{after}|{MASK}|{}", encode(":"));
+            // Quotes around a value are no part of it.
+            let quotes = [":", "\"", "'"].map(encode).join("|");
+            let around = format!("{before}|{after}|{MASK}|{quotes}");
             prop_assert!(masked.contains(MASK), "{name}: {text:?}");
             prop_assert!(is_gone(&written, &masked, &around) || written.len() < 16, "{name}: {text:?} -> {masked:?}");
             prop_assert!(!masked.contains(&written), "{name}: {text:?} -> {masked:?}");

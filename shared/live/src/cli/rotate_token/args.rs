@@ -54,7 +54,8 @@ pub struct Args {
     pub name: Option<String>,
     /// List every credential in use: what it is, who uses it, until when, and what to do next. Changes nothing
     #[arg(long, conflicts_with_all = ["whose", "name", "dry_run", "yes", "resume", "rollback", "hold", "begin", "finish",
-        "if_older_than", "if_expires_within", "expires_in", "make", "role", "project", "in_place", "reason"])]
+        "if_older_than", "if_expires_within", "expires_in", "make", "role", "project", "in_place", "reason",
+        "allow_unseen_holders", "revoke_anyway", "watch_old", "confirm_group"])]
     pub list: bool,
     /// With --list: read a recording (`kubectl gitlab-agent snapshot`) instead of a cluster
     #[arg(long, value_name = "FILE", requires = "list")]
@@ -113,6 +114,20 @@ pub struct Args {
     /// The agent in GitLab, where the cluster does not show it: such as platform/fleet:production
     #[arg(long, value_name = "PROJECT:NAME")]
     pub agent: Option<String>,
+    /// Rotate also where not every Secret and workload that may hold the credential can be read: whatever is not seen may be left
+    /// with a revoked one
+    #[arg(long)]
+    pub allow_unseen_holders: bool,
+    /// Revoke the old credential although something else was seen to hold or use it
+    #[arg(long, requires = "resume")]
+    pub revoke_anyway: bool,
+    /// How long GitLab must have seen no use of the old credential before it is revoked; otherwise as long as a use may take to
+    /// show (access tokens 10m30s)
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub watch_old: Option<Duration>,
+    /// Confirm that a credential of this group is revoked: GitLab does not show whether others use it
+    #[arg(long, value_name = "GROUP", conflicts_with_all = ["resume", "rollback", "finish"])]
+    pub confirm_group: Option<String>,
     /// Why: goes into the token's description, the receipt and an Event
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,
@@ -308,11 +323,13 @@ impl Args {
             ("--in-place", self.in_place.clone()),
             ("--make", word(self.make.and_then(|m| m.to_possible_value()))),
             ("--role", word(self.role.and_then(|r| r.to_possible_value()))),
+            ("--watch-old", self.watch_old.map(|time| format!("{}s", time.as_secs()))),
         ];
         let whose = Program::new("kubectl gitlab-agent rotate-token").word(self.whose_word());
         let named = self.name.iter().fold(whose, |program, name| program.operand(name));
         let given = flags.into_iter().filter_map(|(flag, value)| Some((flag, value?)));
-        given.fold(named, |program, (flag, value)| program.flag(flag, value))
+        let program = given.fold(named, |program, (flag, value)| program.flag(flag, value));
+        if self.allow_unseen_holders { program.words("--allow-unseen-holders") } else { program }
     }
 
     pub(super) fn target(&self, facts: &Facts<'_>) -> Result<Result<Target, String>, UsageError> {

@@ -19,7 +19,7 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::streams::note_lines;
-use super::{UsageError, namespace, note, out, token_list};
+use super::{Signal, Signals, UsageError, namespace, note, out, token_list};
 use crate::access::WriteClient;
 use crate::gitlab::GitLabWriter;
 use crate::observe::{Scope, WithoutGitLab, observe};
@@ -32,11 +32,16 @@ use shown::{confirmed, subject};
 ///
 /// # Errors
 /// Arguments that make no sense, a kubeconfig or a GitLab token that cannot be used.
-pub async fn run(mut args: Args) -> Result<Exit> {
+pub async fn run(args: Args) -> Result<Exit> {
     leave_no_core();
     if args.list {
         return token_list::run(&args.listing()?, args.output).await;
     }
+    let signals = Signals::default();
+    signals.around(rotate(args, &signals)).await
+}
+
+async fn rotate(mut args: Args, signals: &Signals) -> Result<Exit> {
     if args.output == Output::Wide {
         return Err(UsageError("-o wide is for --list".to_owned()).into());
     }
@@ -46,10 +51,10 @@ pub async fn run(mut args: Args) -> Result<Exit> {
     let started_at = Timestamp::now();
     let deadline = (!args.timeout.is_zero()).then(|| begun + args.timeout);
     let manifest = args.manifest()?;
-    // Until something is changed, Ctrl-C and the deadline end it like any other command.
+    // Until something is changed, signals and the deadline end it at once.
     let prepared = tokio::select! {
         prepared = args.prepare(manifest.as_ref()) => prepared?,
-        _ = tokio::signal::ctrl_c() => return Ok(Exit::Interrupted),
+        signal = signals.caught() => return Ok(unchanged(signal)),
         () = until(deadline) => {
             note(&format!("error: gave up after {} s (--timeout); nothing was changed", args.timeout.as_secs()));
             return Ok(Exit::TimedOut);
@@ -77,12 +82,16 @@ pub async fn run(mut args: Args) -> Result<Exit> {
         if args.dry_run.is_some() {
             return Ok(Exit::Fine);
         }
-        if !args.yes && !confirmed(&subject) {
-            return Ok(args.refuse(
-                Exit::Refused,
-                "refused",
-                &["not confirmed; without a terminal, --yes confirms".to_owned()],
-            ));
+        let agreed = tokio::select! {
+            agreed = args.agreed(&subject, checked.group.as_deref()) => agreed,
+            signal = signals.caught() => return Ok(unchanged(signal)),
+            () = until(deadline) => {
+                note(&format!("error: gave up after {} s (--timeout); nothing was changed", args.timeout.as_secs()));
+                return Ok(Exit::TimedOut);
+            }
+        };
+        if let Err(why) = agreed {
+            return Ok(args.refuse(Exit::Refused, "refused", &[why]));
         }
         if args.output == Output::Table {
             say("\n");
@@ -95,6 +104,9 @@ pub async fn run(mut args: Args) -> Result<Exit> {
         deadline,
         verify_timeout: args.verify_timeout,
         hold: args.hold,
+        allow_unseen: args.allow_unseen_holders,
+        revoke_anyway: args.revoke_anyway,
+        watch_old: args.watch_old,
         reason: args.reason.clone(),
         manifest,
     };
@@ -105,7 +117,10 @@ pub async fn run(mut args: Args) -> Result<Exit> {
         }
         steps.borrow_mut().push((event.step, event.text, event.took));
     };
-    let ended = rotate::run(&client, &checked, &target, &options, &tell).await;
+    let ended = rotate::run(&client, &checked, &target, &options, signals, &tell).await;
+    if let Some(signal) = signals.told().filter(|_| ended.outcome.is_none() && !ended.midway) {
+        return Ok(unchanged(signal));
+    }
     if args.hold && ended.outcome == Some(Outcome::Rotated) {
         let secret = ObjectRef::new("Secret", &target.secret.namespace, &target.secret.name);
         let release = kubectl(&secret.namespace, "annotate").object(&secret);
@@ -138,6 +153,12 @@ pub async fn run(mut args: Args) -> Result<Exit> {
         Output::Json => render::receipt_json(&subject, &receipt),
     });
     Ok(receipt.exit())
+}
+
+/// It was told to end before anything was changed.
+fn unchanged(signal: Signal) -> Exit {
+    note(&format!("error: interrupted ({}); nothing was changed", signal.name()));
+    signal.exit()
 }
 
 /// No request may outlast what is left of the lock when it is sent.
@@ -206,6 +227,7 @@ impl Args {
             agent: self.agent.as_deref(),
             choice: &self.choice(),
             hold: self.hold,
+            allow_unseen: self.allow_unseen_holders,
             try_changes: self.dry_run != Some(DryRun::Client),
         };
         let checked = match rotate::preflight(&client, &gitlab, &facts, &target, &wanted).await {
@@ -215,6 +237,26 @@ impl Args {
         };
         let subject = subject(&target, &checked, manifest);
         Ok(Ok(Prepared { client, target, checked, subject }))
+    }
+
+    /// Whether the person agrees: beforehand by flags, else on the terminal. A group's credential is confirmed by its own name.
+    async fn agreed(&self, subject: &Subject, group: Option<&str>) -> Result<(), String> {
+        if !self.yes && !confirmed(&subject.confirm, "go on").await {
+            return Err("not confirmed; without a terminal, --yes confirms".to_owned());
+        }
+        let Some(group) = group else { return Ok(()) };
+        let why = format!(
+            "the credential is of group {group}, others may use it, and GitLab does not tell: --confirm-group, with the group's \
+             path, confirms that it is revoked"
+        );
+        match &self.confirm_group {
+            Some(named) if named.trim_matches('/') == group => Ok(()),
+            Some(_) => Err(why),
+            None if !self.yes && confirmed(group, "revoke the group's credential for everybody").await => {
+                Ok(())
+            }
+            None => Err(why),
+        }
     }
 
     /// Why there is nothing to do yet, where a schedule asked for that.

@@ -55,11 +55,19 @@ fn steps(target: &Target, checked: &Checked, manifest: Option<&Manifest>) -> Vec
     }
     let mut asked = checked.owners.clone();
     match &target.reader {
-        Reader::Agent(agentk) => {
-            steps.push((Step::RollOut, "the pods restart and read it".to_owned()));
-            steps.push((Step::Verify, "GitLab sees the new token used, or a new pod leads".to_owned()));
-            let release = agentk.release.iter().filter(|(_, suspended)| !suspended);
-            asked.extend(release.map(|(release, _)| release.clone()));
+        Reader::Agent(agentks) => {
+            let (pods, seen) = match agentks.len() {
+                1 => ("the pods restart and read it", "GitLab sees the new token used, or a new pod leads"),
+                _ => (
+                    "the pods of each Deployment restart and read it",
+                    "GitLab is connected with a new pod of each",
+                ),
+            };
+            steps.push((Step::RollOut, pods.to_owned()));
+            steps.push((Step::Verify, seen.to_owned()));
+            let releases =
+                agentks.iter().filter_map(|a| a.release.as_ref()).filter(|(_, suspended)| !suspended);
+            asked.extend(releases.map(|(release, _)| release.clone()));
         }
         Reader::Sources(fetchers) => {
             let proof: Vec<String> =
@@ -80,15 +88,31 @@ fn steps(target: &Target, checked: &Checked, manifest: Option<&Manifest>) -> Vec
         _ => format!("the Secret is read again after {} reconciled", asked.join(", ")),
     };
     steps.push((Step::ProveNotReverted, prove));
+    if checked.old_id.is_some() && kind != core::Kind::PersonalToken {
+        let seen = match kind {
+            core::Kind::AgentToken => {
+                ", no other cluster is connected with it, and GitLab saw no use of it since"
+            }
+            core::Kind::AccessToken => ", and GitLab saw no use of it since",
+            _ => "; whether others use it GitLab does not tell",
+        };
+        steps.push((Step::ProveUnused, format!("no other Secret holds the old one{seen}")));
+    }
     steps
 }
 
-/// Asks on the terminal; without one nobody confirms.
-pub(super) fn confirmed(subject: &Subject) -> bool {
+/// Asks on the terminal; without one nobody confirms. The line is read beside the run, which goes on hearing signals.
+pub(super) async fn confirmed(word: &str, what: &str) -> bool {
     if !std::io::stdin().is_terminal() || !streams::talks_to_terminal() {
         return false;
     }
-    streams::ask(&format!("Type {} to go on: ", subject.confirm));
-    let mut line = String::new();
-    std::io::stdin().read_line(&mut line).is_ok() && line.trim() == subject.confirm
+    streams::ask(&format!("Type {word} to {what}: "));
+    let (told, line) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        let mut line = String::new();
+        let read = std::io::stdin().read_line(&mut line);
+        // Nobody waits any more where a signal came first.
+        let _ = told.send(read.map(|_| line));
+    });
+    matches!(line.await, Ok(Ok(line)) if line.trim() == word)
 }
