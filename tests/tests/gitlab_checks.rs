@@ -254,7 +254,7 @@ fn a_forgotten_agent_token_is_named() -> Result<()> {
         gitlab.change_agent_token(old.id, |t| t.created -= SignedDuration::from_hours(72))?;
         let found = person.finds("GA509")?;
         says(&found, "\"of-last-year\", which was never used")?;
-        let command = format!("glab cluster agent token revoke {AGENT_ID} {} -R {AGENT_PROJECT}", old.id);
+        let command = format!("glab cluster agent token revoke {AGENT_ID} {} --repo={AGENT_PROJECT}", old.id);
         ensure!(found["remedy"]["commands"][0] == command.as_str(), "{found:#}");
         gitlab.revoke(&old.value)?;
         person.well()

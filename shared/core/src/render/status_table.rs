@@ -54,7 +54,7 @@ fn verdict(status: &Status, style: &Style) -> String {
     let warnings = report.count(Severity::Warning);
     let command = style.complete(&Program::new("kubectl gitlab-agent verify").into());
     // A command with flags of the run gets a line of its own, and stays whole.
-    let margin = if command.len() > ROOM { "\n    " } else { "" };
+    let margin = if command.len() > ROOM { "\n    " } else { " " };
     let how = format!("{margin}{}", style.faint(&command));
     match report.exit {
         Exit::Unreachable => {
@@ -62,18 +62,18 @@ fn verdict(status: &Status, style: &Style) -> String {
         }
         Exit::Problems if errors > 0 => {
             format!(
-                "{}   mend with {how}",
+                "{}   mend with{how}",
                 style.severity(Severity::Error, &format!("✗ {}", count(errors, "problem")))
             )
         }
         Exit::Unknown => {
             let text =
                 if report.is_early() { "? Too early to tell" } else { "? Not everything could be seen" };
-            format!("{}   see {how}", style.severity(Severity::Warning, text))
+            format!("{}   see{how}", style.severity(Severity::Warning, text))
         }
         _ if warnings > 0 => {
             let text = format!("! No problem, {}", count(warnings, "warning"));
-            format!("{}   see {how}", style.severity(Severity::Warning, &text))
+            format!("{}   see{how}", style.severity(Severity::Warning, &text))
         }
         _ => style.good("✓ All is well"),
     }
