@@ -183,12 +183,10 @@ fn a_recording_that_cannot_be_written_keeps_the_report() {
         assert!(!ran.out.is_empty(), "the report is shown: {}", ran.err);
     }
     kept(&limited("snapshot", "-o r.json"), "cannot write r.json");
-    for target in ["/dev/full"] {
-        let ran = run(server.command("verify").args(["--record", target]));
-        kept(&ran, "cannot write /dev/full: No space left");
-        assert!(!ran.out.is_empty());
-        kept(&run(server.command("snapshot").args(["-o", target])), "cannot write /dev/full");
-    }
+    let ran = run(server.command("verify").args(["--record", "/dev/full"]));
+    kept(&ran, "cannot write /dev/full: No space left");
+    assert!(!ran.out.is_empty());
+    kept(&run(server.command("snapshot").args(["-o", "/dev/full"])), "cannot write /dev/full");
     for target in [".", "none/r.json", "/dev", "config/r.json"] {
         for (verb, flag) in [("snapshot", "-o"), ("verify", "--record"), ("status", "--record")] {
             let ran = run(server.command(verb).args([flag, target]));

@@ -184,6 +184,8 @@ fn what_is_done_again_is_no_news() {
 }
 
 /// Whatever is taken away, and for whatever reason: a run that ends with 0 has a check that passed, or shows a finding.
+type BoxedChange = Box<dyn Fn(&mut Snapshot)>;
+
 #[test]
 fn a_run_that_checked_nothing_is_not_fine() {
     let nothing: fn(&mut Snapshot) = |s| {
@@ -203,8 +205,8 @@ fn a_run_that_checked_nothing_is_not_fine() {
     };
     let without_gitlab: fn(&mut Snapshot) =
         |s| s.gitlab = Observed::Unknown(Why::new(WhyKind::NoGitLab, "GitLab", "none given"));
-    let mut changes: Vec<Box<dyn Fn(&mut Snapshot)>> = vec![Box::new(nothing), Box::new(without_gitlab)];
-    changes.extend(TABLE.iter().map(|row| -> Box<dyn Fn(&mut Snapshot)> {
+    let mut changes: Vec<BoxedChange> = vec![Box::new(nothing), Box::new(without_gitlab)];
+    changes.extend(TABLE.iter().map(|row| -> BoxedChange {
         Box::new(|s| {
             fixture::take_away(s, row.need);
             s.access.clear();

@@ -94,7 +94,7 @@ impl Rule {
         Self { help, ..self }
     }
 
-    pub(super) const fn from_kas(self) -> Self {
+    pub(super) const fn said_by_kas(self) -> Self {
         Self { from_kas: true, ..self }
     }
 

@@ -56,9 +56,8 @@ pub(super) fn parts(text: &mut Text<'_>, from: usize, give: &mut dyn FnMut(Range
         give(from..host - 1);
     }
     let path = text.end(host, Until::Path);
-    if text.bytes.get(path) == Some(&b'?') && path < end {
-        give(path + 1..end);
-    } else if text.bytes[path..end].iter().take(LONGEST).any(|byte| *byte == b'=') {
+    let has_query = text.bytes.get(path) == Some(&b'?') && path < end;
+    if has_query || text.bytes[path..end].iter().take(LONGEST).any(|byte| *byte == b'=') {
         give(path + 1..end);
     }
     let slash = text.end(host, Until::Authority);

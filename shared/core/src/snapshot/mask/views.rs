@@ -174,8 +174,11 @@ fn sextet(byte: u8) -> Option<u8> {
     }
 }
 
+/// A digit's value and its place.
+type Digit = (u8, usize);
+
 /// Gives each run of bytes that have a value, as values and places. A run goes on after what wraps a long one.
-fn runs(view: &View, value: fn(u8) -> Option<u8>, each: &mut dyn FnMut(&[(u8, usize)])) {
+fn runs(view: &View, value: fn(u8) -> Option<u8>, each: &mut dyn FnMut(&[Digit])) {
     const WRAPPED: usize = 60;
     let bytes = &view.bytes;
     let mut run: Vec<(u8, usize)> = Vec::new();

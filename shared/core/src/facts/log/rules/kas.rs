@@ -22,28 +22,28 @@ pub(super) const FROM_KAS: &[Rule] = &[
         "kas reaches a GitLab that does not know this agent",
         "check that kasAddress is that of the GitLab instance where the agent is registered",
     )
-    .from_kas(),
+    .said_by_kas(),
     rule(
         &["code = PermissionDenied desc = forbidden"],
         Effect::Disconnected,
         "GitLab refuses kas (the shared secret of kas and Rails differs)",
         "a GitLab administrator compares the kas secret of both",
     )
-    .from_kas(),
+    .said_by_kas(),
     rule(
         &["code = NotFound desc = Config: repository poll failed"],
         Effect::Disconnected,
         "the agent's configuration project is gone or has no repository",
         "restore the project, or register the agent in another one",
     )
-    .from_kas(),
+    .said_by_kas(),
     rule(
         &["code = FailedPrecondition desc = Config:"],
         Effect::Disconnected,
         "the agent's configuration file is invalid: one unknown key rejects the whole file",
         "correct `.gitlab/agents/<name>/config.yaml` in the configuration project",
     )
-    .from_kas(),
+    .said_by_kas(),
     rule(
         &["code = ResourceExhausted"],
         Effect::Disconnected,
@@ -69,14 +69,14 @@ pub(super) const FROM_KAS: &[Rule] = &[
         "kas failed with an internal error",
         "a GitLab administrator reads kas's log",
     )
-    .from_kas(),
+    .said_by_kas(),
     rule(
         &["Decompressor is not installed for grpc-encoding"],
         Effect::Disconnected,
         "agentk is newer than kas",
         "pin the chart to the GitLab server's major.minor version",
     )
-    .from_kas(),
+    .said_by_kas(),
     rule(
         &["code = Unavailable desc = unavailable"],
         Effect::Disconnected,
@@ -85,5 +85,5 @@ pub(super) const FROM_KAS: &[Rule] = &[
          certificate (/etc/gitlab/trusted-certs); where it says connection refused, GitLab is not at the address that kas \
          has (gitlab_kas['gitlab_address'])",
     )
-    .from_kas(),
+    .said_by_kas(),
 ];
