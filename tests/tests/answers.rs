@@ -239,6 +239,8 @@ fn sources(api: &LoneApi) -> (Vec<String>, Vec<Value>) {
     (names, json["unknown"].as_array().cloned().unwrap_or_default())
 }
 
+type Paging = fn(usize, usize, &mut Value) -> Option<Said>;
+
 #[test]
 fn every_page_of_a_list_is_read_or_it_is_a_gap() -> Result<()> {
     let all = ["repo-0", "repo-1", "repo-2"];
@@ -260,7 +262,7 @@ fn every_page_of_a_list_is_read_or_it_is_a_gap() -> Result<()> {
         )?);
     ensure!(names == all && unknown.is_empty(), "{names:?} {unknown:?}");
 
-    let gaps: [(&str, fn(usize, usize, &mut Value) -> Option<Said>, &[&str]); 7] = [
+    let gaps: [(&str, Paging, &[&str]); 7] = [
         ("410", |at, _, _| (at == 2).then(|| Said::status(410, "Expired", "too old")), &all[..2]),
         ("500", |at, _, _| (at == 1).then(|| Said::status(500, "InternalError", "x")), &all[..1]),
         ("403", |at, _, _| (at == 1).then(|| Said::page(403, "nginx", "no")), &all[..1]),

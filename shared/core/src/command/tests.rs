@@ -1,3 +1,5 @@
+//! Commands as text: quoting, flags of the run, flaws.
+
 use super::shell::quote;
 use super::*;
 
