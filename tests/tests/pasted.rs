@@ -113,7 +113,8 @@ impl Lab {
             // A history, as at a prompt.
             "bash" => "set -o history -H\n".to_owned(),
             "zsh" => ZSH.to_owned(),
-            _ => String::new(),
+            // fish wraps grep in a function that adds `--color=auto`.
+            _ => "function grep; command grep $argv; end\n".to_owned(),
         };
         for (at, line) in lines.iter().enumerate() {
             let slot = if shell == "fish" { "set -x SLOT" } else { "export SLOT=" };

@@ -66,27 +66,25 @@ pub struct Args {
     /// Do it without asking
     #[arg(short, long)]
     pub yes: bool,
-    /// Go on with a rotation that was stopped, and bring it to its end
+    /// Resume an interrupted rotation
     #[arg(long, conflicts_with_all = ["rollback", "finish"])]
     pub resume: bool,
-    /// Take a rotation that was stopped back, where that is still possible
+    /// Roll back an interrupted rotation, where that is still possible
     #[arg(long, conflicts_with = "finish")]
     pub rollback: bool,
-    /// Hold the Secret off from the Kustomization that applies it (annotation kustomize.toolkit.fluxcd.io/reconcile:
-    /// disabled), so that it does not give the old value back
+    /// Pause reconciliation of the Secret by its Kustomization (annotation kustomize.toolkit.fluxcd.io/reconcile)
     #[arg(long, conflicts_with_all = ["resume", "rollback", "begin", "finish"])]
     pub hold: bool,
-    /// Where the Secret has another owner: make the new one and write it into a manifest, for that owner (Git, a sealed
-    /// Secret, a store); the Secret itself stays as it is
+    /// Where the Secret has another owner (Git, a store): write the new credential into a manifest for that owner
     #[arg(long, requires = "print_manifest", conflicts_with_all = ["resume", "rollback", "finish"])]
     pub begin: bool,
-    /// The end of --begin, once the Secret holds the new one: prove it, revoke the old one
+    /// After --begin: prove the new credential, revoke the old one
     #[arg(long)]
     pub finish: bool,
-    /// Where --begin writes the Secret, encrypted by sops as the .sops.yaml beside or above it says; - is standard output
+    /// Where --begin writes the Secret, encrypted by sops and the .sops.yaml above it; - is standard output
     #[arg(long, value_name = "FILE", requires = "begin")]
     pub print_manifest: Option<PathBuf>,
-    /// Write the manifest readable: to a file that is not there yet, or into a pipe
+    /// Write the manifest unencrypted, to a new file or a pipe
     #[arg(long, requires = "begin")]
     pub plain_text: bool,
     /// Do nothing unless the credential is older than this (30d, 12h)
@@ -104,28 +102,26 @@ pub struct Args {
     /// Role of a new access token, where it is not to be the old one's
     #[arg(long, value_name = "ROLE")]
     pub role: Option<Role>,
-    /// A person's token, by its name in GitLab: have GitLab put another in its place. The old one dies at once, so nothing
-    /// works until the Secret is written; only for its owner, and only where no token of a project will do
+    /// Have GitLab renew your personal access token of this name. The old value stops working at once, before the Secret
+    /// holds the new one; prefer a project's token
     #[arg(long, value_name = "NAME", conflicts_with_all = ["begin", "make", "role"])]
     pub in_place: Option<String>,
-    /// The project that the new one is to open, where the old one does not prove it: such as platform/fleet
+    /// Project of the new credential, where the old one does not prove it: platform/fleet
     #[arg(long, value_name = "PROJECT")]
     pub project: Option<String>,
-    /// The agent in GitLab, where the cluster does not show it: such as platform/fleet:production
+    /// The agent in GitLab, where the cluster does not show it: platform/fleet:production
     #[arg(long, value_name = "PROJECT:NAME")]
     pub agent: Option<String>,
-    /// Rotate also where not every Secret and workload that may hold the credential can be read: whatever is not seen may be left
-    /// with a revoked one
+    /// Rotate although some Secrets or workloads that may hold the credential cannot be read
     #[arg(long)]
     pub allow_unseen_holders: bool,
-    /// Revoke the old credential although something else was seen to hold or use it
+    /// Revoke the old credential although others hold or use it
     #[arg(long, requires = "resume")]
     pub revoke_anyway: bool,
-    /// How long GitLab must have seen no use of the old credential before it is revoked; otherwise as long as a use may take to
-    /// show (access tokens 10m30s)
+    /// Time without a use of the old credential before it is revoked; default: the time GitLab takes to show one
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub watch_old: Option<Duration>,
-    /// Confirm that a credential of this group is revoked: GitLab does not show whether others use it
+    /// Confirm the revocation of a credential of this group
     #[arg(long, value_name = "GROUP", conflicts_with_all = ["resume", "rollback", "finish"])]
     pub confirm_group: Option<String>,
     /// Why: goes into the token's description, the receipt and an Event
