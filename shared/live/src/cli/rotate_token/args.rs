@@ -60,7 +60,7 @@ pub struct Args {
     /// With --list: read a recording (`kubectl gitlab-agent snapshot`) instead of a cluster
     #[arg(long, value_name = "FILE", requires = "list")]
     pub from: Option<PathBuf>,
-    /// Change nothing: `client` only shows the plan; `server` also asks both servers whether each step would work
+    /// Change nothing: show the plan; `server` also asks both servers whether each step would work
     #[arg(long, value_name = "HOW", conflicts_with_all = ["resume", "rollback", "finish"])]
     pub dry_run: Option<DryRun>,
     /// Do it without asking
@@ -93,10 +93,10 @@ pub struct Args {
     /// Do nothing unless the credential ends within this time (14d)
     #[arg(long, value_name = "TIME", value_parser = window, conflicts_with_all = ["resume", "rollback", "finish"])]
     pub if_expires_within: Option<SignedDuration>,
-    /// How long the new one is to live; otherwise as long as the old one was made for
+    /// Lifetime of the new credential; default: that of the old one
     #[arg(long, value_name = "TIME", value_parser = window)]
     pub expires_in: Option<SignedDuration>,
-    /// What to make for a source, where it is not to be of the old one's kind
+    /// Kind of the new credential of a source; default: that of the old one
     #[arg(long, value_name = "KIND")]
     pub make: Option<Make>,
     /// Role of a new access token, where it is not to be the old one's
