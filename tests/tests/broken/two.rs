@@ -1,4 +1,4 @@
-//! Two causes at once: neither may be taken for a consequence of the other.
+//! Two causes at once: neither may be taken for a consequence of the other, and what users lose first leads.
 
 use gitlab_agent_tests::world::gitlab::EXAMPLE_PROJECT;
 
@@ -10,30 +10,30 @@ use super::{Case, fate, k};
 pub(super) const CASES: &[Case] = &[
     Case::new(
         "the token Secret is deleted, and the git password wrong",
-        ("GA304", "Secret/gitlab/gitlab-agent-token"),
+        ("GA407", "GitRepository/flux-system/flux-system"),
         |world| delete_token(world).and_then(|()| spoil(world)),
         |world| restore_token(world).and_then(|()| unspoil(world)),
     )
-    .also(("GA407", "GitRepository/flux-system/flux-system"))
+    .also(("GA304", "Secret/gitlab/gitlab-agent-token"))
     .under(&["GA208"]),
     Case::new(
         "the agent's token is revoked, and a project moved",
-        ("GA315", "Secret/gitlab/gitlab-agent-token"),
+        ("GA407", "GitRepository/flux-system/example-nginx-app"),
         |world| revoke(world).and_then(|()| address(world, "example/absent")),
         |world| unrevoke(world).and_then(|()| address(world, EXAMPLE_PROJECT)),
     )
-    .also(("GA407", "GitRepository/flux-system/example-nginx-app"))
+    .also(("GA315", "Secret/gitlab/gitlab-agent-token"))
     .under(&["GA307"]),
     Case::new(
         "a source's credential is deleted, and what was deployed crashes",
-        ("GA501", "Secret/flux-system/example-nginx-app"),
+        ("GA701", "Deployment/example-nginx/nginx"),
         |world| {
             drop_credential(world).and_then(|()| fate(world, "example-nginx", "nginx", Some("crash-loop")))
         },
         |world| make_credential(world).and_then(|()| fate(world, "example-nginx", "nginx", None)),
     )
     .under(&["GA407"])
-    .also(("GA701", "Deployment/example-nginx/nginx")),
+    .also(("GA501", "Secret/flux-system/example-nginx-app")),
     Case::new(
         "helm-controller is down, and the git password wrong",
         ("GA204", "Deployment/flux-system/helm-controller"),

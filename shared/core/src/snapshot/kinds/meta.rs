@@ -26,7 +26,8 @@ impl<'de> Deserialize<'de> for Annotations {
             "kubectl.kubernetes.io/restartedAt",
             "kustomize.toolkit.fluxcd.io/",
             "helm.toolkit.fluxcd.io/",
-            "meta.helm.sh/",
+            "meta.helm.sh/release-name",
+            "meta.helm.sh/release-namespace",
             "reconcile.fluxcd.io/",
         ];
         let mut all = StringMap::deserialize(deserializer)?;
