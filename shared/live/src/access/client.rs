@@ -519,7 +519,7 @@ mod tests {
         for name in
             ["", ".", "..", "a/b", "../../nodes", "%2e%2e", "a\0", "a b", "\n", "a?watch=1", "a#b", "..\\x"]
         {
-            let why = ask(name).await.err().expect(name);
+            let why = ask(name).await.expect_err(name);
             assert_eq!((why.kind, sent.load(Ordering::SeqCst)), (WhyKind::Unreadable, 0), "{name:?}");
         }
         assert!(ask("flux-system").await.is_ok());
