@@ -375,7 +375,7 @@ fn nobody_else_gets_the_token_and_a_gitlab_that_misbehaves_costs_little() -> Res
         }
         let broken = Fault::Status(500, "broken".to_owned());
         for (fault, exit) in
-            [(Fault::Maintenance, 3), (Fault::Garbage, 3), (broken, 3), (Fault::Truncated, 4)]
+            [(Fault::Maintenance, 3), (Fault::Garbage, 3), (broken, 3), (Fault::Truncated, 3)]
         {
             gitlab.fault("GET /api/v4/projects/*/deploy_keys", fault, ALWAYS);
             let ran = person.verify();
