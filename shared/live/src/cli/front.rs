@@ -18,31 +18,63 @@ use super::streams::ended;
 use super::verbs::{self, VERBS, program};
 use super::{complete, completion, note, out};
 
-/// Global flags that take a value in the next word, as kubectl and flux know them.
+/// The flags of all commands that take a value in the next word. This program does not link the commands' arguments, so
+/// that it starts at once; a test compares the list with them.
 const FLAGS_WITH_VALUE: &[&str] = &[
-    "-n",
-    "-s",
-    "--namespace",
-    "--context",
-    "--kubeconfig",
-    "--cluster",
-    "--user",
-    "--server",
+    "--agent",
     "--as",
     "--as-group",
     "--as-uid",
-    "--request-timeout",
-    "--timeout",
-    "--flux-namespace",
-    "--color",
-    "--from",
-    "-o",
-    "--output",
     "--at",
+    "--cluster",
+    "--color",
+    "--concurrency",
+    "--confirm-group",
+    "--context",
+    "--expires-in",
+    "--expiry-window",
+    "--explain",
+    "--fail-on",
+    "--flux-namespace",
+    "--from",
+    "--gitlab-agent",
+    "--gitlab-ca-file",
+    "--gitlab-host",
+    "--gitlab-token-file",
+    "--if-expires-within",
+    "--if-older-than",
+    "--in-place",
+    "--interval",
+    "--kubeconfig",
+    "--make",
+    "--namespace",
+    "--output",
+    "--output-threshold",
+    "--print-manifest",
+    "--project",
     "--reason",
-    "--agent",
+    "--record",
+    "--request-timeout",
+    "--role",
+    "--selector",
+    "--server",
+    "--service-account",
+    "--severity",
+    "--skip",
+    "--timeout",
+    "--user",
     "--verify-timeout",
+    "--wait-timeout",
+    "--watch-old",
+    "--webhook-url",
+    "-l",
+    "-n",
+    "-o",
+    "-s",
 ];
+
+/// Flags that take a value in some commands and none in others: what follows is their value, unless it is a command.
+const FLAGS_WITH_VALUE_IN_SOME: &[&str] = &["--dry-run", "--only"];
 
 /// Where the verbs are.
 #[derive(Clone, Copy)]
@@ -133,6 +165,10 @@ fn split(words: &[OsString]) -> Split {
             "--version" if at == 0 => return Split::Version,
             "help" => return Split::Verb(first(&words[at + 1..]), vec!["--help".into()]),
             flag if FLAGS_WITH_VALUE.contains(&flag) => at += 2,
+            flag if FLAGS_WITH_VALUE_IN_SOME.contains(&flag) => {
+                at +=
+                    if words.get(at + 1).is_none_or(|next| is_verb(&next.to_string_lossy())) { 1 } else { 2 };
+            }
             flag if flag.starts_with('-') => at += 1,
             verb => {
                 let verb = verb.replace('_', "-");
@@ -145,6 +181,10 @@ fn split(words: &[OsString]) -> Split {
         None => Split::Help,
         Some(flag) => Split::FlagsOnly(flag.clone()),
     }
+}
+
+fn is_verb(word: &str) -> bool {
+    VERBS.iter().any(|(verb, _)| *verb == word.replace('_', "-"))
 }
 
 fn first(words: &[OsString]) -> String {
@@ -231,6 +271,8 @@ fn help(verbs: Verbs) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
     use super::*;
 
     fn verb(line: &str) -> (String, String) {
@@ -261,6 +303,42 @@ mod tests {
             ("-n x", ("FLAGS", "-n")),
         ] {
             assert_eq!(verb(line), (expected.0.to_owned(), expected.1.to_owned()), "{line}");
+        }
+    }
+
+    /// Over every command and flag.
+    #[test]
+    fn the_flags_with_a_value_are_those_of_the_commands() {
+        let mut takes: BTreeMap<String, BTreeSet<bool>> = BTreeMap::new();
+        for (verb, _) in VERBS {
+            let mut command = verbs::arguments(verb).expect("a command");
+            command.build();
+            for one in std::iter::once(&command).chain(command.get_subcommands()) {
+                for arg in one.get_arguments().filter(|arg| !arg.is_positional()) {
+                    let long = arg.get_long_and_visible_aliases().unwrap_or_default();
+                    let short = arg.get_short_and_visible_aliases().unwrap_or_default();
+                    let in_next_word = arg.get_num_args().is_none_or(|count| count.min_values() > 0);
+                    let takes_value = arg.get_action().takes_values() && in_next_word;
+                    let names = long.iter().map(|name| format!("--{name}"));
+                    for name in names.chain(short.iter().map(|letter| format!("-{letter}"))) {
+                        takes.entry(name).or_default().insert(takes_value);
+                    }
+                }
+            }
+        }
+        let of = |expected: &[bool]| -> Vec<&str> {
+            let expected: BTreeSet<bool> = expected.iter().copied().collect();
+            takes.iter().filter(|(_, seen)| **seen == expected).map(|(name, _)| name.as_str()).collect()
+        };
+        let (always, in_some, never) = (of(&[true]), of(&[true, false]), of(&[false]));
+        assert_eq!(FLAGS_WITH_VALUE, always);
+        assert_eq!(FLAGS_WITH_VALUE_IN_SOME, in_some);
+        for flag in always.iter().chain(&in_some) {
+            assert_eq!(verb(&format!("{flag} H verify")), ("verify".to_owned(), format!("{flag} H")));
+        }
+        for flag in never.iter().filter(|flag| !["-h", "--help", "--version"].contains(flag)).chain(&in_some)
+        {
+            assert_eq!(verb(&format!("{flag} verify")), ("verify".to_owned(), (*flag).to_owned()));
         }
     }
 
