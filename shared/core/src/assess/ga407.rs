@@ -73,7 +73,8 @@ fn failed(facts: &Facts<'_>, object: ObjectRef, source: &Source, condition: &Con
     let failure = classify(condition);
     let remedy = Remedy::of_failure(facts, &object, source, failure);
     let message = format!("is not fetched: {}", failure.phrase());
-    Finding::new(object, message, remedy).because(&condition.message).because(held(facts, source))
+    let key = facts.source_failure(&object, source, condition);
+    Finding::new(object, message, remedy).failure(key).because(&condition.message).because(held(facts, source))
 }
 
 /// What it still holds: consumers stay Ready with it.

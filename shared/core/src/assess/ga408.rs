@@ -5,7 +5,7 @@ use jiff::SignedDuration;
 use super::release::{failure, retry};
 use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
 use crate::command::{Command, Program};
-use crate::facts::failure::{Failure, classify};
+use crate::facts::failure::{Failing, Failure, FailureKey, classify};
 use crate::facts::readiness::{Readiness, lasts, readiness, since};
 use crate::facts::{Condition, CrossRef, Facts, HelmRelease, Kustomization, Listing, Meta, Source, Why, condition};
 use crate::need::Need;
@@ -231,7 +231,10 @@ fn kustomization_failed(facts: &Facts<'_>, k: &Kustomization, failed: &Condition
             None => of_class(facts, k, &source, reason, classify(failed)),
         },
     };
-    Finding::new(object.clone(), message, remedy.reconcile(&object)).because(&failed.message)
+    let worker = facts.flux.expected("kustomize-controller", &k.metadata);
+    let who = Failing { worker: Some(&worker), ..Failing::default() };
+    let key = FailureKey::of(classify(failed), &failed.message, &who);
+    Finding::new(object.clone(), message, remedy.reconcile(&object)).failure(key).because(&failed.message)
 }
 
 /// Why it does not apply, where the API server's or kustomize's words tell.
@@ -293,7 +296,10 @@ fn release_failed(facts: &Facts<'_>, r: &HelmRelease, failed: &Condition) -> Fin
     };
     let more = conditions(r, failed).find(|c| c.status == "False" && !evidence.contains(&c.message));
     let more = more.filter(|_| evidence.len() < 2).map(|c| c.message.clone());
-    evidence.into_iter().chain(more).fold(Finding::new(object, message, remedy), Finding::because)
+    let worker = facts.flux.expected("helm-controller", &r.metadata);
+    let who = Failing { worker: Some(&worker), ..Failing::default() };
+    let key = conditions(r, failed).find_map(|c| FailureKey::of(classify(c), &c.message, &who));
+    evidence.into_iter().chain(more).fold(Finding::new(object, message, remedy).failure(key), Finding::because)
 }
 
 /// What may say more than the condition that failed: Ready and Released say what a stalled release does not.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
 use crate::command::kubectl;
+use crate::facts::failure::{Failing, FailureKey, read};
 use crate::facts::reference::Missing;
 use crate::facts::{Facts, Observed, Referenced, ReferencedEntry, Why};
 use crate::need::Need;
@@ -135,7 +136,8 @@ fn failed(entry: &ReferencedEntry) -> Option<Finding> {
          created by hand is overwritten",
     )
     .run(kubectl(&object.namespace, "describe").operand(&resource(entry)).name(&entry.name));
-    Some(Finding::new(object, message, remedy).because(&condition.message))
+    let key = FailureKey::of(read(&condition.message), &condition.message, &Failing::default());
+    Some(Finding::new(object, message, remedy).failure(key).because(&condition.message))
 }
 
 /// Its resource with its group: other groups have kinds of the same name.

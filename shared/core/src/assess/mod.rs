@@ -15,6 +15,7 @@ use std::collections::{BTreeSet, HashSet};
 use serde::Serialize;
 
 use crate::facts::Facts;
+use crate::facts::failure::FailureKey;
 use crate::need::{Need, TABLE};
 use crate::object::ObjectRef;
 use crate::snapshot::kinds::HasMeta;
@@ -237,6 +238,8 @@ pub struct Finding {
     pub impact: Option<Impact>,
     /// Whether it says why the other findings on its object are made.
     pub explains: bool,
+    /// Class and peer of the failure that it shows: findings with the same are one problem.
+    pub failure: Option<FailureKey>,
     /// The object that is not as it should be. Consequences are found through it.
     pub subject: ObjectRef,
     /// What is, in one sentence without a full stop; the subject is named before it.
@@ -254,6 +257,7 @@ impl Finding {
             severity: None,
             impact: None,
             explains: false,
+            failure: None,
             subject,
             message: message.into(),
             evidence: Vec::new(),
@@ -275,6 +279,13 @@ impl Finding {
     #[must_use]
     pub fn explains(mut self) -> Self {
         self.explains = true;
+        self
+    }
+
+    /// Says which failure it shows, where that is certain.
+    #[must_use]
+    pub fn failure(mut self, failure: Option<FailureKey>) -> Self {
+        self.failure = failure;
         self
     }
 

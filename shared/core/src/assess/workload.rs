@@ -3,6 +3,7 @@
 
 use super::{Finding, Judgement, Remedy, Severity};
 use crate::command::kubectl;
+use crate::facts::failure::{Failing, FailureKey, read};
 use crate::facts::reference::Missing;
 use crate::facts::workload::{PAUSED, ROLLING_OUT, Trouble};
 use crate::facts::{Facts, Workload};
@@ -31,7 +32,9 @@ pub(super) fn unwell(
         return Some(waiting(object, &waits).because(evidence));
     }
     let remedy = Remedy::workload(object, &trouble);
-    let finding = Finding::new(object.clone(), phrase(&trouble, wanted, ready), remedy).because(evidence);
+    let who = Failing { namespace: &object.namespace, ..Failing::default() };
+    let key = FailureKey::of(read(&trouble.message), &trouble.message, &who);
+    let finding = Finding::new(object.clone(), phrase(&trouble, wanted, ready), remedy).failure(key).because(evidence);
     let harmless = [ROLLING_OUT, PAUSED].contains(&trouble.reason.as_str());
     if trouble.reason == ROLLING_OUT && goes_on(object, workload) {
         judgement.too_early(object, "it is being rolled out");

@@ -9,7 +9,7 @@ use super::log::{Effect, LogLine, Rule, reading};
 use super::workload::selects;
 use super::{Facts, HasMeta, secret};
 use crate::object::ObjectRef;
-use crate::snapshot::kinds::{HelmRelease, Lease, Pod, Workload};
+use crate::snapshot::kinds::{HelmRelease, Lease, Pod, Volume, Workload};
 use crate::snapshot::{Listing, Observed, PodLog, SecretShape, Snapshot, Why, WhyKind};
 
 /// How long a pod may run before a missing Lease means something: registration and first configuration take
@@ -75,6 +75,28 @@ impl<'s> Agent<'s> {
     /// Where it connects to.
     pub fn kas_address(&self) -> Option<&'s str> {
         self.container()?.args.iter().find_map(|a| a.strip_prefix("--kas-address="))
+    }
+
+    /// Whether agentk is told to read its token from a file, and gets it no other way (`AGENTK_TOKEN`).
+    pub fn reads_a_token_file(&self) -> bool {
+        self.container().is_some_and(|c| {
+            let other = !c.env_from.is_empty() || c.env.iter().any(|variable| variable.name == "AGENTK_TOKEN");
+            !other && c.args.iter().any(|arg| arg.starts_with("--token-file"))
+        })
+    }
+
+    /// Whether no volume of its pods can hold that file: neither one of the template, nor one that was put into the newest
+    /// pod.
+    ///
+    /// # Errors
+    /// The pods are not known.
+    pub fn lacks_token_file(&self) -> Result<bool, Why> {
+        let may_hold = |volumes: &[Volume]| volumes.iter().any(may_hold_a_secret);
+        if may_hold(&self.deployment.spec.template.spec.volumes) {
+            return Ok(false);
+        }
+        let pods = self.pods.clone()?;
+        Ok(!pods.first().is_some_and(|newest| may_hold(&newest.spec.volumes)))
     }
 
     fn container(&self) -> Option<&'s crate::snapshot::kinds::Container> {
@@ -288,6 +310,15 @@ fn token_secret(deployment: &Workload) -> Option<&str> {
     let named = volumes.iter().find(|v| v.name == "secret-volume" && v.secret.is_some());
     let volume = named.or_else(|| volumes.iter().find(|v| v.secret.is_some()))?;
     volume.secret.as_ref().map(|secret| secret.secret_name.as_str())
+}
+
+/// Whether a volume can hold a token, by what is known of it. A ConfigMap should not; the kubelet's own projected volume has
+/// no Secret.
+fn may_hold_a_secret(volume: &Volume) -> bool {
+    match &volume.projected {
+        Some(projected) => projected.sources.iter().any(|source| source.secret.is_some()),
+        None => true,
+    }
 }
 
 fn release<'s>(s: &'s Snapshot, deployment: &Workload) -> Option<&'s HelmRelease> {

@@ -1,6 +1,7 @@
 //! The class of a failure, from what a client said of it: one table and one reader for sources, charts, releases,
 //! notifications and agentk.
 
+mod key;
 mod table;
 
 #[cfg(test)]
@@ -8,7 +9,8 @@ mod cases;
 
 use super::Facts;
 use crate::object::ObjectRef;
-use crate::snapshot::kinds::{Condition, condition};
+use crate::snapshot::kinds::{Condition, Source};
+pub use key::{Failing, FailureKey, Peer};
 
 /// What went wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -43,6 +45,8 @@ pub enum Failure {
     Signature,
     /// What is encrypted in Git cannot be decrypted.
     Decryption,
+    /// What is encrypted in Git is to be applied as it is.
+    NoDecryption,
     /// The event names no commit, so that there is nothing to attach a status to.
     NoCommit,
     /// Objects of other namespaces may not be referred to.
@@ -189,6 +193,7 @@ impl Failure {
             BadArtifact => "what was fetched is damaged, too large, or differs from its digest",
             Signature => "the signature is missing or cannot be verified",
             Decryption => "the encrypted data in Git cannot be decrypted",
+            NoDecryption => "the data in Git is encrypted, and no decryption is configured",
             NoCommit => "the events that it sends name no commit, and a job status belongs to one",
             CrossNamespace => "references to other namespaces are not allowed",
             HostKeyUnknown => "the server's host key is not among the known ones",
@@ -237,6 +242,7 @@ impl Failure {
                 "give the Kustomization the private key in the Secret that spec.decryption.secretRef names, or encrypt the \
                  file again for a key that it has"
             }
+            NoDecryption => "set spec.decryption with the Secret that holds the key",
             DiskFull => "free space on the volume that the message names, or make it larger",
             Quota => "raise the ResourceQuota (or GitLab's limit), or request less",
             OutOfMemory => "raise the memory limit of what was killed",
@@ -321,11 +327,17 @@ impl Failure {
 }
 
 impl Facts<'_> {
-    /// The Secret whose credential keeps a source from being fetched.
-    pub fn refused_credential(&self, source: &ObjectRef) -> Option<ObjectRef> {
-        let found = self.sources(&source.kind)?.find(&source.namespace, &source.name).ok()??;
-        let ready = condition(&found.status.conditions, "Ready").filter(|c| c.status == "False")?;
-        let secret = found.spec.secret_ref.as_ref().filter(|_| classify(ready).is_credential())?;
-        Some(ObjectRef::new("Secret", &source.namespace, &secret.name))
+    /// The key of a source's failure.
+    pub fn source_failure(&self, object: &ObjectRef, source: &Source, failed: &Condition) -> Option<FailureKey> {
+        let secret = source.spec.secret_ref.as_ref();
+        let secret = secret.map(|secret| ObjectRef::new("Secret", &object.namespace, &secret.name));
+        let worker = self.flux.expected("source-controller", &source.metadata);
+        let who = Failing {
+            url: &source.spec.url,
+            credential: secret.as_ref(),
+            worker: Some(&worker),
+            namespace: &object.namespace,
+        };
+        FailureKey::of(classify(failed), &failed.message, &who)
     }
 }

@@ -35,6 +35,7 @@ fn names_and_resolvers() {
             "dial tcp: lookup h on 10.96.0.10:53: read udp 10.0.0.8:41000->10.96.0.10:53: read: connection refused",
             "dial tcp: lookup h on 10.96.0.10:53: dial udp 10.96.0.10:53: connect: network is unreachable",
             "dial tcp: lookup h: i/o timeout",
+            "lookup h: i/o timeout",
             "dial tcp: lookup h: Temporary failure in name resolution",
             "dns: A record lookup error: lookup h on 10.96.0.10:53: server misbehaving",
             "lookup h on [fd00::a]:53: read udp: i/o timeout",
@@ -496,7 +497,6 @@ fn artifacts() {
             "decryption failed for 'a/b': cannot get sops data key: 0 successful groups required, got 0",
             "Error getting data key: 0 successful groups required, got 0",
             "age: no identity matched any of the recipients",
-            "Secret/a/b is SOPS encrypted, configuring decryption is required for this secret to be reconciled",
             "failed to verify sops data integrity: expected mac 'a', got 'b'",
             "cannot get a SOPS age decryption Secret 'flux-system/sops-age': secrets \"sops-age\" not found",
         ],
@@ -635,6 +635,10 @@ fn flux() {
         TokenRevoked,
         &["GET https://h: 401 {error: invalid_token}, {error_description: Token was revoked. You}"],
     );
+    all(NoDecryption, &[
+        "Secret/a/b is SOPS encrypted, configuring decryption is required for this secret to be reconciled",
+        "ConfigMap/a/b is SOPS encrypted, configuring decryption is required for this secret to be reconciled",
+    ]);
     all(NoCommit, &["missing revision metadata", "failed to extract commit hash from 'x' revision"]);
     all(
         CrossNamespace,

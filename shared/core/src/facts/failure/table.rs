@@ -67,11 +67,11 @@ const FLUX: &[Row] = &[
     (&["error getting data key"], Decryption),
     (&["cannot get sops data key"], Decryption),
     (&["decryption failed for"], Decryption),
-    (&["failed to decrypt and format"], Decryption),
-    (&["error decrypting sources"], Decryption),
+    (&["failed to decrypt"], Decryption),
+    (&["error decrypting"], Decryption),
     (&["no identity matched any of the recipients"], Decryption),
     (&["failed to verify sops data integrity"], Decryption),
-    (&["configuring decryption is required"], Decryption),
+    (&["configuring decryption is required"], NoDecryption),
     (&["sops age decryption secret"], Decryption),
     (&["decryption secret"], Decryption),
 ];
@@ -323,6 +323,7 @@ const NAMES: &[Row] = &[
     (&["record lookup error"], Resolver),
     (&["lookup", "on", ":53:"], Resolver),
     (&["dial tcp: lookup"], Resolver),
+    (&["lookup", "i/o timeout"], Resolver),
     (&["resolving timed out"], Resolver),
 ];
 

@@ -1,6 +1,7 @@
 //! Clusters that are broken in known ways: what leads the report, and what stands under it. And clusters that are
 //! unusual and not broken, in which nothing may be found.
 
+mod alike;
 mod build;
 mod chains;
 mod creators;
