@@ -117,13 +117,14 @@ fn absent(object: &ObjectRef) -> Finding {
 
 fn orphaned(agent: &Agent<'_>, release: &ObjectRef) -> Finding {
     let message = format!("was installed by {release}, which does not exist any more: nothing upgrades it");
-    Finding::new(agent.object(), message, adopt(agent))
+    Finding::new(agent.object(), message, adopt(agent)).impact(Impact::Hygiene)
 }
 
 fn not_by_flux(agent: &Agent<'_>) -> Finding {
     let by_helm = agent.deployment.metadata.label("app.kubernetes.io/managed-by") == Some("Helm");
     let by = if by_helm { "was installed by helm" } else { "was applied as a manifest" };
-    Finding::new(agent.object(), format!("{by}, not by Flux: no patch arrives by itself"), adopt(agent))
+    let message = format!("{by}, not by Flux: no patch arrives by itself");
+    Finding::new(agent.object(), message, adopt(agent)).impact(Impact::Hygiene)
 }
 
 /// Flux takes over a Helm release of the same name and namespace. The Secret must not go with the old release: Helm

@@ -63,10 +63,14 @@ fn connections(facts: &Facts<'_>, agent: &Agent<'_>) -> Option<(usize, usize)> {
 
 /// Whether the GitLab that this agentk connects to says that it runs no kas.
 fn is_disabled(facts: &Facts<'_>, agent: &Agent<'_>) -> bool {
-    let Ok(part) = facts.gitlab() else { return false };
-    let own = host(&part.url).zip(agent.kas_address().and_then(host));
-    let same = own.is_some_and(|(gitlab, kas)| kas == gitlab || kas.strip_prefix("kas.") == Some(gitlab));
-    same && part.metadata.get().is_ok_and(|metadata| !metadata.kas_enabled)
+    let Some((part, metadata)) = facts.gitlab().ok().and_then(|part| Some((part, part.metadata.get().ok()?))) else {
+        return false;
+    };
+    let same = agent.kas_address().and_then(host).is_some_and(|kas| {
+        let announced = metadata.kas_url.as_deref().and_then(host) == Some(kas);
+        announced || host(&part.url).is_some_and(|gitlab| kas == gitlab || kas.strip_prefix("kas.") == Some(gitlab))
+    });
+    same && !metadata.kas_enabled
 }
 
 fn enable_kas() -> Remedy {
@@ -147,7 +151,11 @@ mod tests {
         // Another GitLab than the one that agentk connects to says nothing of it.
         passes(&CHECK, |s| {
             off(s);
-            fixture::gitlab_mut(s).url = "https://other.example.com".to_owned();
+            let gitlab = fixture::gitlab_mut(s);
+            gitlab.url = "https://other.example.com".to_owned();
+            if let Observed::Known(metadata) = &mut gitlab.metadata {
+                metadata.kas_url = Some("wss://kas.other.example.com".to_owned());
+            }
         });
     }
 

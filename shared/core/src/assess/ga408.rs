@@ -27,6 +27,8 @@ pub(super) static CHECK: Check = Check {
 const AT_WORK: SignedDuration = SignedDuration::from_mins(10);
 /// How long it may wait for something else.
 const WAITING: SignedDuration = SignedDuration::from_mins(5);
+/// So many objects of a circle are named.
+const SHOWN_OF_CIRCLE: usize = 6;
 /// How long after a fetch its consumers may still stand at the revision before.
 const TAKE_UP: SignedDuration = SignedDuration::from_mins(2);
 
@@ -105,7 +107,7 @@ impl Applier<'_, '_> {
             Readiness::Suspended => None,
             Readiness::Failed(condition) => Some(failed(condition)),
             Readiness::Waiting(condition) => {
-                let in_vain = source.flatten().is_some_and(has_failed);
+                let in_vain = source.flatten().is_some_and(has_failed) || self.waits_in_vain();
                 if in_vain || self.lasts(WAITING) {
                     Some(self.waits(condition))
                 } else {
@@ -126,6 +128,16 @@ impl Applier<'_, '_> {
             Readiness::Ready => source.flatten().and_then(|source| self.behind(judgement, source, applied)),
         };
         judgement.findings.extend(found);
+    }
+
+    /// Whether time alone changes nothing: what it depends on is suspended, does not exist, or depends on it.
+    fn waits_in_vain(&self) -> bool {
+        let idle = |on: &CrossRef| match self.facts.applier(&self.dependency(on)) {
+            Ok(Some(found)) => found.suspended && !found.is_ready,
+            Ok(None) => true,
+            Err(_) => false,
+        };
+        self.depends_on.iter().any(idle) || self.facts.circle(&self.object).is_some()
     }
 
     fn lasts(&self, patience: SignedDuration) -> bool {
@@ -161,35 +173,52 @@ impl Applier<'_, '_> {
     }
 
     fn waits(&self, condition: &Condition) -> Finding {
-        let waited: Vec<String> = if condition.reason == "DependencyNotReady" {
-            self.depends_on.iter().map(|on| self.dependency(on)).filter(|on| !self.is_ready(on)).map(|on| on.to_string()).collect()
-        } else {
-            self.source.iter().map(ToString::to_string).collect()
-        };
-        let message = match (waited.is_empty(), condition.reason.as_str()) {
-            (true, _) => "waits for something that is not ready".to_owned(),
-            (false, "DependencyNotReady") => format!("waits for {}, which is not ready", waited.join(" and ")),
-            (false, _) => format!("waits for {}, which has nothing to apply", waited.join(" and ")),
+        let finding = |message: String, remedy: Remedy| {
+            Finding::new(self.object.clone(), message, remedy.reconcile(&self.object)).because(&condition.message)
         };
         let text = "mend what it waits for; it goes on by itself, and at once with the command";
-        Finding::new(self.object.clone(), message, Remedy::say(text).reconcile(&self.object)).because(&condition.message)
+        if condition.reason != "DependencyNotReady" {
+            let message = match &self.source {
+                Some(source) => format!("waits for {source}, which has nothing to apply"),
+                None => "waits for something that is not ready".to_owned(),
+            };
+            return finding(message, Remedy::say(text));
+        }
+        let all: Vec<ObjectRef> = self.depends_on.iter().map(|on| self.dependency(on)).collect();
+        if let Some(circle) = self.facts.circle(&self.object) {
+            let mut names: Vec<String> = circle.iter().map(|o| format!("{}/{}", o.namespace, o.name)).collect();
+            if names.len() > SHOWN_OF_CIRCLE {
+                names.splice(SHOWN_OF_CIRCLE - 1..names.len() - 1, ["…".to_owned()]);
+            }
+            let message = format!("waits for itself: spec.dependsOn goes in a circle ({})", names.join(" → "));
+            let text = "take one of these references out of spec.dependsOn in Git";
+            return finding(message, Remedy::in_git(self.facts, &self.object, text));
+        }
+        let standing = |on: &ObjectRef| self.facts.applier(on);
+        let missing: Vec<&ObjectRef> = all.iter().filter(|on| matches!(standing(on), Ok(None))).collect();
+        if !missing.is_empty() {
+            let verb = if missing.len() == 1 { "does" } else { "do" };
+            let message = format!("waits for {}, which {verb} not exist", listed(&missing));
+            let text = "correct the name in spec.dependsOn in Git, or commit what it names";
+            return finding(message, Remedy::in_git(self.facts, &self.object, text));
+        }
+        let waited: Vec<&ObjectRef> = all.iter().filter(|on| !standing(on).is_ok_and(|found| found.is_some_and(|a| a.is_ready))).collect();
+        let suspended: Vec<&ObjectRef> = waited.iter().copied().filter(|on| standing(on).is_ok_and(|found| found.is_some_and(|a| a.suspended))).collect();
+        match (waited.as_slice(), suspended.as_slice()) {
+            ([], _) => finding("waits for something that is not ready".to_owned(), Remedy::say(text)),
+            (_, [first, ..]) => {
+                let message = format!("waits for {}, which is suspended and not ready", listed(&suspended));
+                let text = "resume what it waits for, once the reason is gone; it then goes on by itself";
+                finding(message, Remedy::say(text).resume(first))
+            }
+            _ => finding(format!("waits for {}, which is not ready", listed(&waited)), Remedy::say(text)),
+        }
     }
 
     fn dependency(&self, on: &CrossRef) -> ObjectRef {
         let mut object = Facts::resolve(on, &self.object.namespace);
         object.kind.clone_from(&self.object.kind);
         object
-    }
-
-    fn is_ready(&self, on: &ObjectRef) -> bool {
-        let s = self.facts.snapshot;
-        let conditions = match on.kind.as_str() {
-            "Kustomization" => {
-                s.kustomizations.find(&on.namespace, &on.name).ok().flatten().map(|k| &k.status.conditions)
-            }
-            _ => s.helm_releases.find(&on.namespace, &on.name).ok().flatten().map(|r| &r.status.conditions),
-        };
-        conditions.is_some_and(|c| condition(c, "Ready").is_some_and(|ready| ready.status == "True"))
     }
 
     fn stuck(&self, said: &str) -> Finding {
@@ -200,10 +229,20 @@ impl Applier<'_, '_> {
     }
 }
 
+fn listed(objects: &[&ObjectRef]) -> String {
+    objects.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ")
+}
+
 fn kustomization_failed(facts: &Facts<'_>, k: &Kustomization, failed: &Condition) -> Finding {
     let object = k.metadata.object("Kustomization");
     let source = Facts::resolve(&k.spec.source_ref, &object.namespace);
+    let class = classify(failed);
     let (message, remedy) = match failed.reason.as_str() {
+        // Whatever the reason: kustomize-controller says ArtifactFailed of an artifact that it did fetch.
+        _ if class == Failure::PathMissing => (
+            format!("is not applied: {}", path_missing(k, &failed.message)),
+            Remedy::in_git(facts, &object, "correct spec.path (or the file that the message names) to one that is in Git, or commit it"),
+        ),
         "HealthCheckFailed" => (
             "is applied, but what it deployed does not run".to_owned(),
             Remedy::say("mend the workloads that GA701 and the message name; then ask for a reconciliation"),
@@ -228,13 +267,21 @@ fn kustomization_failed(facts: &Facts<'_>, k: &Kustomization, failed: &Condition
         ),
         reason => match Remedy::of_kustomization(facts, k, &failed.message) {
             Some((what, remedy)) => (format!("is not applied: {what}"), remedy.reconcile(&source)),
-            None => of_class(facts, k, &source, reason, classify(failed)),
+            None => of_class(facts, k, &source, reason, class),
         },
     };
     let worker = facts.flux.expected("kustomize-controller", &k.metadata);
     let who = Failing { worker: Some(&worker), ..Failing::default() };
-    let key = FailureKey::of(classify(failed), &failed.message, &who);
+    let key = FailureKey::of(class, &failed.message, &who);
     Finding::new(object.clone(), message, remedy.reconcile(&object)).failure(key).because(&failed.message)
+}
+
+fn path_missing(k: &Kustomization, message: &str) -> String {
+    let path = k.spec.path.trim_start_matches("./");
+    match message.contains("kustomization path not found") {
+        true if !path.is_empty() => format!("its source has no folder {path} (spec.path)"),
+        _ => Failure::PathMissing.phrase().to_owned(),
+    }
 }
 
 /// Why it does not apply, where the API server's or kustomize's words tell.

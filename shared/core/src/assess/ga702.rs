@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 
 use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
-use crate::command::kubectl;
+use crate::command::{Program, kubectl};
 use crate::facts::failure::{Failing, FailureKey, read};
 use crate::facts::reference::Missing;
-use crate::facts::{Facts, Observed, Referenced, ReferencedEntry, Why};
+use crate::facts::{Facts, Meta, Observed, Referenced, ReferencedEntry, Why};
 use crate::need::Need;
 use crate::object::ObjectRef;
+use crate::text::age;
 
 pub(super) static CHECK: Check = Check {
     code: 702,
@@ -38,6 +39,9 @@ fn judge(facts: &Facts<'_>, judgement: &mut Judgement) -> Result<(), Why> {
             judgement.find(finding);
         }
     }
+    for namespace in &s.namespace_objects.items {
+        judgement.findings.extend(ending(facts, &namespace.metadata));
+    }
     if facts.missing.found.is_empty() {
         return Ok(());
     }
@@ -46,6 +50,25 @@ fn judge(facts: &Facts<'_>, judgement: &mut Judgement) -> Result<(), Why> {
         judgement.find(absent(facts, object, missing, owners.get(object)));
     }
     Ok(())
+}
+
+/// A namespace that is being deleted, while Flux still deploys to it.
+fn ending(facts: &Facts<'_>, namespace: &Meta) -> Option<Finding> {
+    let since = namespace.deletion_timestamp?;
+    let name = namespace.name.as_str();
+    let (_, needed) = facts.owners().iter().find(|(object, _)| {
+        object.namespace == name || (object.kind == "Namespace" && object.name == name)
+    })?;
+    let message = format!(
+        "is being deleted for {}: nothing can be created in it, and {needed} deploys to it",
+        age(facts.now, since)
+    );
+    let text = "see in its conditions what keeps it: finalizers of objects whose controller is gone, or an API that does not \
+                answer; mend that (or remove the finalizer from the object that is named). Flux then creates it again; where \
+                it was deleted on purpose, take it out of Git";
+    let show = Program::new("kubectl get namespace").name(name).words("-o").word("jsonpath={.status.conditions}");
+    let object = ObjectRef::new("Namespace", "", name);
+    Some(Finding::new(object, message, Remedy::say(text).run(show)))
 }
 
 /// Token Secrets of agents (GA304, GA305), credentials of sources (GA501) and of notifications (GA505, GA411).

@@ -240,6 +240,21 @@ impl Remedy {
             )
             .run(kubectl(namespace, "describe resourcequota"))
             .restart(workload),
+            "Unhealthy" => describe(
+                "correct the probe in Git (its port, path and time-outs), or mend what answers there: the evidence is what the \
+                 probe got; the log says more",
+            )
+            .run(logs("")),
+            "UnboundClaim" => describe(
+                "give the PersistentVolumeClaim what it waits for: a StorageClass that exists, a provisioner that works, or a \
+                 volume that fits",
+            )
+            .run(kubectl(namespace, "get persistentvolumeclaims"))
+            .run(Program::new("kubectl get storageclasses")),
+            "FailedMount" | "FailedAttachVolume" | "FailedCreatePodSandBox" | "NetworkNotReady" => describe(
+                "mend what the evidence names: the volume or the network that the pod waits for; Kubernetes then tries again \
+                 by itself",
+            ),
             "Unschedulable" | "SchedulingGated" => describe(
                 "make room for the pod: add nodes, free CPU or memory, or mend its node selector, tolerations or \
                  volume; its events say which",

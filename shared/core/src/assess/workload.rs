@@ -19,6 +19,7 @@ pub(super) fn unwell(
     let mut trouble = workload.trouble(&object.kind, &facts.snapshot.pods)?;
     // Without its pods the reason is less exact than it could be.
     judgement.known(workload.pods(&facts.snapshot.pods));
+    facts.explain(&mut trouble);
     let (wanted, ready) = workload.readiness(&object.kind);
     let waits = waits_for(facts, object);
     if ready >= wanted && waits.is_empty() && is_starting(&trouble) {

@@ -102,6 +102,12 @@ pub(super) fn creators<'m>(s: &Snapshot, missing: impl IntoIterator<Item = &'m O
     found
 }
 
+/// The Kustomizations and HelmReleases that fail before they apply anything, with their inventories.
+pub(super) fn failing_appliers(s: &Snapshot) -> impl Iterator<Item = (ObjectRef, &Inventory)> {
+    let failing = appliers(s).filter(|a| matches!(a.state, Readiness::Failed(condition) if !is_wait(condition)));
+    failing.map(|a| (a.object, a.inventory))
+}
+
 /// Those that apply to this cluster.
 fn appliers(s: &Snapshot) -> impl Iterator<Item = Applier<'_>> {
     let kustomizations = s.kustomizations.items.iter().filter(|k| k.spec.kube_config.is_none()).map(|k| {

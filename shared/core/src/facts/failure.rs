@@ -115,10 +115,18 @@ pub enum Failure {
     ApiNotServed,
     /// Somebody else holds the object or its field.
     Conflict,
+    /// Somebody changed the object between reading and writing it.
+    Modified,
+    /// Another operation of Helm holds the release, or was cut off and left it so.
+    Locked,
+    /// The namespace or the object is being deleted.
+    Terminating,
     /// A field cannot be changed on an object that exists.
     Immutable,
     /// What is in Git is no valid manifest.
     Manifest,
+    /// The folder or file that is named is not in the revision.
+    PathMissing,
     /// An object that is named does not exist.
     ObjectMissing,
     /// None of these.
@@ -228,8 +236,12 @@ impl Failure {
             Permission => "the service account lacks an RBAC permission",
             ApiNotServed => "the API server does not serve this kind",
             Conflict => "the object or a field belongs to something else",
+            Modified => "something else changed the object at the same time",
+            Locked => "another Helm operation holds the release, or was cut off",
+            Terminating => "what it writes to is being deleted",
             Immutable => "an immutable field would change",
             Manifest => "a manifest is invalid",
+            PathMissing => "the path that it names does not exist in this revision",
             ObjectMissing => "an object that it references does not exist",
             Other => "source-controller reports a failure",
         }
@@ -256,6 +268,13 @@ impl Failure {
                 "install the CustomResourceDefinition before what uses it (spec.dependsOn), or correct apiVersion and kind"
             }
             Conflict => "let one owner manage the object: remove it from Git or from the other owner",
+            Modified => "wait: it is retried; where it stays so, look at who else writes the object (managedFields)",
+            Locked => {
+                "wait while another Helm run is at work; where it was cut off (a pending revision in `helm history`), have \
+                 helm-controller unlock the release and try again"
+            }
+            Terminating => "see what keeps it from being deleted (its finalizers); it can be created again afterwards",
+            PathMissing => "correct the path in Git (spec.path, or the file that the message names), or commit what it names",
             Immutable => {
                 "recreate the object: delete it, or set spec.force (Kustomization) or spec.upgrade.force (HelmRelease) for \
                  one reconciliation"

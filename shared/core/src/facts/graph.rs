@@ -8,9 +8,9 @@ mod edges;
 use std::collections::{HashMap, HashSet};
 
 use super::agent::Agent;
-use super::creator::Creators;
+use super::creator::{Creators, failing_appliers};
 use super::flux::{Instances, bootstrap, bootstrap_object, controller_of};
-use super::reference::AllMissing;
+use super::reference::Missings;
 use super::service::{cannot_download, service_of};
 use super::{Facts, InventoryEntry};
 use super::{token_secret, waits};
@@ -33,6 +33,8 @@ struct Builder<'s> {
     instances: &'s Instances<'s>,
     /// The Services from which artifacts are downloaded.
     artifacts: Vec<ObjectRef>,
+    /// Workloads that do not exist because the one that applies them fails: each hangs on that, not the other way round.
+    gone: HashSet<(ObjectRef, ObjectRef)>,
 }
 
 impl Graph {
@@ -40,11 +42,12 @@ impl Graph {
     pub(super) fn build(
         s: &Snapshot,
         agents: &[Agent<'_>],
-        missing: &AllMissing,
+        missing: &Missings,
         creators: &Creators,
         instances: &Instances<'_>,
     ) -> Self {
-        let mut graph = Builder { edges: Edges::default(), instances, artifacts: Vec::new() };
+        let gone = gone(s);
+        let mut graph = Builder { edges: Edges::default(), instances, artifacts: Vec::new(), gone };
         graph.add_artifacts(s);
         graph.add_sources(s);
         graph.add_kustomizations(s);
@@ -180,13 +183,17 @@ impl Builder<'_> {
         for object in
             workloads.filter(|o| matches!(o.kind.as_str(), "Deployment" | "StatefulSet" | "DaemonSet"))
         {
-            self.add(owner, object);
+            if self.gone.contains(&(owner.clone(), object.clone())) {
+                self.add(&object, owner.clone());
+            } else {
+                self.add(owner, object);
+            }
         }
     }
 
     /// What failed objects waited for and what is missing. A release that names the wrong Secret waits for nothing, see
     /// [`Self::add_releases`].
-    fn add_waits(&mut self, s: &Snapshot, missing: &AllMissing, creators: &Creators) {
+    fn add_waits(&mut self, s: &Snapshot, missing: &Missings, creators: &Creators) {
         let misnamed = token_secret::named(s).filter(|n| n.is_misnamed(s));
         let misnamed: HashSet<ObjectRef> =
             misnamed.map(|n| n.release.metadata.object("HelmRelease")).collect();
@@ -250,6 +257,19 @@ impl Builder<'_> {
             self.add(&lease.metadata.object("Lease"), object);
         }
     }
+}
+
+/// Workloads of inventories that do not exist, with their appliers that fail to apply.
+fn gone(s: &Snapshot) -> HashSet<(ObjectRef, ObjectRef)> {
+    let listings = [("Deployment", &s.deployments), ("StatefulSet", &s.stateful_sets), ("DaemonSet", &s.daemon_sets)];
+    let is_gone = |o: &ObjectRef| {
+        let listing = listings.iter().find(|(kind, _)| *kind == o.kind);
+        listing.is_some_and(|(_, listing)| matches!(listing.find(&o.namespace, &o.name), Ok(None)))
+    };
+    let failing = failing_appliers(s).flat_map(|(owner, inventory)| {
+        inventory.entries.iter().filter_map(InventoryEntry::object).map(move |object| (owner.clone(), object))
+    });
+    failing.filter(|(_, object)| is_gone(object)).collect()
 }
 
 /// The Receiver that agentk makes for a GitRepository: `gitlab-<name>`, cut to 63 characters.

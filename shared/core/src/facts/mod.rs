@@ -3,6 +3,7 @@
 pub mod agent;
 pub mod chart;
 pub mod creator;
+pub mod depends;
 pub mod dispatch;
 pub mod duration;
 pub mod duty;
@@ -23,6 +24,7 @@ pub mod said;
 pub mod service;
 pub mod token_secret;
 pub mod token_use;
+mod trouble;
 mod waits;
 pub mod workload;
 
@@ -62,6 +64,8 @@ pub struct Facts<'s> {
     pub expiry_window: SignedDuration,
     /// Who applied what, once somebody asks.
     owners: OnceLock<BTreeMap<ObjectRef, ObjectRef>>,
+    /// Circles of `spec.dependsOn`, once somebody asks.
+    circles: OnceLock<Vec<Vec<ObjectRef>>>,
     /// The branches on which each Provider sets statuses, once somebody asks.
     status_branches: OnceLock<protection::Branches>,
 }
@@ -76,7 +80,7 @@ impl<'s> Facts<'s> {
         let missing = reference::missing(snapshot);
         let flux = Instances::find(snapshot);
         let creators = creator::creators(snapshot, &reference::absent(snapshot, &missing.found));
-        let graph = Graph::build(snapshot, &agents, &missing.found, &creators, &flux);
+        let graph = Graph::build(snapshot, &agents, &missing, &creators, &flux);
         Self {
             snapshot,
             now: snapshot.taken_at,
@@ -87,6 +91,7 @@ impl<'s> Facts<'s> {
             graph,
             expiry_window: EXPIRY_WINDOW,
             owners: OnceLock::new(),
+            circles: OnceLock::new(),
             status_branches: OnceLock::new(),
         }
     }

@@ -60,18 +60,20 @@ pub type AllMissing = BTreeMap<ObjectRef, Missing>;
 pub struct Missings {
     /// By object.
     pub found: AllMissing,
+    /// Each failing object with the Services of this cluster that it names in its errors.
+    pub(super) calls: BTreeSet<(ObjectRef, ObjectRef)>,
     needed_by: BTreeMap<ObjectRef, Vec<ObjectRef>>,
 }
 
 impl Missings {
-    fn new(found: AllMissing) -> Self {
+    fn new(Finder { missing: found, calls, .. }: Finder) -> Self {
         let mut needed_by: BTreeMap<ObjectRef, Vec<ObjectRef>> = BTreeMap::new();
         for (object, missing) in &found {
             for by in &missing.needed_by {
                 needed_by.entry(by.clone()).or_default().push(object.clone());
             }
         }
-        Self { found, needed_by }
+        Self { found, calls, needed_by }
     }
 
     /// What an object needs and is missing.
@@ -201,7 +203,7 @@ fn is_ready(conditions: &[Condition]) -> bool {
 
 /// Everything that keeps a failing object of Flux, agentk or what Flux deployed from working by not being there.
 pub fn missing(s: &Snapshot) -> Missings {
-    let mut found = Finder { present: present(s), missing: AllMissing::new() };
+    let mut found = Finder { present: present(s), missing: AllMissing::new(), calls: BTreeSet::new() };
     let events = warnings(s);
     let ours = ours(s);
     for (kind, workload) in workloads(s).filter(|(kind, w)| !w.is_well(kind)) {
@@ -229,11 +231,11 @@ pub fn missing(s: &Snapshot) -> Missings {
         }
     }
     found.of_sources(s);
-    Missings::new(found.missing)
+    Missings::new(found)
 }
 
 /// Deployments, StatefulSets and DaemonSets with their kind.
-fn workloads(s: &Snapshot) -> impl Iterator<Item = (&'static str, &Workload)> {
+pub(super) fn workloads(s: &Snapshot) -> impl Iterator<Item = (&'static str, &Workload)> {
     let kinds =
         [("Deployment", &s.deployments), ("StatefulSet", &s.stateful_sets), ("DaemonSet", &s.daemon_sets)];
     kinds.into_iter().flat_map(|(kind, listing)| listing.items.iter().map(move |w| (kind, w)))
@@ -274,17 +276,21 @@ const FRESH: SignedDuration = SignedDuration::from_mins(10);
 /// The newest warnings by the object that they are about.
 fn warnings(s: &Snapshot) -> BTreeMap<ObjectRef, Vec<&str>> {
     let mut found: BTreeMap<ObjectRef, Vec<&str>> = BTreeMap::new();
-    let fresh = |event: &&Event| event.last().is_none_or(|at| s.taken_at.duration_since(at) < FRESH);
-    for event in s.warnings.items.iter().filter(fresh) {
-        let of = &event.involved_object;
-        found.entry(ObjectRef::new(&of.kind, &of.namespace, &of.name)).or_default().push(&event.message);
+    for event in fresh_warnings(s) {
+        found.entry(event.about()).or_default().push(&event.message);
     }
     found
+}
+
+/// The warnings that count.
+pub fn fresh_warnings(s: &Snapshot) -> impl Iterator<Item = &Event> {
+    s.warnings.items.iter().filter(|event| event.last().is_none_or(|at| s.taken_at.duration_since(at) < FRESH))
 }
 
 struct Finder {
     present: BTreeMap<ObjectRef, bool>,
     missing: AllMissing,
+    calls: BTreeSet<(ObjectRef, ObjectRef)>,
 }
 
 impl Finder {
@@ -308,12 +314,19 @@ impl Finder {
 
     /// What a text says does not exist; what was seen to exist is no longer missing.
     fn said(&mut self, by: &ObjectRef, text: &str) {
+        self.called(by, text);
         for missing in said::missing(text, &by.namespace) {
             let exists = self.present.get(&missing.object).copied();
             if missing.key.is_some() || exists != Some(true) {
                 self.note(missing.object, by, missing.key, Some(text));
             }
         }
+    }
+
+    /// The Services that a text names.
+    fn called(&mut self, by: &ObjectRef, text: &str) {
+        let services = said::services(text, &by.namespace).into_iter();
+        self.calls.extend(services.map(|service| (by.clone(), service)));
     }
 
     fn of_workload(
@@ -336,6 +349,7 @@ impl Finder {
         for pod in workload.pods(&s.pods).unwrap_or_default() {
             let Some(trouble) = super::workload::pod_trouble(pod) else { continue };
             pulls |= trouble.reason.contains("Image");
+            self.called(object, &trouble.message);
             if STARTED.contains(&trouble.reason.as_str()) {
                 continue;
             }
@@ -356,6 +370,11 @@ impl Finder {
             self.said(by, text);
         }
         self.said_of(by, &pod.metadata.object("Pod"), events);
+        // Why a claim is not bound is said of the claim, not of the pod that waits for it.
+        let claims = pod.spec.volumes.iter().filter_map(|volume| volume.persistent_volume_claim.as_ref());
+        for claim in claims {
+            self.said_of(by, &ObjectRef::new("PersistentVolumeClaim", &by.namespace, &claim.claim_name), events);
+        }
     }
 
     fn said_of(&mut self, by: &ObjectRef, about: &ObjectRef, events: &BTreeMap<ObjectRef, Vec<&str>>) {

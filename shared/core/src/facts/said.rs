@@ -131,6 +131,32 @@ pub fn undecrypted(text: &str) -> Option<(Option<&str>, &str)> {
     Some((quoted_namespace(rest, name), name))
 }
 
+/// The Services of this cluster that a text names by their DNS names, as namespace and name: `db.shop.svc`, and a name
+/// without a dot that was looked up or dialed, which is one of the object's own namespace.
+pub fn services(text: &str, namespace: &str) -> Vec<ObjectRef> {
+    let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || ".-".contains(c)));
+    let full = words.filter_map(|word| {
+        let mut parts = word.trim_end_matches('.').split('.');
+        let (name, of, svc) = (parts.next()?, parts.next()?, parts.next()?);
+        (svc == "svc" && is_name(name) && is_name(of)).then(|| ObjectRef::new("Service", of, name))
+    });
+    let mut found: Vec<ObjectRef> = full.collect();
+    const BEFORE: &[&str] = &["lookup ", "connect to ", "connecting to ", "dial tcp ", "getaddrinfo ENOTFOUND ", "getaddrinfo EAI_AGAIN "];
+    for before in BEFORE {
+        for (at, _) in text.match_indices(before) {
+            let rest = text[at + before.len()..].trim_start_matches(['"', '\'']);
+            let word = rest.split(|c: char| !(c.is_ascii_alphanumeric() || "-.".contains(c))).next().unwrap_or_default();
+            let is_label = is_name(word) && !word.contains('.') && word.chars().any(|c| c.is_ascii_alphabetic());
+            if is_label && !["lookup", "server", "the", "host", "localhost", "tcp"].contains(&word) {
+                found.push(ObjectRef::new("Service", namespace, word));
+            }
+        }
+    }
+    found.sort();
+    found.dedup();
+    found
+}
+
 fn is_name(name: &str) -> bool {
     let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-.:".contains(c);
     !name.is_empty() && name.len() <= 253 && name.chars().all(inner)
@@ -238,6 +264,25 @@ mod tests {
         );
         for text in ["https://Host/a/b", "main@sha1:1234", "TLS/1/2", "a/b/c", "see docs/A/b/c/d"] {
             assert!(named(text).is_empty(), "{text}: {:?}", named(text));
+        }
+    }
+
+    #[test]
+    fn services_that_a_text_names_are_read() {
+        for (text, expected) in [
+            ("Post \"https://kyverno-svc.kyverno.svc:443/validate?timeout=10s\": no endpoints available for service \"kyverno-svc\"", &["Service kyverno/kyverno-svc"][..]),
+            ("dial tcp: lookup db.apps.svc.cluster.local on 10.96.0.10:53: no such host", &["Service apps/db"]),
+            ("http://source-controller.flux-system.svc.cluster.local./x: connection refused", &["Service flux-system/source-controller"]),
+            ("dial tcp: lookup postgres on 10.96.0.10:53: no such host", &["Service shop/postgres"]),
+            ("getaddrinfo ENOTFOUND redis", &["Service shop/redis"]),
+            ("could not connect to server: Connection refused", &[]),
+            ("dial tcp: lookup gitlab.example.com: no such host", &[]),
+            ("dial tcp 10.0.0.1:443: connect: connection refused", &[]),
+            ("failed to connect to db:5432", &["Service shop/db"]),
+            ("the svc is down; a.b.c", &[]),
+        ] {
+            let found: Vec<String> = services(text, "shop").iter().map(ToString::to_string).collect();
+            assert_eq!(found, expected, "{text}");
         }
     }
 

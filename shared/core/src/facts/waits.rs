@@ -1,11 +1,12 @@
 //! What failing objects wait for, and who would create what is missing: the edges that are read out of inventories,
 //! labels and the controllers' own words.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::creator::{Creators, is_wait};
 use super::flux::Instances;
-use super::reference::AllMissing;
+use super::failure::{Failure, read};
+use super::reference::Missings;
 use super::{Facts, InventoryEntry, Observed, Snapshot, said};
 use crate::object::ObjectRef;
 use crate::snapshot::kinds::{Condition, HelmRelease, Kustomization};
@@ -27,12 +28,12 @@ const WAITED_FOR: &[&str] = &[
 /// All of them.
 pub(super) fn edges(
     s: &Snapshot,
-    missing: &AllMissing,
+    missing: &Missings,
     creators: &Creators,
     instances: &Instances<'_>,
 ) -> Vec<Edge> {
     let mut edges = Vec::new();
-    for (object, of) in missing {
+    for (object, of) in &missing.found {
         edges.extend(of.needed_by.iter().map(|by| (by.clone(), object.clone())));
     }
     edges.extend(of_creators(s, creators));
@@ -47,6 +48,8 @@ pub(super) fn edges(
         .filter(|r| r.spec.kube_config.is_none())
         .for_each(|r| of_release(r, &mut edges));
     edges.extend(of_labels(s));
+    edges.extend(of_namespaces(s));
+    edges.extend(of_services(s, missing));
     edges.extend(of_charts(s, instances));
     edges
 }
@@ -102,6 +105,76 @@ fn failures(conditions: &[Condition]) -> impl Iterator<Item = &Condition> {
         _ => false,
     };
     conditions.iter().filter(is_failure)
+}
+
+/// What fails to apply, and workloads that are gone, need the namespace that is being deleted.
+fn of_namespaces(s: &Snapshot) -> Vec<Edge> {
+    let ending = s.namespace_objects.items.iter().filter(|n| n.metadata.deletion_timestamp.is_some());
+    let ending: BTreeSet<&str> = ending.map(|n| n.metadata.name.as_str()).collect();
+    if ending.is_empty() {
+        return Vec::new();
+    }
+    let namespace = |name: &str| ObjectRef::new("Namespace", "", name);
+    let mut edges = Vec::new();
+    for (owner, inventory, elsewhere) in super::inventories(s) {
+        let workloads = inventory.entries.iter().filter(|_| !elsewhere).filter_map(InventoryEntry::workload);
+        edges.extend(workloads.filter(|o| ending.contains(o.namespace.as_str())).map(|o| {
+            let need = namespace(&o.namespace);
+            (o, need)
+        }));
+        let texts = said_by(s, &owner).filter(|text| read(text) == Failure::Terminating);
+        for text in texts {
+            let named = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-')).filter(|word| ending.contains(word));
+            edges.extend(named.map(|name| (owner.clone(), namespace(name))));
+        }
+    }
+    edges
+}
+
+/// What an applier says where it fails.
+fn said_by<'s>(s: &'s Snapshot, owner: &ObjectRef) -> impl Iterator<Item = &'s str> + use<'s> {
+    let (namespace, name) = (&owner.namespace, &owner.name);
+    let conditions: &[Condition] = match owner.kind.as_str() {
+        "Kustomization" => {
+            let found = s.kustomizations.find(namespace, name).ok().flatten();
+            found.map_or(&[], |k| &k.status.conditions)
+        }
+        _ => s.helm_releases.find(namespace, name).ok().flatten().map_or(&[], |r| &r.status.conditions),
+    };
+    failures(conditions).map(|c| c.message.as_str())
+}
+
+/// What names a Service of this cluster in its errors needs the workloads behind it: those of its name, and behind an
+/// admission webhook's Service, which may have any name, those of its namespace.
+fn of_services(s: &Snapshot, missing: &Missings) -> Vec<Edge> {
+    let mut calls: BTreeSet<(ObjectRef, ObjectRef)> = missing.calls.clone();
+    for (owner, _, elsewhere) in super::inventories(s) {
+        for text in said_by(s, &owner).filter(|_| !elsewhere) {
+            calls.extend(said::services(text, &owner.namespace).into_iter().map(|service| (owner.clone(), service)));
+        }
+    }
+    let named_in: BTreeSet<&str> = calls.iter().map(|(_, service)| service.namespace.as_str()).collect();
+    let mut workloads: BTreeMap<&str, Vec<ObjectRef>> = BTreeMap::new();
+    for (kind, w) in super::reference::workloads(s) {
+        if let Some(of) = named_in.get(w.metadata.namespace.as_str()) {
+            workloads.entry(of).or_default().push(w.metadata.object(kind));
+        }
+    }
+    let mut edges = Vec::new();
+    for (by, service) in &calls {
+        let all = workloads.get(service.namespace.as_str()).into_iter().flatten().filter(|w| *w != by);
+        let named: Vec<&ObjectRef> = all.clone().filter(|w| is_behind(&w.name, &service.name)).collect();
+        let any = named.is_empty() && service.namespace != by.namespace;
+        let behind = if any { all.collect() } else { named };
+        edges.extend(behind.into_iter().map(|w| (by.clone(), w.clone())));
+    }
+    edges
+}
+
+/// Whether a workload's name is that of a Service, or begins with it, or the other way round: `db`, `db-primary`.
+fn is_behind(workload: &str, service: &str) -> bool {
+    let begins = |long: &str, short: &str| long.strip_prefix(short).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'));
+    begins(workload, service) || begins(service, workload)
 }
 
 /// helm-controller labels what it installs; the inventory of a HelmRelease is there since Flux 2.8, and not after a

@@ -356,6 +356,10 @@ fn answers() {
     all(
         NotFound,
         &[
+            "repository not found: The project you were looking for could not be found or you don't have permission to view it.",
+            "unable to clone 'https://h/x': unexpected client error: remote: ERROR: The project you were looking for could not be found or you don't have permission to view it.",
+            "TF401019: The Git repository with name or identifier x does not exist or you do not have permissions for the operation you are attempting.",
+            "remote: You may not have access to this repository or it no longer exists in this workspace.",
             "unable to clone 'https://h/x': repository not found",
             "failed to fetch https://h/index.yaml : 404 Not Found",
             "GET https://h/api/v4/projects/1/repository/commits/401/statuses: 404 {message: 404 Project Not Found}",
@@ -561,14 +565,47 @@ fn the_api_server() {
     all(
         Conflict,
         &[
-            "Operation cannot be fulfilled on deployments.apps \"x\": the object has been modified; please apply your changes to the latest version and try again",
             "Apply failed with 1 conflict: conflict with \"helm\" using apps/v1: .spec.replicas",
             "conflict occurred while applying object a/b apps/v1, Kind=Deployment: Apply failed with 2 conflicts",
             "Unable to continue with install: ServiceAccount \"x\" in namespace \"a\" exists and cannot be imported into the current release: invalid ownership metadata",
             "cannot reuse a name that is still in use",
-            "another operation (install/upgrade/rollback) is in progress",
             "deployments.apps \"x\" already exists",
-            "unable to create new content in namespace a because it is being terminated",
+        ],
+    );
+    all(
+        Modified,
+        &[
+            "Operation cannot be fulfilled on deployments.apps \"x\": the object has been modified; please apply your changes to the latest version and try again",
+            "StorageError: invalid object, Code: 4, AdditionalErrorMsg: Precondition failed: UID in precondition: x, UID in object meta: y",
+        ],
+    );
+    all(
+        Locked,
+        &[
+            "Helm upgrade failed for release a/b with chart c@1: another operation (install/upgrade/rollback) is in progress",
+            "another operation (install/upgrade/rollback) is in progress",
+            "Helm rollback to previous release a/b.v1 failed: another operation is in progress",
+            "release locked",
+        ],
+    );
+    all(
+        Terminating,
+        &[
+            "Deployment/a/b dry-run failed (Forbidden): deployments.apps \"b\" is forbidden: unable to create new content in namespace a because it is being terminated",
+            "roles.rbac.authorization.k8s.io \"x\" is forbidden: unable to create new content in namespace a because it is being terminated",
+            "object is being deleted: customresourcedefinitions.apiextensions.k8s.io \"x\" already exists",
+        ],
+    );
+    all(
+        PathMissing,
+        &[
+            "kustomization path not found: stat /tmp/kustomization-123/clusters/prd: no such file or directory",
+            "kustomize build failed: accumulating resources: accumulation err='accumulating resources from 'x.yaml': evalsymlink failure on '/tmp/x.yaml' : lstat /tmp/x.yaml: no such file or directory': must build at directory: not a valid directory",
+            "accumulating resources from 'x': must resolve to a file",
+            "unable to find one of 'kustomization.yaml', 'kustomization.yml' or 'Kustomization' in directory '/tmp/x'",
+            "no values file found at path '/tmp/x/values-prod.yaml' (reference 'values-prod.yaml')",
+            "no chart found at './charts/x'",
+            "chart metadata missing: Chart.yaml file is missing",
         ],
     );
     all(

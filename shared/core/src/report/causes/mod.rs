@@ -5,10 +5,12 @@ mod alike;
 mod build;
 mod chains;
 mod creators;
+mod depends;
 mod elsewhere;
 mod healthy;
 mod order;
 mod pods;
+mod services;
 
 use super::{Problem, Report, Thresholds};
 use crate::assess::{CHECKS, Severity, assess};
