@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use crate::assess::{Assessment, Check, Finding, Impact, Severity, Verdict};
+use crate::assess::{Area, Assessment, Check, Finding, Impact, Severity, Verdict};
 use crate::facts::Facts;
 use crate::snapshot::{Origin, Why, WhyKind};
 use arrange::arrange;
@@ -183,6 +183,12 @@ impl Report {
         let mut hidden = hide(&mut self.problems);
         hidden.extend(self.problems.iter_mut().flat_map(|p| hide(&mut p.consequences)));
         self.hidden.extend(hidden);
+    }
+
+    /// The worst that was found in an area, hidden or not.
+    pub fn worst(&self, area: Area) -> Option<Severity> {
+        let all = self.problems.iter().chain(&self.hidden).flat_map(Problem::flatten);
+        all.filter(|p| p.check.area() == area).map(|p| p.severity).max()
     }
 
     /// Number of checks with a verdict.

@@ -1,11 +1,16 @@
 //! GA210: Flux's controllers reach each other.
 
+use std::collections::BTreeMap;
+
+use super::ga209::shut_in;
 use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
 use crate::command::kubectl;
+use crate::facts::egress;
+use crate::facts::failure::classify;
 use crate::facts::network::{Direction, End, Passage, Port, passage};
 use crate::facts::service::service_of;
 use crate::facts::workload::selects;
-use crate::facts::{EndpointSlice, Facts, PortRef, Service, ServicePort, Why, Workload};
+use crate::facts::{EndpointSlice, Facts, PortRef, Service, ServicePort, Why, Workload, condition};
 use crate::need::Need;
 use crate::object::ObjectRef;
 
@@ -47,19 +52,56 @@ const LISTENS: Port<'static> = Port { number: 9090, name: "http" };
 
 fn judge(facts: &Facts<'_>, judgement: &mut Judgement) -> Result<(), Why> {
     for link in LINKS {
-        let Some(server) = facts.controller(link.server)?.filter(|d| d.status.ready_replicas > 0) else { continue };
-        judgement.examine();
-        service(facts, judgement, link, server)?;
-        for client in link.clients {
-            let Some(client) = facts.controller(client)? else { continue };
-            for direction in [Direction::Ingress, Direction::Egress] {
-                let Some(passage) = judgement.known(between(facts, client, server, direction)) else { continue };
-                judgement.findings.extend(closed(facts, link, client, server, passage));
+        for server in facts.instances(link.server)?.into_iter().filter(|d| d.status.ready_replicas > 0) {
+            judgement.examine();
+            service(facts, judgement, link, server)?;
+            for client in clients(facts, link, server)? {
+                for direction in [Direction::Ingress, Direction::Egress] {
+                    let Some(passage) = judgement.known(between(facts, client, server, direction)) else { continue };
+                    judgement.findings.extend(closed(facts, link, client, server, passage));
+                }
             }
         }
     }
+    judgement.findings.extend(shut(facts));
     judgement.skip("no controller runs whose Service others call (GA202 and GA205 look at them)");
     Ok(())
+}
+
+/// Who calls an instance: those of its own installation, which is its namespace, where there are any. Events go where
+/// `--events-addr` says.
+fn clients<'s>(facts: &Facts<'s>, link: &Link, server: &Workload) -> Result<Vec<&'s Workload>, Why> {
+    let mut found = Vec::new();
+    for name in link.clients {
+        let all = facts.instances(name)?;
+        let own = |d: &&&Workload| d.metadata.namespace == server.metadata.namespace;
+        let near: Vec<&Workload> = all.iter().filter(own).copied().collect();
+        found.extend(if near.is_empty() { all } else { near });
+    }
+    Ok(found)
+}
+
+/// Whether Flux's own manifests hold what belongs to an instance: a shard's are made by whoever made the shard.
+fn is_of_flux(facts: &Facts<'_>, link: &Link, server: &Workload) -> bool {
+    server.metadata.name == link.server && server.metadata.namespace == facts.snapshot.flux_namespace
+}
+
+/// Sources that cannot be fetched because no policy lets source-controller out: one finding for each policy.
+fn shut(facts: &Facts<'_>) -> Vec<Finding> {
+    let mut found: BTreeMap<ObjectRef, (&Workload, String)> = BTreeMap::new();
+    for source in facts.source_kinds().into_iter().flat_map(|(_, listing)| &listing.items) {
+        let failed = condition(&source.status.conditions, "Ready").filter(|c| c.status == "False");
+        let controller = facts.flux.in_charge("source-controller", &source.metadata);
+        let Some((failed, controller)) = failed.zip(controller) else { continue };
+        if let Some(policy) = egress::shut(facts.snapshot, controller, classify(failed)).into_iter().next() {
+            found.entry(policy).or_insert_with(|| (controller, failed.message.clone()));
+        }
+    }
+    let finding = |(policy, (controller, text)): (ObjectRef, (&Workload, String))| {
+        let (message, remedy) = shut_in(facts, &policy, &controller.metadata.object("Deployment"));
+        Finding::new(policy, message, remedy.reapply_flux(facts)).explains().because(text)
+    };
+    found.into_iter().map(finding).collect()
 }
 
 /// The Service, its port and its endpoints: the first fault.
@@ -69,7 +111,15 @@ fn service(facts: &Facts<'_>, judgement: &mut Judgement, link: &Link, server: &W
     let found = judgement.known(facts.snapshot.services.find(namespace, name));
     let slices = judgement.known(facts.snapshot.endpoint_slices.in_namespace(namespace));
     let Some(found) = found else { return Ok(()) };
-    let text = "apply Flux's manifests again: they hold this Service (needs the Flux CLI)";
+    let of_flux = is_of_flux(facts, link, server);
+    let text = match of_flux {
+        true => "apply Flux's manifests again: they hold this Service (needs the Flux CLI)",
+        false => "apply the manifests of this installation or shard of Flux again, from where they are kept: they hold this Service",
+    };
+    let remedy = || {
+        let remedy = Remedy::say(text);
+        if of_flux { remedy.reapply_flux(facts) } else { remedy.run(kubectl(namespace, "get services")) }
+    };
     let fault = match found {
         None => Some("does not exist".to_owned()),
         Some(service) if !selects(&service.spec.selector, &server.spec.template.metadata.labels) => {
@@ -79,7 +129,7 @@ fn service(facts: &Facts<'_>, judgement: &mut Judgement, link: &Link, server: &W
     };
     if let Some(fault) = fault {
         let message = format!("{fault}: {}", link.without);
-        judgement.find(Finding::new(object, message, Remedy::say(text).reapply_flux(facts)));
+        judgement.find(Finding::new(object.clone(), message, remedy()));
     } else if slices.is_some_and(|slices| !slices.into_iter().any(|slice| is_ready(slice, name))) {
         judgement.find(without_endpoint(&object, link, server));
     }
@@ -276,6 +326,70 @@ mod tests {
                 label.filter(|name| *name == "source-controller").into_iter().for_each(|name| *name = "sources".to_owned());
             }
         });
+    }
+
+    /// A shard, and a second installation, each with its Service.
+    #[test]
+    fn every_instance_is_looked_at() {
+        type Break = fn(&mut Snapshot, &str, &str);
+        let breaks: [(&str, Break); 4] = [
+            ("does not exist", |s, namespace, name| {
+                s.services.items.retain(|i| (i.metadata.namespace.as_str(), i.metadata.name.as_str()) != (namespace, name));
+            }),
+            ("has no ready endpoint", |s, namespace, name| {
+                let of = |i: &EndpointSlice| i.metadata.namespace == namespace && i.metadata.label("kubernetes.io/service-name") == Some(name);
+                s.endpoint_slices.items.retain(|i| !of(i));
+            }),
+            ("has no port 80", |s, namespace, name| {
+                let own = |i: &&mut Service| i.metadata.namespace == namespace && i.metadata.name == name;
+                s.services.items.iter_mut().find(own).expect("a Service").spec.ports[0].port = 8080;
+            }),
+            ("selects no pod", |s, namespace, name| {
+                let own = |i: &&mut Service| i.metadata.namespace == namespace && i.metadata.name == name;
+                let service = s.services.items.iter_mut().find(own).expect("a Service");
+                service.spec.selector.insert("app".to_owned(), "other".to_owned());
+            }),
+        ];
+        for (controller, namespace, name) in [
+            ("source-controller", "flux-system", "source-controller-shard1"),
+            ("source-controller", "team", "source-controller"),
+            ("notification-controller", "team", "notification-controller"),
+        ] {
+            let copied = |s: &mut Snapshot| copy(s, controller, namespace, name);
+            assert_eq!(after(&CHECK, copied).verdict(), Verdict::Pass, "{namespace}/{name}");
+            for (message, change) in breaks {
+                let found = finding(&CHECK, |s| {
+                    copied(s);
+                    change(s, namespace, name);
+                });
+                assert_eq!(found.subject, ObjectRef::new("Service", namespace, name), "{message}");
+                assert!(found.message.starts_with(message), "{message}: {}", found.message);
+                assert!(!format!("{:?}", found.remedy).contains("flux install"), "{:?}", found.remedy);
+            }
+        }
+    }
+
+    /// Another instance of a controller, with Service and endpoints of its own.
+    fn copy(s: &mut Snapshot, controller: &str, namespace: &str, name: &str) {
+        let mut deployment = fixture::deployment_mut(s, controller).clone();
+        (deployment.metadata.name, deployment.metadata.namespace) = (name.to_owned(), namespace.to_owned());
+        let app = |labels: &mut crate::facts::StringMap| drop(labels.insert("app".to_owned(), name.to_owned()));
+        app(&mut deployment.spec.selector.match_labels);
+        app(&mut deployment.spec.template.metadata.labels);
+        deployment.spec.template.spec.containers[0].args.0.retain(|arg| !arg.starts_with("--storage-adv-addr"));
+        s.deployments.items.push(deployment);
+        let mut service = service_mut(s, controller).clone();
+        (service.metadata.name, service.metadata.namespace) = (name.to_owned(), namespace.to_owned());
+        app(&mut service.spec.selector);
+        s.services.items.push(service);
+        let of = |i: &&EndpointSlice| i.metadata.label("kubernetes.io/service-name") == Some(controller) && i.metadata.namespace == "flux-system";
+        let mut slice = s.endpoint_slices.items.iter().find(of).expect("a slice").clone();
+        (slice.metadata.name, slice.metadata.namespace) = (format!("{name}-x"), namespace.to_owned());
+        slice.metadata.labels.insert("kubernetes.io/service-name".to_owned(), name.to_owned());
+        s.endpoint_slices.items.push(slice);
+        for listed in [&mut s.services.namespaces, &mut s.endpoint_slices.namespaces, &mut s.network_policies.namespaces] {
+            listed.iter_mut().for_each(|all| all.push(namespace.to_owned()));
+        }
     }
 
     #[test]

@@ -28,11 +28,11 @@ fn judge(facts: &Facts<'_>, judgement: &mut Judgement) -> Result<(), Why> {
             Connection::Connected(_) => {
                 judgement.examine();
                 judgement.findings.extend(disabled(facts, agent).or_else(|| unseen(facts, agent)));
-                for why in facts.log_gaps(agent) {
-                    judgement.lacks(why);
-                }
             }
-            Connection::Unknown(why) => judgement.lacks(why),
+            Connection::Unknown(why) => {
+                judgement.lacks(why);
+                agent.log_gaps.iter().for_each(|why| judgement.lacks(why.clone()));
+            }
             Connection::Disconnected(fault, cause) => {
                 let off = is_disabled(facts, agent);
                 let cause = if off { "kas is disabled in GitLab".to_owned() } else { cause };

@@ -127,6 +127,7 @@ mod tests {
             s.logs.push(PodLog {
                 namespace: "second".to_owned(),
                 pod: pod.metadata.name.clone(),
+                container: String::new(),
                 lines: Observed::Known(lines),
             });
             s.deployments.items.push(deployment);

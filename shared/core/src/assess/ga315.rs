@@ -29,7 +29,7 @@ fn judge(facts: &Facts<'_>, judgement: &mut Judgement) -> Result<(), Why> {
     }
     for agent in &facts.agents {
         let Some(living) = judgement.known(agent.living()) else { continue };
-        for why in facts.log_gaps(agent) {
+        for why in agent.log_gaps.iter().cloned() {
             judgement.lacks(why);
         }
         let Some(faults) = judgement.known(agent.present_faults(facts.now)) else { continue };

@@ -87,7 +87,7 @@ fn applied(k: &Kustomization) -> String {
 }
 
 fn released(r: &HelmRelease) -> String {
-    match r.status.history.first() {
+    match r.status.history.iter().find(|made| made.status == "deployed" || made.status == "superseded") {
         Some(newest) => format!("it stays at chart {}, whatever Git says", newest.chart_version),
         None => "nothing is installed".to_owned(),
     }

@@ -1,10 +1,11 @@
 //! GA408: what consumes a source is applied, and at the source's revision.
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
+use super::ga407::unwatched;
 use super::release::{failure, retry};
 use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
-use crate::command::{Command, Program};
+use crate::command::{Command, Program, kubectl};
 use crate::facts::failure::{Failing, Failure, FailureKey, classify};
 use crate::facts::readiness::{Readiness, lasts, readiness, since};
 use crate::facts::{Condition, CrossRef, Facts, HelmRelease, Kustomization, Listing, Meta, Source, Why, condition};
@@ -103,6 +104,14 @@ impl Applier<'_, '_> {
         }
         let source = judgement.known(self.fetched());
         judgement.examine();
+        if let Some(why) = self.facts.unwatched(&self.object.kind, self.metadata) {
+            judgement.find(unwatched(self.facts, self.object.clone(), &format!("is not applied: {why}")));
+            return;
+        }
+        if let Some(since) = self.metadata.deletion_timestamp {
+            judgement.findings.extend(self.being_deleted(since));
+            return;
+        }
         let found = match self.state {
             Readiness::Suspended => None,
             Readiness::Failed(condition) => Some(failed(condition)),
@@ -179,6 +188,11 @@ impl Applier<'_, '_> {
         let text = "mend what it waits for; it goes on by itself, and at once with the command";
         if condition.reason != "DependencyNotReady" {
             let message = match &self.source {
+                Some(source) if is_gone(self.facts, source) => {
+                    let text = "correct the reference to its source in Git, or commit the source that it names";
+                    let message = format!("waits for {source}, which does not exist");
+                    return finding(message, Remedy::in_git(self.facts, &self.object, text));
+                }
                 Some(source) => format!("waits for {source}, which has nothing to apply"),
                 None => "waits for something that is not ready".to_owned(),
             };
@@ -221,6 +235,25 @@ impl Applier<'_, '_> {
         object
     }
 
+    /// Its deletion was asked for, and its finalizer does not end: what it deployed is not taken away.
+    fn being_deleted(&self, since: Timestamp) -> Option<Finding> {
+        let lasted = self.facts.now.duration_since(since);
+        if lasted < AT_WORK {
+            return None;
+        }
+        let failed = condition(self.conditions, "Ready").filter(|c| c.status == "False");
+        let why = failed.map(classify).filter(|class| *class != Failure::Other);
+        let why = why.map(|class| format!(": {}", class.phrase())).unwrap_or_default();
+        let message = format!("is being deleted for {}, and cannot be{why}", age(self.facts.now, since));
+        let text = format!(
+            "mend what its condition says, so that {} can take away what it deployed; it is gone then. Where that is to stay, \
+             suspend it before: a suspended one is deleted and leaves its objects",
+            self.controller
+        );
+        let remedy = Remedy::say(text).run(kubectl(&self.object.namespace, "describe").object(&self.object));
+        Some(Finding::new(self.object.clone(), message, remedy).because(failed.map(|c| c.message.clone()).unwrap_or_default()))
+    }
+
     fn stuck(&self, said: &str) -> Finding {
         let when = since(self.conditions, self.metadata).map(|at| format!(" for {}", age(self.facts.now, at)));
         let message = format!("is not applied: {} has not finished with it{}", self.controller, when.unwrap_or_default());
@@ -246,6 +279,10 @@ fn kustomization_failed(facts: &Facts<'_>, k: &Kustomization, failed: &Condition
         "HealthCheckFailed" => (
             "is applied, but what it deployed does not run".to_owned(),
             Remedy::say("mend the workloads that GA701 and the message name; then ask for a reconciliation"),
+        ),
+        "ArtifactFailed" | "SourceNotReady" if is_gone(facts, &source) => (
+            format!("is not applied: {source}, which it names, does not exist"),
+            Remedy::in_git(facts, &object, "correct spec.sourceRef, or commit the source that it names"),
         ),
         "ArtifactFailed" => (
             format!("is not applied: it cannot get the artifact of {source}"),
@@ -274,6 +311,11 @@ fn kustomization_failed(facts: &Facts<'_>, k: &Kustomization, failed: &Condition
     let who = Failing { worker: Some(&worker), ..Failing::default() };
     let key = FailureKey::of(class, &failed.message, &who);
     Finding::new(object.clone(), message, remedy.reconcile(&object)).failure(key).because(&failed.message)
+}
+
+/// Whether a source certainly does not exist.
+fn is_gone(facts: &Facts<'_>, source: &ObjectRef) -> bool {
+    facts.sources(&source.kind).is_some_and(|all| matches!(all.find(&source.namespace, &source.name), Ok(None)))
 }
 
 fn path_missing(k: &Kustomization, message: &str) -> String {

@@ -2,12 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
+use super::{Check, Finding, Impact, Judgement, Remedy, Severity, workload};
 use crate::command::{Program, kubectl};
 use crate::facts::failure::{Failing, FailureKey, read};
 use crate::facts::reference::Missing;
-use crate::facts::{Facts, Meta, Observed, Referenced, ReferencedEntry, Why};
-use crate::need::Need;
+use crate::facts::{Facts, Meta, Observed, Referenced, ReferencedEntry, Why, WhyKind};
 use crate::object::ObjectRef;
 use crate::text::age;
 
@@ -17,13 +16,7 @@ pub(super) static CHECK: Check = Check {
     title: "everything that workloads and Flux objects reference exists",
     severity: Severity::Error,
     impact: Impact::Workloads,
-    needs: &[
-        Need::Kustomizations,
-        Need::HelmReleases,
-        Need::Deployments,
-        Need::StatefulSets,
-        Need::DaemonSets,
-    ],
+    needs: workload::DEPLOYED,
     page: include_str!("../../../../docs/checks/GA702.md"),
     judge,
 };
@@ -31,9 +24,9 @@ pub(super) static CHECK: Check = Check {
 fn judge(facts: &Facts<'_>, judgement: &mut Judgement) -> Result<(), Why> {
     judgement.skip("no workload, Kustomization or HelmRelease references anything");
     let s = facts.snapshot;
-    let appliers = judgement.each(&s.kustomizations).len() + judgement.each(&s.helm_releases).len();
-    let workloads = [&s.deployments, &s.stateful_sets, &s.daemon_sets].map(|listing| judgement.each(listing).len());
-    judgement.examined += appliers + workloads.iter().sum::<usize>();
+    judgement.examined += workload::deployed(facts, judgement);
+    // Events may be in no role; what did not come whole for another reason is a gap.
+    s.warnings.gaps.iter().filter(|why| counts(why)).for_each(|why| judgement.lacks(why.clone()));
     for entry in &s.referenced {
         if let Some(finding) = failed(entry) {
             judgement.find(finding);
@@ -50,6 +43,10 @@ fn judge(facts: &Facts<'_>, judgement: &mut Judgement) -> Result<(), Why> {
         judgement.find(absent(facts, object, missing, owners.get(object)));
     }
     Ok(())
+}
+
+fn counts(why: &Why) -> bool {
+    why.kind != WhyKind::Forbidden && !why.kind.is_a_choice()
 }
 
 /// A namespace that is being deleted, while Flux still deploys to it.
@@ -94,8 +91,9 @@ fn absent(facts: &Facts<'_>, object: &ObjectRef, missing: &Missing, owner: Optio
     };
     let finding = Finding::new(object.clone(), message, mend(facts, object, missing, owner));
     let finding = finding.because(missing.said.clone().unwrap_or_default());
-    unread(facts, object).fold(finding, |finding, entry| {
-        finding.because(format!("{}, which may create it, could not be read", entry.object()))
+    unread(facts, object).fold(finding, |finding, entry| match entry.name.as_str() {
+        "" => finding.because(format!("{}s of the namespace, of which one may create it, could not be listed", entry.kind)),
+        _ => finding.because(format!("{}, which may create it, could not be read", entry.object())),
     })
 }
 
@@ -111,13 +109,14 @@ fn is_suspended(facts: &Facts<'_>, owner: &ObjectRef) -> bool {
 /// Objects that may create it by their name and that could not be read.
 fn unread<'s>(facts: &Facts<'s>, object: &'s ObjectRef) -> impl Iterator<Item = &'s ReferencedEntry> {
     let same = move |e: &&ReferencedEntry| {
-        e.namespace == object.namespace && e.name == object.name && crate::facts::is_creator(&e.kind)
+        let named = e.name == object.name || e.name.is_empty();
+        e.namespace == object.namespace && named && crate::facts::is_creator(&e.kind)
     };
     facts.snapshot.referenced.iter().filter(same).filter(|e| matches!(e.state, Observed::Unknown(_)))
 }
 
 fn mend(facts: &Facts<'_>, object: &ObjectRef, missing: &Missing, owner: Option<&ObjectRef>) -> Remedy {
-    if let Some(creator) = unread(facts, object).next() {
+    if let Some(creator) = unread(facts, object).find(|entry| !entry.name.is_empty()) {
         let creator = creator.object();
         return Remedy::say(format!("look at {creator}, which creates it; do not create it by hand"))
             .run(kubectl(&creator.namespace, "describe").object(&creator));
@@ -139,7 +138,9 @@ fn mend(facts: &Facts<'_>, object: &ObjectRef, missing: &Missing, owner: Option<
     let text = match (&missing.key, object.kind.as_str()) {
         (Some(key), _) => format!("add the key {key} to it in Git, or correct the key that {users} references"),
         (None, "Secret" | "ConfigMap") => {
-            format!("add it to Git (a Secret encrypted), or correct the name that {users} references")
+            let first = unread(facts, object).map(|entry| resource(entry)).next();
+            let first = first.map(|kind| format!("see first whether something creates it (`kubectl get {kind}`); otherwise "));
+            format!("{}add it to Git (a Secret encrypted), or correct the name that {users} references", first.unwrap_or_default())
         }
         (None, _) => format!("create it, or correct the name that {users} references"),
     };
@@ -222,7 +223,7 @@ mod tests {
         assert_eq!(failed.findings[0].evidence, ["denied"]);
         let unread = finding(&CHECK, |s| {
             no_secret(s);
-            let why = Why::new(crate::facts::WhyKind::Forbidden, "get externalsecrets example-nginx/db", "no");
+            let why = Why::new(WhyKind::Forbidden, "get externalsecrets example-nginx/db", "no");
             creator(s, Observed::Unknown(why));
         });
         assert!(unread.remedy.text.contains("do not create it by hand"), "{}", unread.remedy.text);

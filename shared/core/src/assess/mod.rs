@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use crate::facts::Facts;
 use crate::facts::failure::FailureKey;
-use crate::need::{Need, TABLE};
+use crate::need::{Need, Reach, TABLE};
 use crate::object::ObjectRef;
 use crate::snapshot::kinds::HasMeta;
 use crate::snapshot::{Listing, Why, WhyKind};
@@ -393,8 +393,13 @@ pub fn needs(checks: &[&Check]) -> BTreeSet<Need> {
 
 /// Runs checks.
 pub fn assess(facts: &Facts<'_>, checks: impl IntoIterator<Item = &'static Check>) -> Vec<Assessment> {
+    let unseen = facts.unseen_namespace();
     let run = |check: &'static Check| {
         let mut judgement = Judgement::default();
+        let is_limited = |need: &Need| matches!(need.row().reach, Reach::AllNamespaces | Reach::SomeNamespaces);
+        if let Some(why) = unseen.clone().filter(|_| check.needs.iter().any(is_limited)) {
+            judgement.lacks(why);
+        }
         if let Err(why) = (check.judge)(facts, &mut judgement) {
             judgement.lacks(why);
         }

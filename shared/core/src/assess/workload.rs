@@ -7,7 +7,20 @@ use crate::facts::failure::{Failing, FailureKey, read};
 use crate::facts::reference::Missing;
 use crate::facts::workload::{PAUSED, ROLLING_OUT, Trouble};
 use crate::facts::{Facts, Workload};
+use crate::need::Need;
 use crate::object::ObjectRef;
+
+/// What checks of all that Flux deployed read.
+pub(super) const DEPLOYED: &[Need] =
+    &[Need::Kustomizations, Need::HelmReleases, Need::Deployments, Need::StatefulSets, Need::DaemonSets];
+
+/// Notes what of it was not listed; how many objects there are.
+pub(super) fn deployed(facts: &Facts<'_>, judgement: &mut Judgement) -> usize {
+    let s = facts.snapshot;
+    let appliers = judgement.each(&s.kustomizations).len() + judgement.each(&s.helm_releases).len();
+    let workloads = [&s.deployments, &s.stateful_sets, &s.daemon_sets].map(|listing| judgement.each(listing).len());
+    appliers + workloads.iter().sum::<usize>()
+}
 
 /// The finding on a workload that exists and does not run as wanted; `None` when it does.
 pub(super) fn unwell(

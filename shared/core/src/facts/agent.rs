@@ -36,6 +36,8 @@ pub struct Agent<'s> {
     pub connected: BTreeMap<&'s str, Timestamp>,
     /// Lines of its pods' logs with the pod's name, oldest first within a pod.
     pub lines: Result<Vec<(&'s str, LogLine)>, Why>,
+    /// Why lines are not known: one reason for each living pod whose log was not read.
+    pub log_gaps: Vec<Why>,
 }
 
 /// Whether agentk is connected to GitLab, by what the cluster shows.
@@ -107,10 +109,7 @@ impl<'s> Agent<'s> {
     /// Pods that run and are not being deleted.
     pub fn living(&self) -> Result<Vec<&'s Pod>, Why> {
         let pods = self.pods.clone()?;
-        Ok(pods
-            .into_iter()
-            .filter(|p| p.status.phase == "Running" && p.metadata.deletion_timestamp.is_none())
-            .collect())
+        Ok(pods.into_iter().filter(|pod| is_living(pod)).collect())
     }
 
     /// When a pod's agentk process read its token: the start of its container, else of the pod.
@@ -219,6 +218,10 @@ impl<'s> Agent<'s> {
         if let Some((rule, line)) = fault {
             return Ok(Connection::Disconnected(Some((*rule, line.text())), rule.cause.to_owned()));
         }
+        // What the leader does not log is no proof where a log was not read.
+        if let Some(why) = self.log_gaps.first() {
+            return Ok(Connection::Unknown(why.clone()));
+        }
         if let Some(leader) = leader {
             let name = &leader.metadata.name;
             return Ok(Connection::Connected(format!("{name} holds the Lease, and the log shows no fault")));
@@ -291,7 +294,9 @@ fn join<'s>(s: &'s Snapshot, deployment: &'s Workload) -> Agent<'s> {
     let logged = || lines.as_ref().ok()?.iter().rev().find_map(|(_, line)| line.agent);
     let id = lease.as_ref().ok().and_then(|l| (*l)?.agent_id()).or_else(logged);
     let connected = connected(s, deployment);
+    let log_gaps = log_gaps(s, pods.as_deref().unwrap_or_default());
     Agent {
+        log_gaps,
         deployment,
         release: release(s, deployment),
         secret_name,
@@ -355,6 +360,26 @@ fn connected<'s>(s: &'s Snapshot, deployment: &Workload) -> BTreeMap<&'s str, Ti
     since
 }
 
+/// See [`Agent::log_gaps`].
+fn log_gaps(s: &Snapshot, pods: &[&Pod]) -> Vec<Why> {
+    let gap = |pod: &&Pod| {
+        let own = |l: &&PodLog| l.namespace == pod.metadata.namespace && l.pod == pod.metadata.name;
+        match s.logs.iter().find(own) {
+            Some(log) => log.lines.get().err(),
+            None => Some(Why::new(
+                WhyKind::Unreadable,
+                format!("log of pod {}/{}", pod.metadata.namespace, pod.metadata.name),
+                "it was not read",
+            )),
+        }
+    };
+    pods.iter().filter(|pod| is_living(pod)).filter_map(gap).collect()
+}
+
+fn is_living(pod: &Pod) -> bool {
+    pod.status.phase == "Running" && pod.metadata.deletion_timestamp.is_none()
+}
+
 fn lines<'s>(s: &'s Snapshot, deployment: &Workload) -> Result<Vec<(&'s str, LogLine)>, Why> {
     let namespace = &deployment.metadata.namespace;
     let own = |pod: &str| {
@@ -383,23 +408,6 @@ impl<'s> Facts<'s> {
     /// HelmReleases of the `gitlab-agent` chart, whether or not a Deployment came of them.
     pub fn agent_releases(&self) -> impl Iterator<Item = &'s HelmRelease> {
         releases(self.snapshot)
-    }
-
-    /// Why lines of an agent's log are not known: one reason for each living pod whose log was not read.
-    pub fn log_gaps(&self, agent: &Agent<'s>) -> Vec<Why> {
-        let living = agent.living().unwrap_or_default();
-        let gap = |pod: &Pod| {
-            let own = |l: &&PodLog| l.namespace == pod.metadata.namespace && l.pod == pod.metadata.name;
-            match self.snapshot.logs.iter().find(own) {
-                Some(log) => log.lines.get().err(),
-                None => Some(Why::new(
-                    WhyKind::NotAsked,
-                    format!("log of pod {}/{}", pod.metadata.namespace, pod.metadata.name),
-                    "it was not read",
-                )),
-            }
-        };
-        living.into_iter().filter_map(gap).collect()
     }
 
     /// Why more agents may exist than were seen.

@@ -127,6 +127,8 @@ pub enum Failure {
     Manifest,
     /// The folder or file that is named is not in the revision.
     PathMissing,
+    /// The chart takes none of the values that it is given, or lacks one.
+    Values,
     /// An object that is named does not exist.
     ObjectMissing,
     /// None of these.
@@ -242,6 +244,7 @@ impl Failure {
             Immutable => "an immutable field would change",
             Manifest => "a manifest is invalid",
             PathMissing => "the path that it names does not exist in this revision",
+            Values => "the chart refuses its values, or lacks one",
             ObjectMissing => "an object that it references does not exist",
             Other => "source-controller reports a failure",
         }
@@ -274,6 +277,10 @@ impl Failure {
                  helm-controller unlock the release and try again"
             }
             Terminating => "see what keeps it from being deleted (its finalizers); it can be created again afterwards",
+            Values => {
+                "correct spec.values of the HelmRelease (or what spec.valuesFrom names) in Git to what the message asks for; \
+                 `helm show values` shows what the chart takes"
+            }
             PathMissing => "correct the path in Git (spec.path, or the file that the message names), or commit what it names",
             Immutable => {
                 "recreate the object: delete it, or set spec.force (Kustomization) or spec.upgrade.force (HelmRelease) for \

@@ -9,6 +9,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::agent::Agent;
 use super::creator::{Creators, failing_appliers};
+use super::egress;
 use super::flux::{Instances, bootstrap, bootstrap_object, controller_of};
 use super::reference::Missings;
 use super::service::{cannot_download, service_of};
@@ -56,7 +57,7 @@ impl Graph {
         graph.add_notifications(s);
         graph.add_bootstrap(s);
         for agent in agents {
-            graph.add_agent(agent);
+            graph.add_agent(s, agent);
         }
         graph.add_waits(s, missing, creators);
         graph.edges.sort();
@@ -108,6 +109,9 @@ impl Builder<'_> {
             }
             if let Some(from) = &source.spec.source_ref {
                 self.add(&object, Facts::resolve(from, &object.namespace));
+            }
+            for policy in egress::of_source(s, self.instances, source) {
+                self.add(&object, policy);
             }
         }
     }
@@ -248,8 +252,12 @@ impl Builder<'_> {
         self.add(&object, kustomization);
     }
 
-    fn add_agent(&mut self, agent: &Agent<'_>) {
+    fn add_agent(&mut self, s: &Snapshot, agent: &Agent<'_>) {
         let object = agent.object();
+        for (_, line) in agent.present_faults(s.taken_at).unwrap_or_default() {
+            let policies = egress::of_text(s, agent.deployment, &line.text());
+            policies.into_iter().for_each(|policy| self.add(&object, policy));
+        }
         if let Some(secret) = agent.secret_object() {
             self.add(&object, secret);
         }

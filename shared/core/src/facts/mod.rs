@@ -2,11 +2,13 @@
 
 pub mod agent;
 pub mod chart;
+pub mod crash;
 pub mod creator;
 pub mod depends;
 pub mod dispatch;
 pub mod duration;
 pub mod duty;
+pub mod egress;
 pub mod failure;
 pub mod flux;
 pub mod git_secret;
@@ -94,6 +96,16 @@ impl<'s> Facts<'s> {
             circles: OnceLock::new(),
             status_branches: OnceLock::new(),
         }
+    }
+
+    /// Why it is not known whether a namespace exists that the run was limited to: in one that does not nothing is wrong. What
+    /// one may not read is believed.
+    pub fn unseen_namespace(&self) -> Option<Why> {
+        self.snapshot.namespaces.iter().find_map(|name| {
+            let why = self.snapshot.namespace_objects.find("", name).err()?;
+            let says = why.kind != WhyKind::Forbidden && !why.kind.is_a_choice();
+            says.then(|| Why::new(why.kind, format!("whether namespace {name} exists"), why.message))
+        })
     }
 
     /// A Secret; `Ok(None)` means that it does not exist.

@@ -176,11 +176,8 @@ const MOST: usize = 200;
 
 /// What failing objects refer to, to be looked at by name.
 pub fn wanted(s: &Snapshot) -> Vec<ObjectRef> {
-    let ours = ours(s);
-    let failing =
-        workloads(s).filter(|(kind, w)| !w.is_well(kind) && ours.contains(&w.metadata.object(kind)));
     let mut found: BTreeSet<ObjectRef> = BTreeSet::new();
-    for (_, workload) in failing {
+    for (_, workload) in failing_workloads(s) {
         let (spec, namespace) = (&workload.spec.template.spec, &workload.metadata.namespace);
         found.extend(of_pods(spec, namespace));
         found.extend(pull_secrets(spec, namespace));
@@ -232,6 +229,12 @@ pub fn missing(s: &Snapshot) -> Missings {
     }
     found.of_sources(s);
     Missings::new(found)
+}
+
+/// Workloads that Flux deployed here, Flux itself and agentk, as far as they are not well.
+pub(super) fn failing_workloads(s: &Snapshot) -> impl Iterator<Item = (&'static str, &Workload)> {
+    let ours = ours(s);
+    workloads(s).filter(move |(kind, w)| !w.is_well(kind) && ours.contains(&w.metadata.object(kind)))
 }
 
 /// Deployments, StatefulSets and DaemonSets with their kind.
@@ -350,6 +353,9 @@ impl Finder {
             let Some(trouble) = super::workload::pod_trouble(pod) else { continue };
             pulls |= trouble.reason.contains("Image");
             self.called(object, &trouble.message);
+            if let Some(words) = super::crash::last_words(s, &pod.metadata.object("Pod")) {
+                self.called(object, &words);
+            }
             if STARTED.contains(&trouble.reason.as_str()) {
                 continue;
             }

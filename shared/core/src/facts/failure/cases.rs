@@ -622,10 +622,18 @@ fn the_api_server() {
             "Deployment.apps \"x\" is invalid: spec.template.spec.containers: Required value",
             "failed to decode Kubernetes YAML from /tmp/x: missing metadata.name",
             "strict decoding error: unknown field \"spec.x\"",
-            "values don't meet the specifications of the schema(s) in the following chart(s)",
-            "template: x/templates/a.yaml:1:2: execution error at (x/templates/a.yaml:1:2): required",
             "yaml: line 5: mapping values are not allowed in this context",
             "error converting YAML to JSON: yaml: line 2: x",
+        ],
+    );
+    all(
+        Values,
+        &[
+            "values don't meet the specifications of the schema(s) in the following chart(s)",
+            "template: x/templates/a.yaml:1:2: execution error at (x/templates/a.yaml:1:2): required",
+            "Helm install failed for release shop/shop with chart shop@1: execution error at (shop/templates/d.yaml:3:4): ingress.host is required",
+            "template: x/templates/a.yaml:5:20: executing \"x/templates/a.yaml\" at <.Values.ingress.host>: nil pointer evaluating interface {}.host",
+            "executing \"x\" at <include \"x.labels\" .>: error calling include: template: no template \"x.labels\"",
         ],
     );
     all(

@@ -109,6 +109,33 @@ const CASES: &[Case] = &[
         web_failed(s, "UpgradeFailed", "Helm upgrade failed for release shop/web: another operation (install/upgrade/rollback) is in progress");
     })
     .never("other owner"),
+    case("a source that does not exist", (408, "Kustomization flux-system/example-nginx-app"), |s| {
+        s.kustomizations.items[1].spec.source_ref.name = "ap".to_owned();
+        apps_failed(s, "ArtifactFailed", "GitRepository.source.toolkit.fluxcd.io \"ap\" not found");
+    })
+    .says("GitRepository flux-system/ap, which it names, does not exist")
+    .never("gitrepository"),
+    case("a Kustomization that hangs in its deletion", (408, "Kustomization flux-system/old"), |s| {
+        is(s, "old", false, "PruneFailed", "deployments.apps \"x\" is forbidden: User \"system:serviceaccount:a:b\" cannot delete");
+        let k = s.kustomizations.items.iter_mut().find(|k| k.metadata.name == "old").expect("it");
+        k.metadata.deletion_timestamp = "2026-11-02T07:00:00Z".parse().ok();
+    })
+    .says("is being deleted for 3h, and cannot be: the service account lacks"),
+    case("a release whose chart asks for a value", (408, WEB), |s| {
+        release(s);
+        web_failed(s, "InstallFailed", "Helm install failed for release shop/web with chart web@1: execution error at (web/templates/d.yaml:3:4): ingress.host is required");
+    })
+    .never("correct the manifest"),
+    case("a release whose dependency is suspended and had failed", (406, "HelmRelease shop/db"), |s| {
+        release_waits(s, "db");
+        let mut db = s.helm_releases.items.iter().find(|r| r.metadata.name == "web").expect("it").clone();
+        db.metadata.name = "db".to_owned();
+        db.spec.depends_on.clear();
+        db.spec.suspend = true;
+        db.status.conditions = fixture::not_ready("InstallFailed", "ingress.host is required");
+        s.helm_releases.items.push(db);
+    })
+    .under(&[(408, WEB)]),
     case("an object that somebody writes at the same time", (408, "Kustomization flux-system/example-nginx-app"), |s| {
         apps_failed(s, "ReconciliationFailed", "Operation cannot be fulfilled on deployments.apps \"nginx\": the object has been modified");
     })

@@ -37,6 +37,33 @@ fn no_pods(s: &mut Snapshot, message: &str) {
         part(json!([{"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": message}]));
 }
 
+/// nginx crashes, and this is what its log held before.
+fn said(s: &mut Snapshot, lines: &[&str]) {
+    nginx_down(s, &json!({}), &waits("CrashLoopBackOff", "back-off 5m0s restarting failed container"));
+    s.last_words.push(crate::snapshot::PodLog {
+        namespace: SHOP.to_owned(),
+        pod: "nginx-5d-x".to_owned(),
+        container: "main".to_owned(),
+        lines: crate::snapshot::Observed::Known(lines.iter().map(|line| (*line).to_owned()).collect()),
+    });
+}
+
+/// A policy of a namespace that lets nothing out.
+fn deny(s: &mut Snapshot, namespace: &str, types: &[&str]) {
+    s.network_policies.items.retain(|p| p.metadata.namespace != namespace || p.metadata.name != "allow-egress");
+    let policy = json!({"metadata": {"name": "deny-all", "namespace": namespace}, "spec": {"podSelector": {}, "policyTypes": types}});
+    s.network_policies.items.push(part(policy));
+}
+
+/// The GitRepositories cannot be fetched, with these words.
+fn unfetched(s: &mut Snapshot, words: &str) {
+    for name in ["flux-system", "example-nginx-app"] {
+        fixture::git_mut(s, name).status.conditions = fixture::fetch_failed("GitOperationFailed", words);
+    }
+}
+
+const NO_DNS: &str = "dial tcp: lookup gitlab.example.com on 10.96.0.10:53: read udp 10.1.2.3:4321->10.96.0.10:53: i/o timeout";
+
 /// nginx ended with these words.
 fn ended(s: &mut Snapshot, message: &str) {
     nginx_down(
@@ -88,6 +115,11 @@ const CASES: &[Case] = &[
         ended(s, "dial tcp: lookup api.example.com on 10.96.0.10:53: no such host");
     })
     .also(&[(701, "StatefulSet example-nginx/db")]),
+    case("a crash whose last words name a database that is down", (701, "StatefulSet example-nginx/db"), |s| {
+        crashes(s, "StatefulSet", "example-nginx", "db");
+        said(s, &["connecting", "FATAL: dial tcp: lookup db on 10.96.0.10:53: no such host", "bye"]);
+    })
+    .under(&[(701, NGINX)]),
     case("a probe that fails", (701, NGINX), |s| {
         nginx_down(s, &json!({}), &json!({"phase": "Running", "containerStatuses": [{"name": "main", "state": {"running": {}}}]}));
         warning(s, "Pod", "nginx-5d-x", "Unhealthy", "Readiness probe failed: Get \"http://10.1.2.3:8081/healthz\": dial tcp 10.1.2.3:8081: connect: connection refused");
@@ -113,7 +145,44 @@ const CASES: &[Case] = &[
     })
     .says("(UnboundClaim)")
     .never("add nodes"),
+    case("a policy that lets source-controller out nowhere", (210, "NetworkPolicy flux-system/deny-all"), |s| {
+        deny(s, "flux-system", &["Egress"]);
+        unfetched(s, NO_DNS);
+    })
+    .under(&[(407, "GitRepository flux-system/flux-system"), (407, "GitRepository flux-system/example-nginx-app")])
+    .says("reach neither DNS nor any host"),
+    case("the same for connections", (210, "NetworkPolicy flux-system/deny-all"), |s| {
+        deny(s, "flux-system", &["Egress"]);
+        unfetched(s, "dial tcp 10.0.0.1:443: i/o timeout");
+    })
+    .under(&[(407, "GitRepository flux-system/flux-system")]),
+    case("a policy that lets agentk out nowhere", (209, "NetworkPolicy gitlab/deny-all"), |s| {
+        s.network_policies.items.retain(|p| p.metadata.namespace != "gitlab");
+        deny(s, "gitlab", &["Egress"]);
+        let line = json!({"time": "2026-11-02T09:59:40Z", "level": "ERROR", "msg": "Failed to register agent pod",
+            "error": "dns: A record lookup error: lookup kas.example.com on 10.96.0.10:53: read udp 10.1.2.3:4321->10.96.0.10:53: i/o timeout"});
+        s.logs.iter_mut().for_each(|log| log.lines = crate::snapshot::Observed::Known(vec![line.to_string()]));
+        s.leases.items.clear();
+    })
+    .under(&[(307, "Deployment gitlab/gitlab-agent-v2"), (315, "Deployment gitlab/gitlab-agent-v2")]),
+    case("a probe that kills its container", (701, NGINX), |s| {
+        nginx_down(s, &json!({}), &waits("CrashLoopBackOff", "back-off 5m0s restarting failed container"));
+        warning(s, "Pod", "nginx-5d-x", "Unhealthy", "Liveness probe failed: HTTP probe failed with statuscode: 500");
+    })
+    .says("(Unhealthy)"),
+    case("a volume that another node holds", (701, NGINX), |s| {
+        nginx_down(s, &json!({}), &creating());
+        warning(s, "Pod", "nginx-5d-x", "FailedAttachVolume", "Multi-Attach error for volume \"pvc-123\" Volume is already exclusively attached to one node");
+    })
+    .says("(FailedAttachVolume)"),
 ];
+
+#[test]
+fn the_last_words_of_a_crash_are_its_evidence() {
+    let report = super::report(|s| said(s, &["up", "Error: required environment variable S3_BUCKET is not set"]));
+    let evidence = report.problems[0].finding.evidence.join(" | ");
+    assert!(evidence.contains("last words: Error: required environment variable S3_BUCKET"), "{evidence}");
+}
 
 #[test]
 fn what_errors_name_is_the_cause() {
