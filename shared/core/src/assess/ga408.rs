@@ -134,7 +134,10 @@ impl Applier<'_, '_> {
                 }
                 None
             }
-            Readiness::Ready => source.flatten().and_then(|source| self.behind(judgement, source, applied)),
+            Readiness::Ready => match source {
+                Some(None) => self.orphaned(),
+                source => source.flatten().and_then(|source| self.behind(judgement, source, applied)),
+            },
         };
         judgement.findings.extend(found);
     }
@@ -235,6 +238,14 @@ impl Applier<'_, '_> {
         object
     }
 
+    /// Ready of earlier times: what it was applied from does not exist any more.
+    fn orphaned(&self) -> Option<Finding> {
+        let source = self.source.as_ref().filter(|source| is_gone(self.facts, source))?;
+        let message = format!("is Ready, but {source}, which it names, does not exist: nothing newer arrives");
+        let text = "commit the source again, or correct the reference to it in Git";
+        Some(Finding::new(self.object.clone(), message, Remedy::in_git(self.facts, &self.object, text)))
+    }
+
     /// Its deletion was asked for, and its finalizer does not end: what it deployed is not taken away.
     fn being_deleted(&self, since: Timestamp) -> Option<Finding> {
         let lasted = self.facts.now.duration_since(since);
@@ -331,11 +342,19 @@ fn of_class(facts: &Facts<'_>, k: &Kustomization, source: &ObjectRef, reason: &s
     let object = k.metadata.object("Kustomization");
     match (class, class.advice()) {
         (Failure::Other, _) => (format!("is not applied: {reason}"), revert(facts, k, source).reconcile(source)),
+        // Neither Git nor the manifests are at fault: going back mends nothing.
+        (class, None) if class.is_network() || class.is_tls() || class.is_credential() || class == Failure::WaitTimeout => {
+            let text = "mend the way to what the message names (the API server, a registry, a webhook); it is tried again by itself";
+            (format!("is not applied: {}", class.phrase()), Remedy::say(text))
+        }
         // What is in Git is at fault: the way back is known.
         (Failure::Manifest, _) | (_, None) => {
             (format!("is not applied: {reason} ({})", class.phrase()), revert(facts, k, source).reconcile(source))
         }
-        (_, Some(advice)) => (format!("is not applied: {}", class.phrase()), Remedy::in_git(facts, &object, advice)),
+        (class, Some(advice)) if class.is_of_git() => {
+            (format!("is not applied: {}", class.phrase()), Remedy::in_git(facts, &object, advice))
+        }
+        (class, Some(advice)) => (format!("is not applied: {}", class.phrase()), Remedy::say(advice)),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{Check, Finding, Impact, Judgement, Remedy, Severity, workload};
+use super::remedy::unread_creators;
 use crate::command::{Program, kubectl};
 use crate::facts::failure::{Failing, FailureKey, read};
 use crate::facts::reference::Missing;
@@ -91,7 +92,7 @@ fn absent(facts: &Facts<'_>, object: &ObjectRef, missing: &Missing, owner: Optio
     };
     let finding = Finding::new(object.clone(), message, mend(facts, object, missing, owner));
     let finding = finding.because(missing.said.clone().unwrap_or_default());
-    unread(facts, object).fold(finding, |finding, entry| match entry.name.as_str() {
+    unread_creators(facts, object).fold(finding, |finding, entry| match entry.name.as_str() {
         "" => finding.because(format!("{}s of the namespace, of which one may create it, could not be listed", entry.kind)),
         _ => finding.because(format!("{}, which may create it, could not be read", entry.object())),
     })
@@ -106,20 +107,11 @@ fn is_suspended(facts: &Facts<'_>, owner: &ObjectRef) -> bool {
     }
 }
 
-/// Objects that may create it by their name and that could not be read.
-fn unread<'s>(facts: &Facts<'s>, object: &'s ObjectRef) -> impl Iterator<Item = &'s ReferencedEntry> {
-    let same = move |e: &&ReferencedEntry| {
-        let named = e.name == object.name || e.name.is_empty();
-        e.namespace == object.namespace && named && crate::facts::is_creator(&e.kind)
-    };
-    facts.snapshot.referenced.iter().filter(same).filter(|e| matches!(e.state, Observed::Unknown(_)))
-}
-
 fn mend(facts: &Facts<'_>, object: &ObjectRef, missing: &Missing, owner: Option<&ObjectRef>) -> Remedy {
-    if let Some(creator) = unread(facts, object).find(|entry| !entry.name.is_empty()) {
-        let creator = creator.object();
-        return Remedy::say(format!("look at {creator}, which creates it; do not create it by hand"))
-            .run(kubectl(&creator.namespace, "describe").object(&creator));
+    if unread_creators(facts, object).any(|entry| !entry.name.is_empty())
+        && let Some(remedy) = Remedy::of_creator(facts, object)
+    {
+        return remedy;
     }
     if let Some(owner) = owner.filter(|owner| is_suspended(facts, owner)) {
         let text = format!("resume {owner}, which applies it and is suspended; first ask who suspended it, and why");
@@ -138,7 +130,7 @@ fn mend(facts: &Facts<'_>, object: &ObjectRef, missing: &Missing, owner: Option<
     let text = match (&missing.key, object.kind.as_str()) {
         (Some(key), _) => format!("add the key {key} to it in Git, or correct the key that {users} references"),
         (None, "Secret" | "ConfigMap") => {
-            let first = unread(facts, object).map(|entry| resource(entry)).next();
+            let first = unread_creators(facts, object).map(|entry| resource(entry)).next();
             let first = first.map(|kind| format!("see first whether something creates it (`kubectl get {kind}`); otherwise "));
             format!("{}add it to Git (a Secret encrypted), or correct the name that {users} references", first.unwrap_or_default())
         }

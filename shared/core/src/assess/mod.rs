@@ -396,7 +396,8 @@ pub fn assess(facts: &Facts<'_>, checks: impl IntoIterator<Item = &'static Check
     let unseen = facts.unseen_namespace();
     let run = |check: &'static Check| {
         let mut judgement = Judgement::default();
-        let is_limited = |need: &Need| matches!(need.row().reach, Reach::AllNamespaces | Reach::SomeNamespaces);
+        let is_limited =
+            |need: &Need| matches!(need.row().reach, Reach::AllNamespaces | Reach::SomeNamespaces);
         if let Some(why) = unseen.clone().filter(|_| check.needs.iter().any(is_limited)) {
             judgement.lacks(why);
         }

@@ -18,7 +18,8 @@ pub(super) const DEPLOYED: &[Need] =
 pub(super) fn deployed(facts: &Facts<'_>, judgement: &mut Judgement) -> usize {
     let s = facts.snapshot;
     let appliers = judgement.each(&s.kustomizations).len() + judgement.each(&s.helm_releases).len();
-    let workloads = [&s.deployments, &s.stateful_sets, &s.daemon_sets].map(|listing| judgement.each(listing).len());
+    let workloads =
+        [&s.deployments, &s.stateful_sets, &s.daemon_sets].map(|listing| judgement.each(listing).len());
     appliers + workloads.iter().sum::<usize>()
 }
 
@@ -48,7 +49,8 @@ pub(super) fn unwell(
     let remedy = Remedy::workload(object, &trouble);
     let who = Failing { namespace: &object.namespace, ..Failing::default() };
     let key = FailureKey::of(read(&trouble.message), &trouble.message, &who);
-    let finding = Finding::new(object.clone(), phrase(&trouble, wanted, ready), remedy).failure(key).because(evidence);
+    let finding =
+        Finding::new(object.clone(), phrase(&trouble, wanted, ready), remedy).failure(key).because(evidence);
     let harmless = [ROLLING_OUT, PAUSED].contains(&trouble.reason.as_str());
     if trouble.reason == ROLLING_OUT && goes_on(object, workload) {
         judgement.too_early(object, "it is being rolled out");

@@ -82,7 +82,8 @@ impl<'s> Agent<'s> {
     /// Whether agentk is told to read its token from a file, and gets it no other way (`AGENTK_TOKEN`).
     pub fn reads_a_token_file(&self) -> bool {
         self.container().is_some_and(|c| {
-            let other = !c.env_from.is_empty() || c.env.iter().any(|variable| variable.name == "AGENTK_TOKEN");
+            let other =
+                !c.env_from.is_empty() || c.env.iter().any(|variable| variable.name == "AGENTK_TOKEN");
             !other && c.args.iter().any(|arg| arg.starts_with("--token-file"))
         })
     }

@@ -20,8 +20,28 @@ pub struct Crashed {
 const MOST: usize = 10;
 
 /// Words of lines that say why something ended.
-const TELLING: &[&str] =
-    &["error", "fatal", "panic", "exception", "failed", "failure", "cannot", "can't", "could not", "unable to", "denied", "refused", "no such", "missing", "invalid", "required", "not found", "undefined", "timed out", "timeout"];
+const TELLING: &[&str] = &[
+    "error",
+    "fatal",
+    "panic",
+    "exception",
+    "failed",
+    "failure",
+    "cannot",
+    "can't",
+    "could not",
+    "unable to",
+    "denied",
+    "refused",
+    "no such",
+    "missing",
+    "invalid",
+    "required",
+    "not found",
+    "undefined",
+    "timed out",
+    "timeout",
+];
 
 /// The containers of workloads that Flux deployed, of Flux and of agentk, that crash.
 pub fn crashed(s: &Snapshot) -> Vec<Crashed> {
@@ -56,11 +76,8 @@ fn of_pod(pod: &Pod) -> Option<&ContainerStatus> {
 pub fn last_words(s: &Snapshot, pod: &ObjectRef) -> Option<String> {
     let log = s.last_words.iter().find(|log| log.namespace == pod.namespace && log.pod == pod.name)?;
     let Observed::Known(lines) = &log.lines else { return None };
-    let stackless: Vec<&str> = lines
-        .iter()
-        .map(|line| line.trim())
-        .filter(|line| !line.is_empty() && !is_frame(line))
-        .collect();
+    let stackless: Vec<&str> =
+        lines.iter().map(|line| line.trim()).filter(|line| !line.is_empty() && !is_frame(line)).collect();
     let tells = |line: &&str| {
         let line = line.to_lowercase();
         TELLING.iter().any(|word| line.contains(word))
@@ -90,13 +107,45 @@ mod tests {
     fn the_line_that_says_why_is_found() {
         let pod = ObjectRef::new("Pod", "n", "p");
         for (lines, expected) in [
-            (&["starting", "FATAL: password authentication failed for user \"web\"", "bye"][..], "FATAL: password authentication failed for user \"web\""),
-            (&["panic: runtime error: index out of range [3]", "goroutine 1 [running]:", "main.main()", "/app/main.go:12 +0x1d", "exit status 2"], "panic: runtime error: index out of range [3]"),
-            (&["Exception in thread \"main\" java.lang.IllegalStateException: no datasource", "at a.B.c(B.java:1)", "... 12 more"], "Exception in thread \"main\" java.lang.IllegalStateException: no datasource"),
-            (&["Traceback (most recent call last):", "File \"/app/x.py\", line 3, in <module>", "KeyError: 'DATABASE_URL'"], "KeyError: 'DATABASE_URL'"),
-            (&["Error: Cannot find module 'express'", "at Module._load (node:x)", ""], "Error: Cannot find module 'express'"),
+            (
+                &["starting", "FATAL: password authentication failed for user \"web\"", "bye"][..],
+                "FATAL: password authentication failed for user \"web\"",
+            ),
+            (
+                &[
+                    "panic: runtime error: index out of range [3]",
+                    "goroutine 1 [running]:",
+                    "main.main()",
+                    "/app/main.go:12 +0x1d",
+                    "exit status 2",
+                ],
+                "panic: runtime error: index out of range [3]",
+            ),
+            (
+                &[
+                    "Exception in thread \"main\" java.lang.IllegalStateException: no datasource",
+                    "at a.B.c(B.java:1)",
+                    "... 12 more",
+                ],
+                "Exception in thread \"main\" java.lang.IllegalStateException: no datasource",
+            ),
+            (
+                &[
+                    "Traceback (most recent call last):",
+                    "File \"/app/x.py\", line 3, in <module>",
+                    "KeyError: 'DATABASE_URL'",
+                ],
+                "KeyError: 'DATABASE_URL'",
+            ),
+            (
+                &["Error: Cannot find module 'express'", "at Module._load (node:x)", ""],
+                "Error: Cannot find module 'express'",
+            ),
             (&["listening", "shutting down"], "shutting down"),
-            (&["Error: required environment variable S3_BUCKET is not set"], "Error: required environment variable S3_BUCKET is not set"),
+            (
+                &["Error: required environment variable S3_BUCKET is not set"],
+                "Error: required environment variable S3_BUCKET is not set",
+            ),
         ] {
             let mut s = fixture::healthy();
             s.last_words.push(PodLog {

@@ -104,7 +104,8 @@ pub(super) fn creators<'m>(s: &Snapshot, missing: impl IntoIterator<Item = &'m O
 
 /// The Kustomizations and HelmReleases that fail before they apply anything, with their inventories.
 pub(super) fn failing_appliers(s: &Snapshot) -> impl Iterator<Item = (ObjectRef, &Inventory)> {
-    let failing = appliers(s).filter(|a| matches!(a.state, Readiness::Failed(condition) if !is_wait(condition)));
+    let failing =
+        appliers(s).filter(|a| matches!(a.state, Readiness::Failed(condition) if !is_wait(condition)));
     failing.map(|a| (a.object, a.inventory))
 }
 

@@ -46,10 +46,13 @@ impl<'s> Facts<'s> {
     pub fn waiting_for(&self, object: &ObjectRef) -> Vec<ObjectRef> {
         let s = self.snapshot;
         let waits = |conditions: &[Condition]| {
-            condition(conditions, "Ready").is_some_and(|c| c.status == "False" && c.reason == "DependencyNotReady")
+            condition(conditions, "Ready")
+                .is_some_and(|c| c.status == "False" && c.reason == "DependencyNotReady")
         };
         let is_on = |own: &str, on: &[CrossRef]| {
-            on.iter().map(|on| Self::resolve(on, own)).any(|on| (&on.namespace, &on.name) == (&object.namespace, &object.name))
+            on.iter()
+                .map(|on| Self::resolve(on, own))
+                .any(|on| (&on.namespace, &on.name) == (&object.namespace, &object.name))
         };
         match object.kind.as_str() {
             "Kustomization" => {
@@ -77,14 +80,19 @@ impl<'s> Facts<'s> {
 
 /// Every circle of dependencies, each object in one of them at most: a walk that passes each reference once.
 fn circles(s: &Snapshot) -> Vec<Vec<ObjectRef>> {
-    let kustomizations = s.kustomizations.items.iter().map(|k| (k.metadata.object("Kustomization"), &k.spec.depends_on));
-    let releases = s.helm_releases.items.iter().map(|r| (r.metadata.object("HelmRelease"), &r.spec.depends_on));
+    let kustomizations =
+        s.kustomizations.items.iter().map(|k| (k.metadata.object("Kustomization"), &k.spec.depends_on));
+    let releases =
+        s.helm_releases.items.iter().map(|r| (r.metadata.object("HelmRelease"), &r.spec.depends_on));
     let all: Vec<(ObjectRef, &Vec<CrossRef>)> = kustomizations.chain(releases).collect();
-    let numbers: HashMap<&ObjectRef, usize> = all.iter().enumerate().map(|(i, (object, _))| (object, i)).collect();
+    let numbers: HashMap<&ObjectRef, usize> =
+        all.iter().enumerate().map(|(i, (object, _))| (object, i)).collect();
     let needs: Vec<Vec<usize>> = all
         .iter()
         .map(|(object, on)| {
-            let on = on.iter().map(|on| ObjectRef { kind: object.kind.clone(), ..Facts::resolve(on, &object.namespace) });
+            let on = on
+                .iter()
+                .map(|on| ObjectRef { kind: object.kind.clone(), ..Facts::resolve(on, &object.namespace) });
             on.filter_map(|on| numbers.get(&on).copied()).collect()
         })
         .collect();

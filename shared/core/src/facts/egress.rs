@@ -20,14 +20,19 @@ pub fn shut(s: &Snapshot, workload: &Workload, failure: Failure) -> Vec<ObjectRe
         failure if failure.is_time() || failure == Failure::NoRoute => HTTPS,
         _ => return Vec::new(),
     };
-    let here = End { namespace: &workload.metadata.namespace, labels: &workload.spec.template.metadata.labels };
-    s.network_policies.in_namespace(here.namespace).map_or_else(|_| Vec::new(), |all| shut_in(&all, here, port))
+    let here =
+        End { namespace: &workload.metadata.namespace, labels: &workload.spec.template.metadata.labels };
+    s.network_policies
+        .in_namespace(here.namespace)
+        .map_or_else(|_| Vec::new(), |all| shut_in(&all, here, port))
 }
 
 /// The same for a source that is not fetched.
 pub(super) fn of_source(s: &Snapshot, instances: &Instances<'_>, source: &Source) -> Vec<ObjectRef> {
     let failed = condition(&source.status.conditions, "Ready").filter(|c| c.status == "False");
-    let Some(controller) = instances.in_charge("source-controller", &source.metadata) else { return Vec::new() };
+    let Some(controller) = instances.in_charge("source-controller", &source.metadata) else {
+        return Vec::new();
+    };
     failed.map_or_else(Vec::new, |ready| shut(s, controller, classify(ready)))
 }
 

@@ -111,10 +111,16 @@ pub enum Failure {
     WebhookDown,
     /// The service account lacks a permission of the cluster.
     Permission,
+    /// An API that another server serves does not answer.
+    ApiDown,
+    /// The object is larger than the API server takes.
+    TooLarge,
     /// The API server does not serve this kind.
     ApiNotServed,
     /// Somebody else holds the object or its field.
     Conflict,
+    /// An object of that name exists.
+    Exists,
     /// Somebody changed the object between reading and writing it.
     Modified,
     /// Another operation of Helm holds the release, or was cut off and left it so.
@@ -236,8 +242,11 @@ impl Failure {
             Admission => "an admission webhook or policy denied it",
             WebhookDown => "an admission webhook cannot be called",
             Permission => "the service account lacks an RBAC permission",
+            ApiDown => "an aggregated API does not answer",
+            TooLarge => "an object is larger than the API server takes",
             ApiNotServed => "the API server does not serve this kind",
             Conflict => "the object or a field belongs to something else",
+            Exists => "an object of that name exists already",
             Modified => "something else changed the object at the same time",
             Locked => "another Helm operation holds the release, or was cut off",
             Terminating => "what it writes to is being deleted",
@@ -258,7 +267,10 @@ impl Failure {
                  file again for a key that it has"
             }
             NoDecryption => "set spec.decryption with the Secret that holds the key",
-            DiskFull => "free space on the volume that the message names, or make it larger",
+            DiskFull => {
+                "free space on the volume that the message names, or make it larger; one that can only be read has to be \
+                 repaired, or mounted for writing"
+            }
             Quota => "raise the ResourceQuota (or GitLab's limit), or request less",
             OutOfMemory => "raise the memory limit of what was killed",
             Admission => "change the manifest in Git to what the policy allows, or the policy",
@@ -267,24 +279,41 @@ impl Failure {
                  configuration"
             }
             Permission => "grant the service account what the message names",
+            ApiDown => {
+                "start the Service behind the API that the message names (kubectl get apiservices); where its owner is gone, \
+                 delete the APIService"
+            }
+            TooLarge => {
+                "make it smaller: fewer or larger values go into files of their own, or into several releases or ConfigMaps"
+            }
             ApiNotServed => {
                 "install the CustomResourceDefinition before what uses it (spec.dependsOn), or correct apiVersion and kind"
             }
             Conflict => "let one owner manage the object: remove it from Git or from the other owner",
-            Modified => "wait: it is retried; where it stays so, look at who else writes the object (managedFields)",
+            Exists => {
+                "delete what is left over of an earlier attempt (a Job of a Helm hook); where something else owns it, let one \
+                 owner manage it"
+            }
+            Modified => {
+                "wait: it is retried; where it stays so, look at who else writes the object (managedFields)"
+            }
             Locked => {
                 "wait while another Helm run is at work; where it was cut off (a pending revision in `helm history`), have \
                  helm-controller unlock the release and try again"
             }
-            Terminating => "see what keeps it from being deleted (its finalizers); it can be created again afterwards",
+            Terminating => {
+                "see what keeps it from being deleted (its finalizers); it can be created again afterwards"
+            }
             Values => {
                 "correct spec.values of the HelmRelease (or what spec.valuesFrom names) in Git to what the message asks for; \
                  `helm show values` shows what the chart takes"
             }
-            PathMissing => "correct the path in Git (spec.path, or the file that the message names), or commit what it names",
+            PathMissing => {
+                "correct the path in Git (spec.path, or the file that the message names), or commit what it names"
+            }
             Immutable => {
-                "recreate the object: delete it, or set spec.force (Kustomization) or spec.upgrade.force (HelmRelease) for \
-                 one reconciliation"
+                "take the change back in Git. Only an object that holds no data may be deleted, so that it is created again (a \
+                 Job; a StatefulSet with --cascade=orphan, which leaves its pods and claims; never a PersistentVolumeClaim)"
             }
             Manifest => "correct the manifest that the message names, in Git",
             ObjectMissing => "create the object that the message names, or correct its name in Git",
@@ -297,6 +326,28 @@ impl Failure {
             Signature => "sign what is in the repository, or correct the keys in spec.verify",
             _ => return None,
         })
+    }
+
+    /// Whether what is in Git is at fault, so that a change of the live object alone would not last.
+    pub fn is_of_git(self) -> bool {
+        matches!(
+            self,
+            Manifest
+                | PathMissing
+                | Values
+                | Immutable
+                | Admission
+                | Conflict
+                | CrossNamespace
+                | ObjectMissing
+                | ApiNotServed
+                | NoDecryption
+                | Signature
+                | Quota
+                | TooLarge
+                | Reference
+                | Chart
+        )
     }
 
     /// Whether the credential is at fault.
@@ -354,7 +405,12 @@ impl Failure {
 
 impl Facts<'_> {
     /// The key of a source's failure.
-    pub fn source_failure(&self, object: &ObjectRef, source: &Source, failed: &Condition) -> Option<FailureKey> {
+    pub fn source_failure(
+        &self,
+        object: &ObjectRef,
+        source: &Source,
+        failed: &Condition,
+    ) -> Option<FailureKey> {
         let secret = source.spec.secret_ref.as_ref();
         let secret = secret.map(|secret| ObjectRef::new("Secret", &object.namespace, &secret.name));
         let worker = self.flux.expected("source-controller", &source.metadata);

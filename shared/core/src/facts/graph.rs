@@ -269,7 +269,8 @@ impl Builder<'_> {
 
 /// Workloads of inventories that do not exist, with their appliers that fail to apply.
 fn gone(s: &Snapshot) -> HashSet<(ObjectRef, ObjectRef)> {
-    let listings = [("Deployment", &s.deployments), ("StatefulSet", &s.stateful_sets), ("DaemonSet", &s.daemon_sets)];
+    let listings =
+        [("Deployment", &s.deployments), ("StatefulSet", &s.stateful_sets), ("DaemonSet", &s.daemon_sets)];
     let is_gone = |o: &ObjectRef| {
         let listing = listings.iter().find(|(kind, _)| *kind == o.kind);
         listing.is_some_and(|(_, listing)| matches!(listing.find(&o.namespace, &o.name), Ok(None)))

@@ -101,7 +101,8 @@ pub fn passage(
 /// The policies that keep pods from reaching a port outside their namespace, as DNS and every other host are; none where one
 /// may allow it.
 pub fn shut_in(policies: &[&NetworkPolicy], here: End<'_>, port: i64) -> Vec<ObjectRef> {
-    let about = |p: &&&NetworkPolicy| acts(p, Direction::Egress) && matches(&p.spec.pod_selector, here.labels);
+    let about =
+        |p: &&&NetworkPolicy| acts(p, Direction::Egress) && matches(&p.spec.pod_selector, here.labels);
     let mut selecting: Vec<&&NetworkPolicy> = policies.iter().filter(about).collect();
     let outside = |peer: &NetworkPeer| peer.ip_block.is_some() || peer.namespace_selector.is_some();
     let may_pass = |rule: &NetworkRule| {
@@ -278,7 +279,13 @@ mod tests {
             (vec![deny.clone(), egress(json!([{}]))], 53, &[]),
             (vec![egress(json!([{"ports": [{"port": 443}]}]))], 53, &["p0"]),
             (vec![egress(json!([{"ports": [{"port": 443}]}]))], 443, &[]),
-            (vec![egress(json!([{"ports": [{"port": 53, "protocol": "UDP"}], "to": [{"namespaceSelector": {}}]}]))], 53, &[]),
+            (
+                vec![egress(
+                    json!([{"ports": [{"port": 53, "protocol": "UDP"}], "to": [{"namespaceSelector": {}}]}]),
+                )],
+                53,
+                &[],
+            ),
             (vec![egress(json!([{"ports": [{"port": 1, "endPort": 1024}]}]))], 443, &[]),
             (vec![egress(json!([{"to": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]}]))], 443, &[]),
             (vec![json!({"podSelector": {"matchLabels": {"app": "x"}}, "policyTypes": ["Egress"]})], 53, &[]),

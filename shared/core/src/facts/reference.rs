@@ -287,7 +287,10 @@ fn warnings(s: &Snapshot) -> BTreeMap<ObjectRef, Vec<&str>> {
 
 /// The warnings that count.
 pub fn fresh_warnings(s: &Snapshot) -> impl Iterator<Item = &Event> {
-    s.warnings.items.iter().filter(|event| event.last().is_none_or(|at| s.taken_at.duration_since(at) < FRESH))
+    s.warnings
+        .items
+        .iter()
+        .filter(|event| event.last().is_none_or(|at| s.taken_at.duration_since(at) < FRESH))
 }
 
 struct Finder {
@@ -379,7 +382,11 @@ impl Finder {
         // Why a claim is not bound is said of the claim, not of the pod that waits for it.
         let claims = pod.spec.volumes.iter().filter_map(|volume| volume.persistent_volume_claim.as_ref());
         for claim in claims {
-            self.said_of(by, &ObjectRef::new("PersistentVolumeClaim", &by.namespace, &claim.claim_name), events);
+            self.said_of(
+                by,
+                &ObjectRef::new("PersistentVolumeClaim", &by.namespace, &claim.claim_name),
+                events,
+            );
         }
     }
 

@@ -141,12 +141,23 @@ pub fn services(text: &str, namespace: &str) -> Vec<ObjectRef> {
         (svc == "svc" && is_name(name) && is_name(of)).then(|| ObjectRef::new("Service", of, name))
     });
     let mut found: Vec<ObjectRef> = full.collect();
-    const BEFORE: &[&str] = &["lookup ", "connect to ", "connecting to ", "dial tcp ", "getaddrinfo ENOTFOUND ", "getaddrinfo EAI_AGAIN "];
+    const BEFORE: &[&str] = &[
+        "lookup ",
+        "connect to ",
+        "connecting to ",
+        "dial tcp ",
+        "getaddrinfo ENOTFOUND ",
+        "getaddrinfo EAI_AGAIN ",
+    ];
     for before in BEFORE {
         for (at, _) in text.match_indices(before) {
             let rest = text[at + before.len()..].trim_start_matches(['"', '\'']);
-            let word = rest.split(|c: char| !(c.is_ascii_alphanumeric() || "-.".contains(c))).next().unwrap_or_default();
-            let is_label = is_name(word) && !word.contains('.') && word.chars().any(|c| c.is_ascii_alphabetic());
+            let word = rest
+                .split(|c: char| !(c.is_ascii_alphanumeric() || "-.".contains(c)))
+                .next()
+                .unwrap_or_default();
+            let is_label =
+                is_name(word) && !word.contains('.') && word.chars().any(|c| c.is_ascii_alphabetic());
             if is_label && !["lookup", "server", "the", "host", "localhost", "tcp"].contains(&word) {
                 found.push(ObjectRef::new("Service", namespace, word));
             }
@@ -270,9 +281,18 @@ mod tests {
     #[test]
     fn services_that_a_text_names_are_read() {
         for (text, expected) in [
-            ("Post \"https://kyverno-svc.kyverno.svc:443/validate?timeout=10s\": no endpoints available for service \"kyverno-svc\"", &["Service kyverno/kyverno-svc"][..]),
-            ("dial tcp: lookup db.apps.svc.cluster.local on 10.96.0.10:53: no such host", &["Service apps/db"]),
-            ("http://source-controller.flux-system.svc.cluster.local./x: connection refused", &["Service flux-system/source-controller"]),
+            (
+                "Post \"https://kyverno-svc.kyverno.svc:443/validate?timeout=10s\": no endpoints available for service \"kyverno-svc\"",
+                &["Service kyverno/kyverno-svc"][..],
+            ),
+            (
+                "dial tcp: lookup db.apps.svc.cluster.local on 10.96.0.10:53: no such host",
+                &["Service apps/db"],
+            ),
+            (
+                "http://source-controller.flux-system.svc.cluster.local./x: connection refused",
+                &["Service flux-system/source-controller"],
+            ),
             ("dial tcp: lookup postgres on 10.96.0.10:53: no such host", &["Service shop/postgres"]),
             ("getaddrinfo ENOTFOUND redis", &["Service shop/redis"]),
             ("could not connect to server: Connection refused", &[]),

@@ -17,10 +17,16 @@ impl Facts<'_> {
     /// Says more of a trouble where a warning does.
     pub fn explain(&self, trouble: &mut Trouble) {
         let Some(pod) = &trouble.pod else { return };
-        if let Some(words) = last_words(self.snapshot, pod).filter(|_| ENDED.contains(&trouble.reason.as_str())) {
+        if let Some(words) =
+            last_words(self.snapshot, pod).filter(|_| ENDED.contains(&trouble.reason.as_str()))
+        {
             // The kubelet only says that it waits; where the container left a message, that stands before its last words.
             let (container, said) = trouble.message.split_once(": ").unwrap_or(("", &trouble.message));
-            let said = if said.contains("back-off") || said.trim().is_empty() { String::new() } else { format!("{said}; ") };
+            let said = if said.contains("back-off") || said.trim().is_empty() {
+                String::new()
+            } else {
+                format!("{said}; ")
+            };
             trouble.message = format!("{container}: {said}last words: {words}");
             return;
         }
@@ -31,7 +37,8 @@ impl Facts<'_> {
             self.warning(pod)
         } else if trouble.reason == "CrashLoopBackOff" && trouble.message.contains("back-off ") {
             // The kubelet itself ended it: the container says nothing.
-            self.warning(pod).filter(|event| event.reason == "Unhealthy" && event.message.starts_with("Liveness"))
+            self.warning(pod)
+                .filter(|event| event.reason == "Unhealthy" && event.message.starts_with("Liveness"))
         } else {
             None
         };
@@ -54,6 +61,8 @@ impl Facts<'_> {
         let found = self.snapshot.pods.find(&pod.namespace, &pod.name).ok().flatten();
         let volumes = found.into_iter().flat_map(|pod| &pod.spec.volumes);
         let claims = volumes.filter_map(|volume| volume.persistent_volume_claim.as_ref());
-        claims.map(|claim| ObjectRef::new("PersistentVolumeClaim", &pod.namespace, &claim.claim_name)).collect()
+        claims
+            .map(|claim| ObjectRef::new("PersistentVolumeClaim", &pod.namespace, &claim.claim_name))
+            .collect()
     }
 }

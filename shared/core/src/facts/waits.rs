@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::creator::{Creators, is_wait};
-use super::flux::Instances;
 use super::failure::{Failure, read};
+use super::flux::Instances;
 use super::reference::Missings;
 use super::{Facts, InventoryEntry, Observed, Snapshot, said};
 use crate::object::ObjectRef;
@@ -124,7 +124,9 @@ fn of_namespaces(s: &Snapshot) -> Vec<Edge> {
         }));
         let texts = said_by(s, &owner).filter(|text| read(text) == Failure::Terminating);
         for text in texts {
-            let named = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-')).filter(|word| ending.contains(word));
+            let named = text
+                .split(|c: char| !(c.is_ascii_alphanumeric() || c == '-'))
+                .filter(|word| ending.contains(word));
             edges.extend(named.map(|name| (owner.clone(), namespace(name))));
         }
     }
@@ -150,7 +152,9 @@ fn of_services(s: &Snapshot, missing: &Missings) -> Vec<Edge> {
     let mut calls: BTreeSet<(ObjectRef, ObjectRef)> = missing.calls.clone();
     for (owner, _, elsewhere) in super::inventories(s) {
         for text in said_by(s, &owner).filter(|_| !elsewhere) {
-            calls.extend(said::services(text, &owner.namespace).into_iter().map(|service| (owner.clone(), service)));
+            calls.extend(
+                said::services(text, &owner.namespace).into_iter().map(|service| (owner.clone(), service)),
+            );
         }
     }
     let named_in: BTreeSet<&str> = calls.iter().map(|(_, service)| service.namespace.as_str()).collect();
@@ -173,7 +177,9 @@ fn of_services(s: &Snapshot, missing: &Missings) -> Vec<Edge> {
 
 /// Whether a workload's name is that of a Service, or begins with it, or the other way round: `db`, `db-primary`.
 fn is_behind(workload: &str, service: &str) -> bool {
-    let begins = |long: &str, short: &str| long.strip_prefix(short).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'));
+    let begins = |long: &str, short: &str| {
+        long.strip_prefix(short).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+    };
     begins(workload, service) || begins(service, workload)
 }
 

@@ -187,8 +187,16 @@ impl Fault {
 
     /// Whether an applier's reason only says at what it failed, and its class says why.
     fn is_general(&self) -> bool {
-        const AT: &[&str] = &["BuildFailed", "ReconciliationFailed", "PruneFailed", "InstallFailed", "UpgradeFailed", "RetriesExceeded"];
-        let says_why = !matches!(self.class, None | Some(Failure::Manifest | Failure::WaitTimeout | Failure::Timeout));
+        const AT: &[&str] = &[
+            "BuildFailed",
+            "ReconciliationFailed",
+            "PruneFailed",
+            "InstallFailed",
+            "UpgradeFailed",
+            "RetriesExceeded",
+        ];
+        let says_why =
+            !matches!(self.class, None | Some(Failure::Manifest | Failure::WaitTimeout | Failure::Timeout));
         says_why && AT.contains(&self.reason.as_str())
     }
 
@@ -296,18 +304,78 @@ mod tests {
     #[test]
     fn the_class_of_every_kind_is_told() {
         for (kind, reason, message, phrase, hint) in [
-            ("Kustomization", "BuildFailed", "error decrypting env sources: x", "cannot be decrypted", "private key"),
-            ("Kustomization", "BuildFailed", "Secret/a/b is SOPS encrypted, configuring decryption is required", "no decryption is configured", "spec.decryption"),
-            ("Kustomization", "ReconciliationFailed", "X/a/b dry-run failed: no matches for kind \"X\" in version \"y/v1\"", "does not serve this kind", "CustomResourceDefinition"),
-            ("Kustomization", "ReconciliationFailed", "failed calling webhook \"w\": EOF", "webhook cannot be called", "Service behind the webhook"),
-            ("Kustomization", "ReconciliationFailed", "Job/a/b dry-run failed: spec.template: field is immutable", "immutable field", "recreate"),
-            ("Kustomization", "ReconciliationFailed", "x is forbidden: User \"system:serviceaccount:a:b\" cannot patch", "RBAC permission", "grant"),
-            ("Kustomization", "BuildFailed", "kustomize build failed: x", "cannot be built", "kubectl kustomize"),
-            ("Kustomization", "HealthCheckFailed", "health check failed after 30s", "is not healthy", "names the pods"),
+            (
+                "Kustomization",
+                "BuildFailed",
+                "error decrypting env sources: x",
+                "cannot be decrypted",
+                "private key",
+            ),
+            (
+                "Kustomization",
+                "BuildFailed",
+                "Secret/a/b is SOPS encrypted, configuring decryption is required",
+                "no decryption is configured",
+                "spec.decryption",
+            ),
+            (
+                "Kustomization",
+                "ReconciliationFailed",
+                "X/a/b dry-run failed: no matches for kind \"X\" in version \"y/v1\"",
+                "does not serve this kind",
+                "CustomResourceDefinition",
+            ),
+            (
+                "Kustomization",
+                "ReconciliationFailed",
+                "failed calling webhook \"w\": EOF",
+                "webhook cannot be called",
+                "Service behind the webhook",
+            ),
+            (
+                "Kustomization",
+                "ReconciliationFailed",
+                "Job/a/b dry-run failed: spec.template: field is immutable",
+                "immutable field",
+                "recreate",
+            ),
+            (
+                "Kustomization",
+                "ReconciliationFailed",
+                "x is forbidden: User \"system:serviceaccount:a:b\" cannot patch",
+                "RBAC permission",
+                "grant",
+            ),
+            (
+                "Kustomization",
+                "BuildFailed",
+                "kustomize build failed: x",
+                "cannot be built",
+                "kubectl kustomize",
+            ),
+            (
+                "Kustomization",
+                "HealthCheckFailed",
+                "health check failed after 30s",
+                "is not healthy",
+                "names the pods",
+            ),
             ("HelmRelease", "InstallFailed", "exceeded quota: compute", "quota is exceeded", "ResourceQuota"),
             ("HelmRelease", "UpgradeFailed", "timed out waiting for the condition", "could not upgrade", ""),
-            ("HelmRelease", "UpgradeFailed", "admission webhook \"p\" denied the request: no", "policy denied", "policy"),
-            ("HelmRelease", "RetriesExceeded", "dial tcp: lookup h: no such host", "does not resolve", "--reset"),
+            (
+                "HelmRelease",
+                "UpgradeFailed",
+                "admission webhook \"p\" denied the request: no",
+                "policy denied",
+                "policy",
+            ),
+            (
+                "HelmRelease",
+                "RetriesExceeded",
+                "dial tcp: lookup h: no such host",
+                "does not resolve",
+                "--reset",
+            ),
             ("Bucket", "BucketOperationFailed", "no space left on device", "volume is full", "free space"),
         ] {
             let Answer::Failed(fault) = say(kind, object(OURS, OURS, ready("False", reason, message))) else {

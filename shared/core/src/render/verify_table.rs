@@ -157,13 +157,14 @@ impl Page<'_> {
         let words = |ids: Vec<String>| ids.join(" ");
         let ids = |verdict| words(of(verdict).map(|c| c.check.id()).collect());
         let (worst, style) = (report.worst(area), self.style.clone());
-        let (sign, paint): (&str, &dyn Fn(&str) -> String) = if let Some(worst) = worst.filter(|w| *w > Severity::Info) {
-            (Style::sign(worst), &move |t| style.severity(worst, t))
-        } else if of(Verdict::Unknown).next().is_some() {
-            ("?", &|t| self.style.severity(Severity::Warning, t))
-        } else {
-            ("✓", &|t| self.style.good(t))
-        };
+        let (sign, paint): (&str, &dyn Fn(&str) -> String) =
+            if let Some(worst) = worst.filter(|w| *w > Severity::Info) {
+                (Style::sign(worst), &move |t| style.severity(worst, t))
+            } else if of(Verdict::Unknown).next().is_some() {
+                ("?", &|t| self.style.severity(Severity::Warning, t))
+            } else {
+                ("✓", &|t| self.style.good(t))
+            };
         let mut parts = Vec::new();
         let passed = of(Verdict::Pass).count();
         if passed > 0 {

@@ -58,7 +58,10 @@ impl Problem {
 /// A finding shows the failure that another one on its object shows and that it explains.
 fn inherit(found: &mut [Problem], causes: &[Option<usize>]) {
     for (i, cause) in causes.iter().enumerate() {
-        let Some(cause) = cause.filter(|cause| found[*cause].finding.subject == found[i].finding.subject) else { continue };
+        let Some(cause) = cause.filter(|cause| found[*cause].finding.subject == found[i].finding.subject)
+        else {
+            continue;
+        };
         if found[cause].finding.failure.is_none() {
             found[cause].finding.failure = found[i].finding.failure.clone();
         }

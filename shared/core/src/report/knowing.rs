@@ -249,13 +249,22 @@ fn a_namespace_that_nobody_could_look_up_is_a_gap() {
             }
         })
     };
-    for kind in [WhyKind::Unreadable, WhyKind::Intercepted, WhyKind::TimedOut, WhyKind::NotServed, WhyKind::SignIn] {
+    for kind in
+        [WhyKind::Unreadable, WhyKind::Intercepted, WhyKind::TimedOut, WhyKind::NotServed, WhyKind::SignIn]
+    {
         let report = limited(Some(kind));
         assert_eq!(report.exit, Exit::Unknown, "{kind:?}");
         let asked = "whether namespace shpo exists";
         assert!(report.checks.iter().any(|c| c.unknown.iter().any(|why| why.asked == asked)), "{kind:?}");
     }
-    let of = |report: &Report| report.checks.iter().flat_map(|c| &c.unknown).filter(|w| w.asked.starts_with("whether namespace")).count();
+    let of = |report: &Report| {
+        report
+            .checks
+            .iter()
+            .flat_map(|c| &c.unknown)
+            .filter(|w| w.asked.starts_with("whether namespace"))
+            .count()
+    };
     assert_eq!(of(&limited(Some(WhyKind::Forbidden))), 0, "what one may not read is believed");
     assert_eq!((limited(None).exit, of(&limited(None))), (Exit::Fine, 0));
 }

@@ -64,8 +64,7 @@ fn one_refused_credential_is_one_problem() {
         for name in ["flux-system", "example-nginx-app"] {
             let git = fixture::git_mut(s, name);
             git.spec.secret_ref.as_mut().expect("a Secret").name = "flux-system".to_owned();
-            git.status.conditions =
-                fixture::fetch_failed("GitOperationFailed", "authentication required");
+            git.status.conditions = fixture::fetch_failed("GitOperationFailed", "authentication required");
         }
     });
     let [(407, consequences)] = &tree(&report)[..] else { panic!("{:?}", tree(&report)) };
@@ -76,8 +75,7 @@ fn one_refused_credential_is_one_problem() {
 fn a_scheme_that_agentk_does_not_know_explains_its_crash() {
     let report = report(|s| {
         let agent = fixture::deployment_mut(s, "gitlab-agent-v2");
-        agent.spec.template.spec.containers[0].args[1] =
-            "--kas-address=https://kas.example.com".to_owned();
+        agent.spec.template.spec.containers[0].args[1] = "--kas-address=https://kas.example.com".to_owned();
         agent.status.ready_replicas = 0;
         agent.status.available_replicas = 0;
         s.logs[0].lines = Observed::Known(vec![
@@ -163,8 +161,7 @@ fn what_users_lose_orders_independent_problems_and_permissions_follow() {
 #[test]
 fn large_and_deep_clusters_have_one_cause() {
     const MANY: usize = 5_000;
-    let on =
-        |n: usize| crate::snapshot::kinds::CrossRef { name: format!("k{n:07}"), ..Default::default() };
+    let on = |n: usize| crate::snapshot::kinds::CrossRef { name: format!("k{n:07}"), ..Default::default() };
     type Depends<'a> = &'a dyn Fn(usize) -> Vec<usize>;
     let shapes: [(&str, Depends<'_>); 5] = [
         ("chain", &|n| n.checked_sub(1).into_iter().collect()),

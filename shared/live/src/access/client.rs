@@ -1,8 +1,8 @@
 //! One request and its answer: with deadlines, a cap on the body, and a reason for people when it fails.
 
 use std::error::Error as StdError;
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};

@@ -16,8 +16,8 @@ mod secrets;
 mod tools;
 
 use futures_util::future::join_all;
-use gitlab_agent_core::facts::{Facts, flux};
 use gitlab_agent_core::facts::host::host_and_port;
+use gitlab_agent_core::facts::{Facts, flux};
 use gitlab_agent_core::need::{Need, Reach, Row, TABLE};
 use gitlab_agent_core::snapshot::gitlab::GitLabPart;
 use gitlab_agent_core::snapshot::kinds::*;
@@ -291,7 +291,7 @@ impl Observer<'_> {
             referenced: Vec::new(),
             warnings: Listing { namespaces: Some(Vec::new()), ..Listing::default() },
             logs: Vec::new(),
-        last_words: Vec::new(),
+            last_words: Vec::new(),
             access,
             gitlab: Observed::Unknown(Why::new(WhyKind::NoGitLab, "GitLab", "it was not asked yet")),
         }

@@ -87,14 +87,23 @@ impl Observer<'_> {
         let mut pods: Vec<(String, String)> = Vec::new();
         for agent in &facts.agents {
             // What has ended (evicted pods stay listed for weeks) has no log that speaks of now.
-            let running = agent.pods.iter().flatten().filter(|p| !matches!(p.status.phase.as_str(), "Failed" | "Succeeded"));
-            let (living, going): (Vec<&Pod>, Vec<&Pod>) = running.partition(|p| p.metadata.deletion_timestamp.is_none());
+            let running = agent
+                .pods
+                .iter()
+                .flatten()
+                .filter(|p| !matches!(p.status.phase.as_str(), "Failed" | "Succeeded"));
+            let (living, going): (Vec<&Pod>, Vec<&Pod>) =
+                running.partition(|p| p.metadata.deletion_timestamp.is_none());
             let chosen = living.into_iter().chain(going).take(PODS);
             pods.extend(chosen.map(|p| (p.metadata.namespace.clone(), p.metadata.name.clone())));
         }
         let log = |(namespace, pod): &(String, String)| {
             let (namespace, pod) = (namespace.clone(), pod.clone());
-            let of = Part { container: String::new(), query: format!("tailLines={LINES}&limitBytes={BYTES}"), most: BYTES };
+            let of = Part {
+                container: String::new(),
+                query: format!("tailLines={LINES}&limitBytes={BYTES}"),
+                most: BYTES,
+            };
             async move { self.log(namespace, pod, of).await }
         };
         join_all(pods.iter().map(log)).await
@@ -145,7 +154,10 @@ impl Observer<'_> {
                 (Observed::Unknown(why), denied.then_some(false))
             }
         };
-        (PodLog { namespace, pod, container, lines }, allowed.map(|allowed| Trial { permission: needed, allowed }))
+        (
+            PodLog { namespace, pod, container, lines },
+            allowed.map(|allowed| Trial { permission: needed, allowed }),
+        )
     }
 }
 

@@ -42,7 +42,12 @@ impl Observer<'_> {
                     "/api/v1/namespaces/{}/events?fieldSelector=type%3DWarning&limit=500",
                     segment(&namespace)
                 );
-                let list = Paged { path, asked: format!("list events in namespace {namespace}"), kind: "EventList", version: "v1".to_owned() };
+                let list = Paged {
+                    path,
+                    asked: format!("list events in namespace {namespace}"),
+                    kind: "EventList",
+                    version: "v1".to_owned(),
+                };
                 (self.items::<Event>(&list).await, namespace)
             }
         };
@@ -213,7 +218,11 @@ impl Observer<'_> {
         (items, Some(Why::new(WhyKind::Unreadable, &list.asked, text)))
     }
 
-    async fn page<T: for<'de> Deserialize<'de>>(&self, list: &Paged, next: &str) -> Result<(Vec<T>, String), Why> {
+    async fn page<T: for<'de> Deserialize<'de>>(
+        &self,
+        list: &Paged,
+        next: &str,
+    ) -> Result<(Vec<T>, String), Why> {
         #[derive(Deserialize)]
         struct List<T> {
             #[serde(default)]

@@ -43,7 +43,7 @@ impl Remedy {
             ),
             Failure::Immutable => (
                 "it changes a field that cannot change".to_owned(),
-                git("delete the object that the message names, so that it is created again, or take the change back"),
+                git(Failure::Immutable.advice().unwrap_or_default()),
             ),
             Failure::WebhookDown => (
                 "an admission webhook does not answer".to_owned(),

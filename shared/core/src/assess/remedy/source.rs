@@ -4,8 +4,8 @@ use serde_json::json;
 
 use super::{Remedy, apply_as_ours, field, print_value};
 use crate::command::{Command, Program, Variable, Word, kubectl};
-use crate::facts::host::host;
 use crate::facts::failure::Failure;
+use crate::facts::host::host;
 use crate::facts::host::host_and_port;
 use crate::facts::{Facts, SecretShape, Source};
 use crate::object::ObjectRef;
@@ -121,8 +121,13 @@ impl<'a, 'f> At<'a, 'f> {
     /// The host, where it is certainly not this GitLab: its credentials come from elsewhere.
     fn host_of_others(&self) -> Option<&str> {
         let own = host(&self.source.spec.url)?;
-        let registry = |gitlab: &str| own == format!("registry.{gitlab}") || own.ends_with(&format!(".{gitlab}"));
-        let is_other = |gitlab: &str| own != gitlab && !registry(gitlab) && gitlab.strip_prefix("gitlab.").is_none_or(|domain| own != format!("registry.{domain}"));
+        let registry =
+            |gitlab: &str| own == format!("registry.{gitlab}") || own.ends_with(&format!(".{gitlab}"));
+        let is_other = |gitlab: &str| {
+            own != gitlab
+                && !registry(gitlab)
+                && gitlab.strip_prefix("gitlab.").is_none_or(|domain| own != format!("registry.{domain}"))
+        };
         self.facts.gitlab_host().filter(|gitlab| is_other(gitlab)).map(|_| own)
     }
 
@@ -133,7 +138,8 @@ impl<'a, 'f> At<'a, 'f> {
              whatever creates this Secret",
             self.secret
         );
-        let remedy = Remedy::of_creator(self.facts, &self.secret).unwrap_or_else(|| Remedy::in_git(self.facts, &self.object, &text));
+        let remedy = Remedy::of_creator(self.facts, &self.secret)
+            .unwrap_or_else(|| Remedy::in_git(self.facts, &self.object, &text));
         remedy.run(kubectl(&self.secret.namespace, "describe").object(&self.secret)).reconcile(&self.object)
     }
 
@@ -384,9 +390,9 @@ fn other(at: &At<'_, '_>, failure: Failure) -> Remedy {
     let text = failure.advice().unwrap_or("mend what the condition names; source-controller's log says more");
     let controller = at.facts.flux.expected("source-controller", &at.source.metadata);
     let logs = kubectl(&controller.namespace, "logs").object(&controller).words("--since=15m");
-    Remedy::in_git(at.facts, &at.object, text)
-        .run(logs.pipe(Program::new("grep -F --").word(&at.object.name)))
-        .reconcile(&at.object)
+    let remedy =
+        if failure.is_of_git() { Remedy::in_git(at.facts, &at.object, text) } else { Remedy::say(text) };
+    remedy.run(logs.pipe(Program::new("grep -F --").word(&at.object.name))).reconcile(&at.object)
 }
 
 #[cfg(test)]
@@ -417,7 +423,8 @@ mod tests {
             ("https://gitlab.example.com/a/b.git", false),
         ] {
             for failure in [Failure::CredentialRefused, Failure::Denied, Failure::SecretMissing] {
-                let remedy = remedy(failure, |s| fixture::git_mut(s, "flux-system").spec.url.0 = url.to_owned());
+                let remedy =
+                    remedy(failure, |s| fixture::git_mut(s, "flux-system").spec.url.0 = url.to_owned());
                 assert_eq!(remedy.text.contains("it is not on GitLab"), other, "{url}: {}", remedy.text);
                 assert_eq!(format!("{remedy:?}").contains("deploy token"), !other, "{url}: {remedy:?}");
             }

@@ -569,7 +569,19 @@ fn the_api_server() {
             "conflict occurred while applying object a/b apps/v1, Kind=Deployment: Apply failed with 2 conflicts",
             "Unable to continue with install: ServiceAccount \"x\" in namespace \"a\" exists and cannot be imported into the current release: invalid ownership metadata",
             "cannot reuse a name that is still in use",
-            "deployments.apps \"x\" already exists",
+        ],
+    );
+    all(Exists, &["deployments.apps \"x\" already exists", "jobs.batch \"migrate\" already exists"]);
+    all(
+        ApiDown,
+        &[
+            "unable to retrieve the complete list of server APIs: metrics.k8s.io/v1beta1: stale GroupVersion discovery: metrics.k8s.io/v1beta1",
+        ],
+    );
+    all(
+        TooLarge,
+        &[
+            "Secret \"sh.helm.release.v1.shop.v4\" is invalid: data: Too long: must have at most 1048576 bytes",
         ],
     );
     all(
@@ -657,6 +669,12 @@ fn flux() {
         ],
     );
     all(
+        Permission,
+        &[
+            "failed to get secret 'flux-system/apps': secrets \"apps\" is forbidden: User \"system:serviceaccount:flux-system:source-controller\" cannot get resource \"secrets\"",
+        ],
+    );
+    all(
         SecretMalformed,
         &[
             "failed to configure authentication options: invalid 'ssh' auth option: 'known_hosts' is required",
@@ -680,10 +698,13 @@ fn flux() {
         TokenRevoked,
         &["GET https://h: 401 {error: invalid_token}, {error_description: Token was revoked. You}"],
     );
-    all(NoDecryption, &[
-        "Secret/a/b is SOPS encrypted, configuring decryption is required for this secret to be reconciled",
-        "ConfigMap/a/b is SOPS encrypted, configuring decryption is required for this secret to be reconciled",
-    ]);
+    all(
+        NoDecryption,
+        &[
+            "Secret/a/b is SOPS encrypted, configuring decryption is required for this secret to be reconciled",
+            "ConfigMap/a/b is SOPS encrypted, configuring decryption is required for this secret to be reconciled",
+        ],
+    );
     all(NoCommit, &["missing revision metadata", "failed to extract commit hash from 'x' revision"]);
     all(
         CrossNamespace,

@@ -157,11 +157,22 @@ fn quota(text: &str, namespace: &str) -> Option<ObjectRef> {
 /// Whether a process wrote to a disk of its own.
 fn is_written(text: &str) -> bool {
     let text = text.to_lowercase();
-    ["no space left on device", "disk quota exceeded", "read-only file system"].iter().any(|t| text.contains(t))
+    ["no space left on device", "disk quota exceeded", "read-only file system"]
+        .iter()
+        .any(|t| text.contains(t))
 }
 
 /// Ports that a URL leaves out.
-const PORTS: &[(&str, &str)] = &[("https", "443"), ("http", "80"), ("ssh", "22"), ("oci", "443"), ("wss", "443"), ("ws", "80"), ("grpc", "80"), ("grpcs", "443")];
+const PORTS: &[(&str, &str)] = &[
+    ("https", "443"),
+    ("http", "80"),
+    ("ssh", "22"),
+    ("oci", "443"),
+    ("wss", "443"),
+    ("ws", "80"),
+    ("grpc", "80"),
+    ("grpcs", "443"),
+];
 
 /// The host that was asked: that of the last URL in the text, else of the URL that is known, else the address that was
 /// dialed.
@@ -179,7 +190,9 @@ fn remote(text: &str, url: &str, with_port: bool) -> Option<String> {
 /// The host of the URL in a text whose `://` is at a place.
 fn of_url(text: &str, at: usize, with_port: bool) -> Option<String> {
     let begin = text[..at].rfind(|c: char| !c.is_ascii_alphanumeric() && c != '+').map_or(0, |at| at + 1);
-    let end = text[at..].find(|c: char| c.is_whitespace() || "\"'`,;<>".contains(c)).map_or(text.len(), |end| at + end);
+    let end = text[at..]
+        .find(|c: char| c.is_whitespace() || "\"'`,;<>".contains(c))
+        .map_or(text.len(), |end| at + end);
     let url = text.get(begin..end)?;
     let (host, port) = host_and_port(url)?;
     let (host, scheme) = (host.trim_end_matches('.').to_lowercase(), url.split(':').next()?);
@@ -195,8 +208,10 @@ mod tests {
 
     /// The peer of a text, as GitRepository `https://git.example.com/a.git` of source-controller shows it.
     fn peer(text: &str) -> Option<String> {
-        let (secret, worker) =
-            (ObjectRef::new("Secret", "n", "token"), ObjectRef::new("Deployment", "flux-system", "source-controller"));
+        let (secret, worker) = (
+            ObjectRef::new("Secret", "n", "token"),
+            ObjectRef::new("Deployment", "flux-system", "source-controller"),
+        );
         let who = Failing {
             url: "https://git.example.com/a.git",
             credential: Some(&secret),
@@ -215,20 +230,41 @@ mod tests {
             ("fatal: unable to access 'https://h/': Could not resolve host: h", "h"),
             ("name resolver error: produced zero addresses", "git.example.com"),
             ("dial tcp: lookup h on 10.96.0.10:53: server misbehaving", "resolver 10.96.0.10:53"),
-            ("dial tcp: lookup h on [fd00::a]:53: read udp [fd00::8]:41000->[fd00::a]:53: i/o timeout", "resolver [fd00::a]:53"),
+            (
+                "dial tcp: lookup h on [fd00::a]:53: read udp [fd00::8]:41000->[fd00::a]:53: i/o timeout",
+                "resolver [fd00::a]:53",
+            ),
             ("dial tcp 10.0.0.1:443: connect: connection refused", "git.example.com:443"),
-            ("Get \"https://Registry.example.com./v2/\": dial tcp 10.0.0.1:443: connect: connection refused", "registry.example.com:443"),
+            (
+                "Get \"https://Registry.example.com./v2/\": dial tcp 10.0.0.1:443: connect: connection refused",
+                "registry.example.com:443",
+            ),
             ("Get \"https://a:8443/v2/\": Get \"https://auth.b/token?scope=x\": EOF", "auth.b:443"),
             ("unable to clone 'ssh://git@h/x.git': dial tcp 10.0.0.1:22: i/o timeout", "h:22"),
             ("proxyconnect tcp: dial tcp 10.0.0.5:3128: connect: connection refused", "proxy 10.0.0.5:3128"),
             ("proxyconnect tcp: dial tcp: lookup proxy.corp: no such host", "proxy proxy.corp"),
             ("x509: certificate signed by unknown authority", "git.example.com:443"),
-            ("x509: certificate signed by unknown authority (possibly because of \"crypto/rsa: verification error\" while trying to verify candidate authority certificate \"Corp Root\")", "authority Corp Root"),
-            ("x509: certificate has expired or is not yet valid: current time 2026-11-02 is after 2026-10-01", "git.example.com:443"),
+            (
+                "x509: certificate signed by unknown authority (possibly because of \"crypto/rsa: verification error\" while trying to verify candidate authority certificate \"Corp Root\")",
+                "authority Corp Root",
+            ),
+            (
+                "x509: certificate has expired or is not yet valid: current time 2026-11-02 is after 2026-10-01",
+                "git.example.com:443",
+            ),
             ("knownhosts: key mismatch", "git.example.com:443"),
-            ("Internal error occurred: failed calling webhook \"webhook.cert-manager.io\": failed to call webhook: EOF", "webhook webhook.cert-manager.io"),
-            ("X/a/b dry-run failed: no matches for kind \"ExternalSecret\" in version \"external-secrets.io/v1\"", "ExternalSecret external-secrets.io/v1"),
-            ("pods \"web-1\" is forbidden: exceeded quota: compute, requested: cpu=1", "ResourceQuota n/compute"),
+            (
+                "Internal error occurred: failed calling webhook \"webhook.cert-manager.io\": failed to call webhook: EOF",
+                "webhook webhook.cert-manager.io",
+            ),
+            (
+                "X/a/b dry-run failed: no matches for kind \"ExternalSecret\" in version \"external-secrets.io/v1\"",
+                "ExternalSecret external-secrets.io/v1",
+            ),
+            (
+                "pods \"web-1\" is forbidden: exceeded quota: compute, requested: cpu=1",
+                "ResourceQuota n/compute",
+            ),
             ("write /data/x: no space left on device", "Deployment flux-system/source-controller"),
             ("etcdserver: mvcc: database space exceeded", "the API server's etcd"),
             ("authentication required", "Secret n/token"),
@@ -270,6 +306,9 @@ mod tests {
             assert!(key(one).is_some(), "{one}");
             assert_eq!(key(one), key(other), "{one} | {other}");
         }
-        assert_ne!(key("dial tcp 10.0.0.1:443: i/o timeout"), key("dial tcp 10.0.0.1:443: connect: connection refused"));
+        assert_ne!(
+            key("dial tcp 10.0.0.1:443: i/o timeout"),
+            key("dial tcp 10.0.0.1:443: connect: connection refused")
+        );
     }
 }

@@ -151,7 +151,9 @@ fn is_from_kas(rule: Option<&'static Rule>, line: &LogLine) -> bool {
 /// is the message; why it failed may change from one attempt to the next.
 fn attempts(lines: &Lines<'_>, faults: &[Option<&'static Rule>]) -> impl Iterator<Item = Vec<Timestamp>> {
     let mut times: BTreeMap<&str, Vec<Timestamp>> = BTreeMap::new();
-    for ((_, line), _) in lines.iter().zip(faults).filter(|(_, rule)| rule.is_some_and(Rule::is_of_connection)) {
+    for ((_, line), _) in
+        lines.iter().zip(faults).filter(|(_, rule)| rule.is_some_and(Rule::is_of_connection))
+    {
         times.entry(&line.message).or_default().extend(line.at);
     }
     times.into_values().collect::<Vec<_>>().into_iter()

@@ -179,8 +179,10 @@ fn an_outage_of_a_fleet_is_one_problem() {
         s.git_repositories.items.extend((0..MANY).map(|n| {
             let mut git = example.clone();
             git.metadata.name = format!("g{n:07}");
-            git.status.conditions =
-                fixture::fetch_failed("GitOperationFailed", "dial tcp 10.0.0.1:443: connect: connection refused");
+            git.status.conditions = fixture::fetch_failed(
+                "GitOperationFailed",
+                "dial tcp 10.0.0.1:443: connect: connection refused",
+            );
             git
         }));
     });

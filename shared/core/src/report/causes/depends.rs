@@ -14,7 +14,8 @@ fn waits_for(s: &mut Snapshot, name: &str, on: &str) {
     let at = kustomization(s, name);
     let k = &mut s.kustomizations.items[at];
     k.spec.depends_on = vec![CrossRef { name: on.to_owned(), ..CrossRef::default() }];
-    k.status.conditions = fixture::not_ready("DependencyNotReady", &format!("dependency 'flux-system/{on}' is not ready"));
+    k.status.conditions =
+        fixture::not_ready("DependencyNotReady", &format!("dependency 'flux-system/{on}' is not ready"));
 }
 
 fn is(s: &mut Snapshot, name: &str, suspended: bool, reason: &str, message: &str) {
@@ -35,7 +36,9 @@ fn release_waits(s: &mut Snapshot, on: &str) {
 /// A namespace is being deleted.
 fn ends(s: &mut Snapshot, name: &str) {
     s.namespace_objects.items.retain(|n| n.metadata.name != name);
-    s.namespace_objects.items.push(part(json!({"metadata": {"name": name, "deletionTimestamp": "2026-11-02T07:00:00Z"}})));
+    s.namespace_objects
+        .items
+        .push(part(json!({"metadata": {"name": name, "deletionTimestamp": "2026-11-02T07:00:00Z"}})));
 }
 
 const NO_CONTENT: &str = "Deployment/example-nginx/nginx dry-run failed (Forbidden): deployments.apps \"nginx\" is forbidden: unable to create new content in namespace example-nginx because it is being terminated";

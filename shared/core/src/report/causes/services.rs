@@ -18,7 +18,11 @@ fn crashes(s: &mut Snapshot, kind: &str, namespace: &str, name: &str) {
     made.status.ready_replicas = 0;
     made.status.available_replicas = 0;
     let id = format!("{namespace}_{name}_apps_{kind}");
-    if kind == "StatefulSet" { s.stateful_sets.items.push(made) } else { s.deployments.items.push(made) }
+    if kind == "StatefulSet" {
+        s.stateful_sets.items.push(made)
+    } else {
+        s.deployments.items.push(made)
+    }
     holds(s, 1, &id, "v1");
     let pod = json!({"metadata": {"name": format!("{name}-0"), "namespace": namespace, "labels": {"app": name}},
         "status": waits("CrashLoopBackOff", "back-off")});
@@ -33,8 +37,9 @@ fn no_pods(s: &mut Snapshot, message: &str) {
     let nginx = fixture::deployment_mut(s, "nginx");
     nginx.status.ready_replicas = 0;
     nginx.status.available_replicas = 0;
-    nginx.status.conditions =
-        part(json!([{"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": message}]));
+    nginx.status.conditions = part(
+        json!([{"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": message}]),
+    );
 }
 
 /// nginx crashes, and this is what its log held before.
@@ -50,7 +55,9 @@ fn said(s: &mut Snapshot, lines: &[&str]) {
 
 /// A policy of a namespace that lets nothing out.
 fn deny(s: &mut Snapshot, namespace: &str, types: &[&str]) {
-    s.network_policies.items.retain(|p| p.metadata.namespace != namespace || p.metadata.name != "allow-egress");
+    s.network_policies
+        .items
+        .retain(|p| p.metadata.namespace != namespace || p.metadata.name != "allow-egress");
     let policy = json!({"metadata": {"name": "deny-all", "namespace": namespace}, "spec": {"podSelector": {}, "policyTypes": types}});
     s.network_policies.items.push(part(policy));
 }
@@ -179,7 +186,8 @@ const CASES: &[Case] = &[
 
 #[test]
 fn the_last_words_of_a_crash_are_its_evidence() {
-    let report = super::report(|s| said(s, &["up", "Error: required environment variable S3_BUCKET is not set"]));
+    let report =
+        super::report(|s| said(s, &["up", "Error: required environment variable S3_BUCKET is not set"]));
     let evidence = report.problems[0].finding.evidence.join(" | ");
     assert!(evidence.contains("last words: Error: required environment variable S3_BUCKET"), "{evidence}");
 }
