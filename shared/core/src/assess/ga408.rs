@@ -478,7 +478,7 @@ mod tests {
             ("admission webhook \"x\" denied the request: no", "denied it", "policy"),
             ("failed calling webhook \"x\": Post \"https://x\": connection refused", "cannot be called", "webhook"),
             ("no matches for kind \"X\" in version \"a/v1\"", "does not serve this kind", "CustomResourceDefinition"),
-            ("Deployment.apps \"x\" is invalid: spec.selector: field is immutable", "immutable field", "recreate"),
+            ("Deployment.apps \"x\" is invalid: spec.selector: field is immutable", "immutable field", "take the change back"),
             ("Apply failed with 1 conflict: conflict with \"helm\"", "belongs to something else", "one owner"),
             ("deployments.apps is forbidden: User \"x\" cannot patch", "RBAC permission", "grant"),
             ("mkdir /tmp/x: no space left on device", "a volume is full", "free space"),

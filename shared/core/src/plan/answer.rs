@@ -337,7 +337,7 @@ mod tests {
                 "ReconciliationFailed",
                 "Job/a/b dry-run failed: spec.template: field is immutable",
                 "immutable field",
-                "recreate",
+                "take the change back",
             ),
             (
                 "Kustomization",
