@@ -313,6 +313,7 @@ fn log(pod: &str) -> PodLog {
     PodLog {
         namespace: "gitlab".to_owned(),
         pod: pod.to_owned(),
+        container: String::new(),
         lines: Observed::Known(vec![line.to_owned()]),
     }
 }

@@ -122,6 +122,12 @@ fn egress(agent: &Agent<'_>, receiver: &Workload, port: i64) -> String {
     )
 }
 
+/// A policy that lets agentk out everywhere.
+pub(super) fn all_egress(agent: &Agent<'_>) -> String {
+    let labels = &agent.deployment.spec.selector.match_labels;
+    policy(agent.namespace(), labels, "allow-agentk-egress", "  policyTypes: [Egress]\n  egress:\n  - {}\n")
+}
+
 fn policy(namespace: &str, labels: &StringMap, name: &str, rules: &str) -> String {
     let labels: String =
         labels.iter().map(|(key, value)| format!("      {}: {}\n", yaml_word(key), yaml_word(value))).collect();

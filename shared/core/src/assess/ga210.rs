@@ -1,5 +1,6 @@
-//! GA210: Flux's controllers reach each other.
+//! GA210: Flux's controllers reach each other, and no NetworkPolicy keeps them or agentk from the outside.
 
+use super::blocked::{self, Shut};
 use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
 use crate::command::kubectl;
 use crate::facts::network::{Direction, End, Passage, Port, passage};
@@ -12,7 +13,7 @@ use crate::object::ObjectRef;
 pub(super) static CHECK: Check = Check {
     code: 210,
     slug: "controllers-unreachable",
-    title: "Flux's controllers reach each other",
+    title: "Flux's controllers reach each other, and NetworkPolicies let them and agentk out",
     severity: Severity::Error,
     impact: Impact::Delivery,
     needs: &[Need::Deployments, Need::Services, Need::EndpointSlices, Need::NetworkPolicies],
@@ -46,20 +47,49 @@ const LINKS: &[Link] = &[
 const LISTENS: Port<'static> = Port { number: 9090, name: "http" };
 
 fn judge(facts: &Facts<'_>, judgement: &mut Judgement) -> Result<(), Why> {
+    let mut shut = Shut::new();
+    blocked::outside(facts, &mut shut);
+    let judged = links(facts, judgement, &mut shut);
+    judgement.findings.extend(blocked::findings(facts, shut));
+    judged?;
+    judgement.skip("no controller runs whose Service others call (GA202 and GA205 look at them)");
+    Ok(())
+}
+
+fn links(facts: &Facts<'_>, judgement: &mut Judgement, shut: &mut Shut) -> Result<(), Why> {
     for link in LINKS {
-        let Some(server) = facts.controller(link.server)?.filter(|d| d.status.ready_replicas > 0) else { continue };
-        judgement.examine();
-        service(facts, judgement, link, server)?;
-        for client in link.clients {
-            let Some(client) = facts.controller(client)? else { continue };
-            for direction in [Direction::Ingress, Direction::Egress] {
-                let Some(passage) = judgement.known(between(facts, client, server, direction)) else { continue };
-                judgement.findings.extend(closed(facts, link, client, server, passage));
+        for server in facts.instances(link.server)?.into_iter().filter(|d| d.status.ready_replicas > 0) {
+            judgement.examine();
+            service(facts, judgement, link, server)?;
+            for client in clients(facts, link, server)? {
+                for direction in [Direction::Ingress, Direction::Egress] {
+                    let Some(passage) = judgement.known(between(facts, client, server, direction)) else { continue };
+                    if let Passage::Closed(policies) = passage {
+                        blocked::between(shut, &policies, client, server, listens(server).number, link.without);
+                    }
+                }
             }
         }
     }
-    judgement.skip("no controller runs whose Service others call (GA202 and GA205 look at them)");
     Ok(())
+}
+
+/// Who calls an instance: those of its own installation, which is its namespace, where there are any. Events go where
+/// `--events-addr` says.
+fn clients<'s>(facts: &Facts<'s>, link: &Link, server: &Workload) -> Result<Vec<&'s Workload>, Why> {
+    let mut found = Vec::new();
+    for name in link.clients {
+        let all = facts.instances(name)?;
+        let own = |d: &&&Workload| d.metadata.namespace == server.metadata.namespace;
+        let near: Vec<&Workload> = all.iter().filter(own).copied().collect();
+        found.extend(if near.is_empty() { all } else { near });
+    }
+    Ok(found)
+}
+
+/// Whether Flux's own manifests hold what belongs to an instance: a shard's are made by whoever made the shard.
+fn is_of_flux(facts: &Facts<'_>, link: &Link, server: &Workload) -> bool {
+    server.metadata.name == link.server && server.metadata.namespace == facts.snapshot.flux_namespace
 }
 
 /// The Service, its port and its endpoints: the first fault.
@@ -69,7 +99,15 @@ fn service(facts: &Facts<'_>, judgement: &mut Judgement, link: &Link, server: &W
     let found = judgement.known(facts.snapshot.services.find(namespace, name));
     let slices = judgement.known(facts.snapshot.endpoint_slices.in_namespace(namespace));
     let Some(found) = found else { return Ok(()) };
-    let text = "apply Flux's manifests again: they hold this Service (needs the Flux CLI)";
+    let of_flux = is_of_flux(facts, link, server);
+    let text = match of_flux {
+        true => "apply Flux's manifests again: they hold this Service (needs the Flux CLI)",
+        false => "apply the manifests of this installation or shard of Flux again, from where they are kept: they hold this Service",
+    };
+    let remedy = || {
+        let remedy = Remedy::say(text);
+        if of_flux { remedy.reapply_flux(facts) } else { remedy.run(kubectl(namespace, "get services")) }
+    };
     let fault = match found {
         None => Some("does not exist".to_owned()),
         Some(service) if !selects(&service.spec.selector, &server.spec.template.metadata.labels) => {
@@ -79,7 +117,7 @@ fn service(facts: &Facts<'_>, judgement: &mut Judgement, link: &Link, server: &W
     };
     if let Some(fault) = fault {
         let message = format!("{fault}: {}", link.without);
-        judgement.find(Finding::new(object, message, Remedy::say(text).reapply_flux(facts)));
+        judgement.find(Finding::new(object.clone(), message, remedy()));
     } else if slices.is_some_and(|slices| !slices.into_iter().any(|slice| is_ready(slice, name))) {
         judgement.find(without_endpoint(&object, link, server));
     }
@@ -150,24 +188,6 @@ fn between(facts: &Facts<'_>, client: &Workload, server: &Workload, direction: D
     let s = facts.snapshot;
     let policies = s.network_policies.in_namespace(here.namespace)?;
     passage(&policies, &s.namespace_objects, direction, here, there, listens(server))
-}
-
-fn closed(facts: &Facts<'_>, link: &Link, client: &Workload, server: &Workload, passage: Passage) -> Option<Finding> {
-    let Passage::Closed(policies) = passage else { return None };
-    let subject = policies.first()?.clone();
-    let number = listens(server).number;
-    let message = format!(
-        "blocks {} from {}, port {number}: {}",
-        client.metadata.object("Deployment"),
-        server.metadata.object("Deployment"),
-        link.without
-    );
-    let text = format!(
-        "allow traffic between Flux's controllers at port {number}: Flux's manifests hold the NetworkPolicy allow-egress for \
-         it (needs the Flux CLI)"
-    );
-    let remedy = Remedy::in_git(facts, &subject, &text).reapply_flux(facts);
-    Some(policies.iter().skip(1).map(ToString::to_string).fold(Finding::new(subject, message, remedy), Finding::because))
 }
 
 #[cfg(test)]
@@ -253,10 +273,11 @@ mod tests {
             (json!({"podSelector": {"matchLabels": {"app": "other"}}, "policyTypes": ["Ingress"]}), 0),
         ] {
             let judgement = after(&CHECK, |s| policy(s, spec.clone()));
-            assert_eq!(judgement.findings.len(), blocked, "{spec}: {:#?}", judgement.findings);
+            assert_eq!(judgement.findings.len(), blocked.min(1), "{spec}: {:#?}", judgement.findings);
             for found in &judgement.findings {
                 assert_eq!(found.subject.to_string(), "NetworkPolicy flux-system/deny");
                 assert!(found.message.starts_with("blocks Deployment flux-system/"), "{}", found.message);
+                assert_eq!(found.evidence.len(), blocked - 1, "{:#?}", found.evidence);
             }
         }
     }
@@ -276,6 +297,70 @@ mod tests {
                 label.filter(|name| *name == "source-controller").into_iter().for_each(|name| *name = "sources".to_owned());
             }
         });
+    }
+
+    /// A shard, and a second installation, each with its Service.
+    #[test]
+    fn every_instance_is_looked_at() {
+        type Break = fn(&mut Snapshot, &str, &str);
+        let breaks: [(&str, Break); 4] = [
+            ("does not exist", |s, namespace, name| {
+                s.services.items.retain(|i| (i.metadata.namespace.as_str(), i.metadata.name.as_str()) != (namespace, name));
+            }),
+            ("has no ready endpoint", |s, namespace, name| {
+                let of = |i: &EndpointSlice| i.metadata.namespace == namespace && i.metadata.label("kubernetes.io/service-name") == Some(name);
+                s.endpoint_slices.items.retain(|i| !of(i));
+            }),
+            ("has no port 80", |s, namespace, name| {
+                let own = |i: &&mut Service| i.metadata.namespace == namespace && i.metadata.name == name;
+                s.services.items.iter_mut().find(own).expect("a Service").spec.ports[0].port = 8080;
+            }),
+            ("selects no pod", |s, namespace, name| {
+                let own = |i: &&mut Service| i.metadata.namespace == namespace && i.metadata.name == name;
+                let service = s.services.items.iter_mut().find(own).expect("a Service");
+                service.spec.selector.insert("app".to_owned(), "other".to_owned());
+            }),
+        ];
+        for (controller, namespace, name) in [
+            ("source-controller", "flux-system", "source-controller-shard1"),
+            ("source-controller", "team", "source-controller"),
+            ("notification-controller", "team", "notification-controller"),
+        ] {
+            let copied = |s: &mut Snapshot| copy(s, controller, namespace, name);
+            assert_eq!(after(&CHECK, copied).verdict(), Verdict::Pass, "{namespace}/{name}");
+            for (message, change) in breaks {
+                let found = finding(&CHECK, |s| {
+                    copied(s);
+                    change(s, namespace, name);
+                });
+                assert_eq!(found.subject, ObjectRef::new("Service", namespace, name), "{message}");
+                assert!(found.message.starts_with(message), "{message}: {}", found.message);
+                assert!(!format!("{:?}", found.remedy).contains("flux install"), "{:?}", found.remedy);
+            }
+        }
+    }
+
+    /// Another instance of a controller, with Service and endpoints of its own.
+    fn copy(s: &mut Snapshot, controller: &str, namespace: &str, name: &str) {
+        let mut deployment = fixture::deployment_mut(s, controller).clone();
+        (deployment.metadata.name, deployment.metadata.namespace) = (name.to_owned(), namespace.to_owned());
+        let app = |labels: &mut crate::facts::StringMap| drop(labels.insert("app".to_owned(), name.to_owned()));
+        app(&mut deployment.spec.selector.match_labels);
+        app(&mut deployment.spec.template.metadata.labels);
+        deployment.spec.template.spec.containers[0].args.0.retain(|arg| !arg.starts_with("--storage-adv-addr"));
+        s.deployments.items.push(deployment);
+        let mut service = service_mut(s, controller).clone();
+        (service.metadata.name, service.metadata.namespace) = (name.to_owned(), namespace.to_owned());
+        app(&mut service.spec.selector);
+        s.services.items.push(service);
+        let of = |i: &&EndpointSlice| i.metadata.label("kubernetes.io/service-name") == Some(controller) && i.metadata.namespace == "flux-system";
+        let mut slice = s.endpoint_slices.items.iter().find(of).expect("a slice").clone();
+        (slice.metadata.name, slice.metadata.namespace) = (format!("{name}-x"), namespace.to_owned());
+        slice.metadata.labels.insert("kubernetes.io/service-name".to_owned(), name.to_owned());
+        s.endpoint_slices.items.push(slice);
+        for listed in [&mut s.services.namespaces, &mut s.endpoint_slices.namespaces, &mut s.network_policies.namespaces] {
+            listed.iter_mut().for_each(|all| all.push(namespace.to_owned()));
+        }
     }
 
     #[test]

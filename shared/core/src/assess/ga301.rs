@@ -2,6 +2,9 @@
 
 use super::{Check, Finding, Impact, Judgement, Remedy, Severity, standing};
 use crate::command::kubectl;
+use jiff::SignedDuration;
+
+use crate::facts::readiness::{Readiness, lasts, readiness};
 use crate::facts::{Facts, HelmRelease, Why, WhyKind};
 use crate::need::Need;
 use crate::object::ObjectRef;
@@ -50,9 +53,25 @@ fn none_seen(facts: &Facts<'_>, judgement: &mut Judgement) {
         let own = &release.metadata.namespace;
         let target = Some(&release.spec.target_namespace).filter(|n| !n.is_empty()).unwrap_or(own);
         if judgement.known(deployments.in_namespace(target)).is_some() {
+            if is_beginning(facts, release) {
+                judgement.too_early(release.metadata.object("HelmRelease"), "helm-controller is installing it");
+                continue;
+            }
             judgement.find(without_deployment(release));
         }
     }
+}
+
+/// How long an install may take before it is late: Helm's own time-out is five minutes.
+const INSTALLS: SignedDuration = SignedDuration::from_mins(6);
+
+/// Whether helm-controller has only begun with a release that it never installed.
+fn is_beginning(facts: &Facts<'_>, release: &HelmRelease) -> bool {
+    let (meta, status) = (&release.metadata, &release.status);
+    let state = readiness(&status.conditions, meta.generation, status.observed_generation, release.spec.suspend);
+    matches!(state, Readiness::Progressing(_) | Readiness::NotObserved)
+        && status.history.is_empty()
+        && !lasts(&status.conditions, meta, facts.now, INSTALLS)
 }
 
 fn not_installed() -> Finding {

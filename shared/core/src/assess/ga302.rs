@@ -1,6 +1,7 @@
 //! GA302: agentk is installed by Flux, and each object on the way to it is ready.
 
 use super::remedy::AgentInstall;
+use super::release::sources;
 use super::standing::{self, Shortfall};
 use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
 use crate::command::kubectl;
@@ -73,18 +74,6 @@ fn first_broken(facts: &Facts<'_>, judgement: &mut Judgement, release: &HelmRele
     Some(not_ready(&object, format!("{}{why}", shortfall.phrase), shortfall, remedy))
 }
 
-/// Repository and chart of a release, as far as it names them.
-fn sources(release: &HelmRelease) -> Vec<ObjectRef> {
-    let own = &release.metadata.namespace;
-    let inline = release.spec.chart.as_ref().map(|chart| Facts::resolve(&chart.spec.source_ref, own));
-    let chart = match (&release.spec.chart_ref, release.status.helm_chart.split_once('/')) {
-        (Some(chart), _) => Some(Facts::resolve(chart, own)),
-        (None, Some((namespace, name))) => Some(ObjectRef::new("HelmChart", namespace, name)),
-        (None, None) => None,
-    };
-    inline.into_iter().chain(chart).collect()
-}
-
 fn unfetched(object: &ObjectRef, source: &Source, shortfall: Shortfall) -> Finding {
     let failed = ["FetchFailed", "Ready", "Stalled"].iter().find_map(|kind| {
         condition(&source.status.conditions, kind).filter(|c| c.message == shortfall.evidence)
@@ -117,13 +106,14 @@ fn absent(object: &ObjectRef) -> Finding {
 
 fn orphaned(agent: &Agent<'_>, release: &ObjectRef) -> Finding {
     let message = format!("was installed by {release}, which does not exist any more: nothing upgrades it");
-    Finding::new(agent.object(), message, adopt(agent))
+    Finding::new(agent.object(), message, adopt(agent)).impact(Impact::Hygiene)
 }
 
 fn not_by_flux(agent: &Agent<'_>) -> Finding {
     let by_helm = agent.deployment.metadata.label("app.kubernetes.io/managed-by") == Some("Helm");
     let by = if by_helm { "was installed by helm" } else { "was applied as a manifest" };
-    Finding::new(agent.object(), format!("{by}, not by Flux: no patch arrives by itself"), adopt(agent))
+    let message = format!("{by}, not by Flux: no patch arrives by itself");
+    Finding::new(agent.object(), message, adopt(agent)).impact(Impact::Hygiene)
 }
 
 /// Flux takes over a Helm release of the same name and namespace. The Secret must not go with the old release: Helm

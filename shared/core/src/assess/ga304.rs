@@ -1,5 +1,6 @@
 //! GA304: the Secret from which agentk reads its token exists and holds a well-formed token.
 
+use super::remedy::field;
 use super::remedy::origin::origin;
 use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
 use crate::facts::agent::Agent;
@@ -24,7 +25,14 @@ fn judge(facts: &Facts<'_>, judgement: &mut Judgement) -> Result<(), Why> {
         judgement.lacks(why.clone());
     }
     for agent in &facts.agents {
-        let Some(object) = agent.secret_object() else { continue };
+        let Some(object) = agent.secret_object() else {
+            if agent.reads_a_token_file() {
+                let Some(lacks) = judgement.known(agent.lacks_token_file()) else { continue };
+                judgement.examine();
+                judgement.findings.extend(lacks.then(|| without_volume(facts, agent)));
+            }
+            continue;
+        };
         let Some(secret) = judgement.known(agent.secret.clone()) else { continue };
         judgement.examine();
         let found = match secret.map(|secret| secret.keys.get("token")) {
@@ -40,6 +48,20 @@ fn judge(facts: &Facts<'_>, judgement: &mut Judgement) -> Result<(), Why> {
     }
     judgement.skip("no agentk is installed");
     Ok(())
+}
+
+/// Its pods end at their start: `open /etc/agentk/secrets/token: no such file or directory`.
+fn without_volume(facts: &Facts<'_>, agent: &Agent<'_>) -> Finding {
+    let message = "mounts no volume that could hold the file of --token-file: agentk ends at its start";
+    let text = "let agentk's release name the Secret that holds the agent token (config.secretName in its values)";
+    let remedy = match agent.release {
+        Some(release) => {
+            let release = release.metadata.object("HelmRelease");
+            Remedy::in_git(facts, &release, text).run(field(&release, ".spec.values.config"))
+        }
+        None => Remedy::say(text),
+    };
+    Finding::new(agent.object(), message, remedy).explains()
 }
 
 /// What is wrong with a token's form. One line feed or trailing spaces do no harm: agentk and gRPC drop them.
@@ -93,7 +115,9 @@ fn mend(facts: &Facts<'_>, agent: &Agent<'_>, secret: &ObjectRef, shape: Option<
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{finding, passes};
+    use serde_json::json;
+
+    use super::super::testing::{after, finding, passes};
     use super::*;
     use crate::facts::Observed;
     use crate::fixture;
@@ -112,6 +136,57 @@ mod tests {
         assert_eq!((missing.subject.to_string().as_str(), missing.message.as_str()), ("Secret gitlab/gitlab-agent-token", "does not exist"));
         let key = finding(&CHECK, |s| fixture::secret(s, "gitlab", "gitlab-agent-token").keys.clear());
         assert_eq!(key.message, "has no key `token`");
+    }
+
+    /// Without its volume agentk has no token, unless it comes another way.
+    #[test]
+    fn an_agent_without_a_volume_for_its_token_is_found() {
+        fn spec(s: &mut Snapshot) -> &mut crate::snapshot::kinds::PodSpec {
+            &mut fixture::deployment_mut(s, "gitlab-agent-v2").spec.template.spec
+        }
+        let volume = |json: serde_json::Value| serde_json::from_value(json).expect("a volume");
+        let found = finding(&CHECK, |s| spec(s).volumes.clear());
+        assert_eq!(found.subject.to_string(), "Deployment gitlab/gitlab-agent-v2");
+        assert!(found.message.starts_with("mounts no volume"), "{}", found.message);
+        let api = json!({"name": "kube-api-access-x", "projected": {"sources": [{"configMap": {"name": "kube-root-ca.crt"}}]}});
+        let found = finding(&CHECK, |s| spec(s).volumes = vec![volume(api.clone())]);
+        assert!(found.explains);
+        for other in [
+            json!({"name": "token", "csi": {"volumeAttributes": {"secretProviderClass": "x"}}}),
+            json!({"name": "token", "projected": {"sources": [{"secret": {"name": "x"}}]}}),
+            json!({"name": "token", "persistentVolumeClaim": {"claimName": "x"}}),
+            json!({"name": "token"}),
+        ] {
+            let judgement = after(&CHECK, |s| spec(s).volumes = vec![volume(other.clone())]);
+            assert!(judgement.findings.is_empty(), "{other}");
+        }
+        type Change = fn(&mut Snapshot);
+        let others: [(&str, Change); 4] = [
+            ("a variable", |s| {
+                spec(s).volumes.clear();
+                spec(s).containers[0].env.push(serde_json::from_value(json!({"name": "AGENTK_TOKEN"})).expect("a variable"));
+            }),
+            ("variables from a Secret", |s| {
+                spec(s).volumes.clear();
+                let from = json!({"secretRef": {"name": "x"}});
+                spec(s).containers[0].env_from.push(serde_json::from_value(from).expect("variables"));
+            }),
+            ("no --token-file", |s| {
+                spec(s).volumes.clear();
+                spec(s).containers[0].args.0.clear();
+            }),
+            ("an injector, which adds it to the pods", |s| {
+                spec(s).volumes.clear();
+                let injected = serde_json::from_value(json!({"name": "vault-secrets"})).expect("a volume");
+                s.pods.items[0].spec.volumes.push(injected);
+                let injected = s.pods.items[0].spec.volumes.clone();
+                s.pods.items.iter_mut().for_each(|p| p.spec.volumes = injected.clone());
+            }),
+        ];
+        for (name, change) in others {
+            let judgement = after(&CHECK, change);
+            assert!(judgement.findings.is_empty(), "{name}: {judgement:?}");
+        }
     }
 
     #[test]

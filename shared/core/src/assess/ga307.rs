@@ -3,6 +3,7 @@
 use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
 use crate::command::kubectl;
 use crate::facts::agent::{Agent, Connection};
+use crate::facts::host::host;
 use crate::facts::{Facts, Why};
 use crate::need::Need;
 use crate::snapshot::gitlab::AgentConnection;
@@ -26,14 +27,17 @@ fn judge(facts: &Facts<'_>, judgement: &mut Judgement) -> Result<(), Why> {
         match agent.connection(facts.now) {
             Connection::Connected(_) => {
                 judgement.examine();
-                judgement.findings.extend(unseen(facts, agent));
-                for why in facts.log_gaps(agent) {
-                    judgement.lacks(why);
-                }
+                judgement.findings.extend(disabled(facts, agent).or_else(|| unseen(facts, agent)));
             }
-            Connection::Unknown(why) => judgement.lacks(why),
+            Connection::Unknown(why) => {
+                judgement.lacks(why);
+                agent.log_gaps.iter().for_each(|why| judgement.lacks(why.clone()));
+            }
             Connection::Disconnected(fault, cause) => {
+                let off = is_disabled(facts, agent);
+                let cause = if off { "kas is disabled in GitLab".to_owned() } else { cause };
                 let (remedy, line) = match fault {
+                    fault if off => (enable_kas(), fault.map(|(_, line)| line).unwrap_or_default()),
                     Some((rule, line)) => (Remedy::of_fault(agent, rule), line),
                     None => (look(agent), String::new()),
                 };
@@ -55,6 +59,33 @@ fn connections(facts: &Facts<'_>, agent: &Agent<'_>) -> Option<(usize, usize)> {
         living.iter().any(|p| p.metadata.name == c.pod_name && p.metadata.namespace == c.pod_namespace)
     };
     Some((connections.iter().filter(of).count(), living.len()))
+}
+
+/// Whether the GitLab that this agentk connects to says that it runs no kas.
+fn is_disabled(facts: &Facts<'_>, agent: &Agent<'_>) -> bool {
+    let Some((part, metadata)) = facts.gitlab().ok().and_then(|part| Some((part, part.metadata.get().ok()?))) else {
+        return false;
+    };
+    let same = agent.kas_address().and_then(host).is_some_and(|kas| {
+        let announced = metadata.kas_url.as_deref().and_then(host) == Some(kas);
+        announced || host(&part.url).is_some_and(|gitlab| kas == gitlab || kas.strip_prefix("kas.") == Some(gitlab))
+    });
+    same && !metadata.kas_enabled
+}
+
+fn enable_kas() -> Remedy {
+    Remedy::say(
+        "enable kas on the GitLab server (Linux package: gitlab_kas['enable'] and gitlab_rails['gitlab_kas_enabled'] in \
+         gitlab.rb, chart: global.kas.enabled), as GitLab's administrator does; agentk then connects by itself",
+    )
+}
+
+/// GitLab and agentk contradict each other: a kas that GitLab does not know of serves agentk.
+fn disabled(facts: &Facts<'_>, agent: &Agent<'_>) -> Option<Finding> {
+    let message = "is connected to a kas, and GitLab says that kas is disabled: GitLab's pages and CI/CD jobs do not use it";
+    let kas = agent.kas_address().map(|kas| format!("it connects to {kas}"));
+    let finding = Finding::new(agent.object(), message, enable_kas()).severity(Severity::Warning);
+    is_disabled(facts, agent).then(|| finding.because(kas.unwrap_or_default()))
 }
 
 /// The cluster shows no fault, and GitLab knows no connection of any pod that runs for longer than a minute.
@@ -99,6 +130,33 @@ mod tests {
 
     fn logs(line: &'static str) -> impl FnOnce(&mut Snapshot) {
         move |s| s.logs[0].lines = Observed::Known(vec![line.to_owned()])
+    }
+
+    #[test]
+    fn a_kas_that_is_disabled_is_found_whether_agentk_is_connected_or_not() {
+        let off = |s: &mut Snapshot| match &mut fixture::gitlab_mut(s).metadata {
+            Observed::Known(metadata) => metadata.kas_enabled = false,
+            Observed::Unknown(why) => panic!("{why:?}"),
+        };
+        let connected = finding(&CHECK, off);
+        assert_eq!(connected.severity, Some(Severity::Warning));
+        assert!(connected.message.starts_with("is connected to a kas, and GitLab says"), "{}", connected.message);
+        let not = finding(&CHECK, |s| {
+            off(s);
+            logs(r#"{"time":"2026-11-02T09:59:50Z","level":"ERROR","msg":"x","error":"connection refused"}"#)(s);
+            s.leases.items.clear();
+        });
+        assert_eq!(not.message, "is not connected to GitLab: kas is disabled in GitLab");
+        assert!(not.remedy.text.starts_with("enable kas"), "{}", not.remedy.text);
+        // Another GitLab than the one that agentk connects to says nothing of it.
+        passes(&CHECK, |s| {
+            off(s);
+            let gitlab = fixture::gitlab_mut(s);
+            gitlab.url = "https://other.example.com".to_owned();
+            if let Observed::Known(metadata) = &mut gitlab.metadata {
+                metadata.kas_url = Some("wss://kas.other.example.com".to_owned());
+            }
+        });
     }
 
     #[test]

@@ -14,7 +14,7 @@ pub(super) static CHECK: Check = Check {
     slug: "agents-fight-over-flux",
     title: "one agent only manages Flux in this cluster",
     severity: Severity::Warning,
-    impact: Impact::Hygiene,
+    impact: Impact::Pushes,
     needs: &[Need::Deployments],
     page: include_str!("../../../../docs/checks/GA309.md"),
     judge,
@@ -127,6 +127,7 @@ mod tests {
             s.logs.push(PodLog {
                 namespace: "second".to_owned(),
                 pod: pod.metadata.name.clone(),
+                container: String::new(),
                 lines: Observed::Known(lines),
             });
             s.deployments.items.push(deployment);

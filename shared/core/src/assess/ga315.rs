@@ -3,6 +3,7 @@
 use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
 use crate::command::kubectl;
 use crate::facts::agent::Agent;
+use crate::facts::failure::{Failing, FailureKey, read};
 use crate::facts::log::{Effect, LogLine, Rule, reading};
 use crate::facts::{Facts, Why};
 use crate::need::Need;
@@ -28,7 +29,7 @@ fn judge(facts: &Facts<'_>, judgement: &mut Judgement) -> Result<(), Why> {
     }
     for agent in &facts.agents {
         let Some(living) = judgement.known(agent.living()) else { continue };
-        for why in facts.log_gaps(agent) {
+        for why in agent.log_gaps.iter().cloned() {
             judgement.lacks(why);
         }
         let Some(faults) = judgement.known(agent.present_faults(facts.now)) else { continue };
@@ -64,7 +65,10 @@ fn known(facts: &Facts<'_>, agent: &Agent<'_>, rule: &Rule, line: &LogLine) -> F
         None => (agent.object(), format!("logs a fault: {}", rule.cause)),
     };
     let when = line.at.map(|at| format!("{} ago: ", age(facts.now, at))).unwrap_or_default();
-    let finding = Finding::new(subject, message, remedy).because(format!("{when}{}", line.text()));
+    let text = line.text();
+    let who = Failing { url: agent.kas_address().unwrap_or_default(), ..Failing::default() };
+    let key = rule.is_of_connection().then(|| FailureKey::of(read(&text), &text, &who)).flatten();
+    let finding = Finding::new(subject, message, remedy).failure(key).because(format!("{when}{text}"));
     if rule.effect == Effect::Other { finding.severity(Severity::Warning) } else { finding }
 }
 

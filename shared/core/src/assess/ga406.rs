@@ -6,7 +6,7 @@ use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
 use crate::facts::{Facts, HelmRelease, Kustomization, Receiver, Source, Why};
 use crate::need::Need;
 use crate::object::ObjectRef;
-use crate::text::{age, revision};
+use crate::text::{age, count, revision};
 
 pub(super) static CHECK: Check = Check {
     code: 406,
@@ -59,7 +59,16 @@ fn note(
     judgement.examine();
     if suspended {
         let remedy = Remedy::in_git(facts, &object, "resume it once the reason is gone").resume(&object);
-        judgement.find(Finding::new(object, format!("is suspended; {}", effect()), remedy));
+        let standing = facts.applier(&object).ok().flatten();
+        let waiting = standing.filter(|a| !a.is_ready).map(|_| facts.waiting_for(&object)).unwrap_or_default();
+        let said = standing.and_then(|a| a.failed).map(|c| c.message.clone()).unwrap_or_default();
+        let effect = match waiting.as_slice() {
+            [] => effect(),
+            [one] => format!("it is not ready, and {one} waits for it"),
+            [one, more @ ..] => format!("it is not ready, and {one} and {} wait for it", count(more.len(), "other")),
+        };
+        let finding = Finding::new(object, format!("is suspended; {effect}"), remedy).because(said);
+        judgement.find(if waiting.is_empty() { finding } else { finding.severity(Severity::Error) });
     }
 }
 
@@ -78,7 +87,7 @@ fn applied(k: &Kustomization) -> String {
 }
 
 fn released(r: &HelmRelease) -> String {
-    match r.status.history.first() {
+    match r.status.history.iter().find(|made| made.status == "deployed" || made.status == "superseded") {
         Some(newest) => format!("it stays at chart {}, whatever Git says", newest.chart_version),
         None => "nothing is installed".to_owned(),
     }

@@ -2,7 +2,9 @@
 
 use jiff::SignedDuration;
 
+use super::ending::ending;
 use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
+use crate::command::{Command, Program};
 use crate::facts::failure::classify;
 use crate::facts::readiness::{Readiness, lasts, readiness, since};
 use crate::facts::{Condition, Facts, Source, Why};
@@ -34,16 +36,34 @@ fn judge(facts: &Facts<'_>, judgement: &mut Judgement) -> Result<(), Why> {
     for (kind, listing) in facts.source_kinds() {
         for source in judgement.each(listing) {
             // source-controller does not fetch a HelmRepository of type oci and writes it no status.
+            if let Some(found) = ending(facts, &source.metadata.object(kind), &source.metadata, &source.status.conditions) {
+                judgement.examine();
+                judgement.findings.extend(found);
+                continue;
+            }
             if source.spec.suspend || (kind == "HelmRepository" && source.spec.kind == "oci") {
                 continue;
             }
             judgement.examine();
+            if let Some(why) = facts.unwatched(kind, &source.metadata) {
+                judgement.find(unwatched(facts, source.metadata.object(kind), &format!("is not fetched: {why}")));
+                continue;
+            }
             let found = look(facts, judgement, source.metadata.object(kind), source);
             judgement.findings.extend(found);
         }
     }
     judgement.skip("there is no source that is fetched");
     Ok(())
+}
+
+/// Nobody reconciles it, whatever its conditions say of earlier times.
+pub(super) fn unwatched(facts: &Facts<'_>, object: ObjectRef, message: &str) -> Finding {
+    let text = "give it the label of a shard that runs (sharding.fluxcd.io/key), or none for the controller that takes all \
+                others; or start the controller of its shard";
+    let remedy = Remedy::in_git(facts, &object, text)
+        .run(Command::from(Program::new("kubectl get deployments --all-namespaces --selector app.kubernetes.io/part-of=flux")));
+    Finding::new(object, message, remedy).explains()
 }
 
 fn look(
@@ -73,7 +93,8 @@ fn failed(facts: &Facts<'_>, object: ObjectRef, source: &Source, condition: &Con
     let failure = classify(condition);
     let remedy = Remedy::of_failure(facts, &object, source, failure);
     let message = format!("is not fetched: {}", failure.phrase());
-    Finding::new(object, message, remedy).because(&condition.message).because(held(facts, source))
+    let key = facts.source_failure(&object, source, condition);
+    Finding::new(object, message, remedy).failure(key).because(&condition.message).because(held(facts, source))
 }
 
 /// What it still holds: consumers stay Ready with it.
@@ -119,6 +140,32 @@ mod tests {
         );
         assert!(found.remedy.lines().last().expect("one").contains("requestedAt"));
         assert!(finding(&CHECK, failing("couldn't find remote ref")).message.contains("branch, tag or commit"));
+    }
+
+    #[test]
+    fn an_object_of_a_shard_that_nobody_watches_is_found() {
+        let label = |s: &mut Snapshot, shard: &str| {
+            let args = |name: &str, selector: &str| (name.to_owned(), format!("--watch-label-selector={selector}"));
+            let (_, main) = args("source-controller", "!sharding.fluxcd.io/key");
+            fixture::deployment_mut(s, "source-controller").spec.template.spec.containers[0].args.0.push(main);
+            let mut made = fixture::deployment_mut(s, "source-controller").clone();
+            let (name, selector) = args("source-controller-shard1", "sharding.fluxcd.io/key=shard1");
+            made.metadata.name = name;
+            made.spec.template.spec.containers[0].args.0.retain(|arg| !arg.starts_with("--watch-label-selector"));
+            made.spec.template.spec.containers[0].args.0.push(selector);
+            s.deployments.items.push(made);
+            let labels = &mut fixture::git_mut(s, "flux-system").metadata.labels;
+            labels.insert("sharding.fluxcd.io/key".to_owned(), shard.to_owned());
+        };
+        let found = finding(&CHECK, |s| label(s, "shard2"));
+        assert_eq!(found.message, "is not fetched: no source-controller watches its shard (sharding.fluxcd.io/key: shard2)");
+        passes(&CHECK, |s| label(s, "shard1"));
+        // Where not all Deployments were seen, another may watch it.
+        let limited = after(&CHECK, |s| {
+            label(s, "shard2");
+            s.deployments.namespaces = Some(vec!["flux-system".to_owned()]);
+        });
+        assert!(limited.findings.is_empty(), "{limited:?}");
     }
 
     #[test]

@@ -2,10 +2,12 @@
 
 use jiff::SignedDuration;
 
+use super::ending::ending;
+use super::ga407::unwatched;
 use super::release::{failure, retry};
 use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
 use crate::command::{Command, Program};
-use crate::facts::failure::{Failure, classify};
+use crate::facts::failure::{Failing, Failure, FailureKey, classify};
 use crate::facts::readiness::{Readiness, lasts, readiness, since};
 use crate::facts::{Condition, CrossRef, Facts, HelmRelease, Kustomization, Listing, Meta, Source, Why, condition};
 use crate::need::Need;
@@ -27,6 +29,8 @@ pub(super) static CHECK: Check = Check {
 const AT_WORK: SignedDuration = SignedDuration::from_mins(10);
 /// How long it may wait for something else.
 const WAITING: SignedDuration = SignedDuration::from_mins(5);
+/// So many objects of a circle are named.
+const SHOWN_OF_CIRCLE: usize = 6;
 /// How long after a fetch its consumers may still stand at the revision before.
 const TAKE_UP: SignedDuration = SignedDuration::from_mins(2);
 
@@ -96,16 +100,25 @@ struct Applier<'a, 's> {
 
 impl Applier<'_, '_> {
     fn look(&self, judgement: &mut Judgement, applied: &str, failed: impl FnOnce(&Condition) -> Finding) {
+        if let Some(found) = ending(self.facts, &self.object, self.metadata, self.conditions) {
+            judgement.examine();
+            judgement.findings.extend(found);
+            return;
+        }
         if self.state == Readiness::Suspended {
             return;
         }
         let source = judgement.known(self.fetched());
         judgement.examine();
+        if let Some(why) = self.facts.unwatched(&self.object.kind, self.metadata) {
+            judgement.find(unwatched(self.facts, self.object.clone(), &format!("is not applied: {why}")));
+            return;
+        }
         let found = match self.state {
             Readiness::Suspended => None,
             Readiness::Failed(condition) => Some(failed(condition)),
             Readiness::Waiting(condition) => {
-                let in_vain = source.flatten().is_some_and(has_failed);
+                let in_vain = source.flatten().is_some_and(has_failed) || self.waits_in_vain();
                 if in_vain || self.lasts(WAITING) {
                     Some(self.waits(condition))
                 } else {
@@ -123,9 +136,22 @@ impl Applier<'_, '_> {
                 }
                 None
             }
-            Readiness::Ready => source.flatten().and_then(|source| self.behind(judgement, source, applied)),
+            Readiness::Ready => match source {
+                Some(None) => self.orphaned(),
+                source => source.flatten().and_then(|source| self.behind(judgement, source, applied)),
+            },
         };
         judgement.findings.extend(found);
+    }
+
+    /// Whether time alone changes nothing: what it depends on is suspended, does not exist, or depends on it.
+    fn waits_in_vain(&self) -> bool {
+        let idle = |on: &CrossRef| match self.facts.applier(&self.dependency(on)) {
+            Ok(Some(found)) => found.suspended && !found.is_ready,
+            Ok(None) => true,
+            Err(_) => false,
+        };
+        self.depends_on.iter().any(idle) || self.facts.circle(&self.object).is_some()
     }
 
     fn lasts(&self, patience: SignedDuration) -> bool {
@@ -161,18 +187,51 @@ impl Applier<'_, '_> {
     }
 
     fn waits(&self, condition: &Condition) -> Finding {
-        let waited: Vec<String> = if condition.reason == "DependencyNotReady" {
-            self.depends_on.iter().map(|on| self.dependency(on)).filter(|on| !self.is_ready(on)).map(|on| on.to_string()).collect()
-        } else {
-            self.source.iter().map(ToString::to_string).collect()
-        };
-        let message = match (waited.is_empty(), condition.reason.as_str()) {
-            (true, _) => "waits for something that is not ready".to_owned(),
-            (false, "DependencyNotReady") => format!("waits for {}, which is not ready", waited.join(" and ")),
-            (false, _) => format!("waits for {}, which has nothing to apply", waited.join(" and ")),
+        let finding = |message: String, remedy: Remedy| {
+            Finding::new(self.object.clone(), message, remedy.reconcile(&self.object)).because(&condition.message)
         };
         let text = "mend what it waits for; it goes on by itself, and at once with the command";
-        Finding::new(self.object.clone(), message, Remedy::say(text).reconcile(&self.object)).because(&condition.message)
+        if condition.reason != "DependencyNotReady" {
+            let message = match &self.source {
+                Some(source) if is_gone(self.facts, source) => {
+                    let text = "correct the reference to its source in Git, or commit the source that it names";
+                    let message = format!("waits for {source}, which does not exist");
+                    return finding(message, Remedy::in_git(self.facts, &self.object, text));
+                }
+                Some(source) => format!("waits for {source}, which has nothing to apply"),
+                None => "waits for something that is not ready".to_owned(),
+            };
+            return finding(message, Remedy::say(text));
+        }
+        let all: Vec<ObjectRef> = self.depends_on.iter().map(|on| self.dependency(on)).collect();
+        if let Some(circle) = self.facts.circle(&self.object) {
+            let mut names: Vec<String> = circle.iter().map(|o| format!("{}/{}", o.namespace, o.name)).collect();
+            if names.len() > SHOWN_OF_CIRCLE {
+                names.splice(SHOWN_OF_CIRCLE - 1..names.len() - 1, ["…".to_owned()]);
+            }
+            let message = format!("waits for itself: spec.dependsOn goes in a circle ({})", names.join(" → "));
+            let text = "take one of these references out of spec.dependsOn in Git";
+            return finding(message, Remedy::in_git(self.facts, &self.object, text));
+        }
+        let standing = |on: &ObjectRef| self.facts.applier(on);
+        let missing: Vec<&ObjectRef> = all.iter().filter(|on| matches!(standing(on), Ok(None))).collect();
+        if !missing.is_empty() {
+            let verb = if missing.len() == 1 { "does" } else { "do" };
+            let message = format!("waits for {}, which {verb} not exist", listed(&missing));
+            let text = "correct the name in spec.dependsOn in Git, or commit what it names";
+            return finding(message, Remedy::in_git(self.facts, &self.object, text));
+        }
+        let waited: Vec<&ObjectRef> = all.iter().filter(|on| !standing(on).is_ok_and(|found| found.is_some_and(|a| a.is_ready))).collect();
+        let suspended: Vec<&ObjectRef> = waited.iter().copied().filter(|on| standing(on).is_ok_and(|found| found.is_some_and(|a| a.suspended))).collect();
+        match (waited.as_slice(), suspended.as_slice()) {
+            ([], _) => finding("waits for something that is not ready".to_owned(), Remedy::say(text)),
+            (_, [first, ..]) => {
+                let message = format!("waits for {}, which is suspended and not ready", listed(&suspended));
+                let text = "resume what it waits for, once the reason is gone; it then goes on by itself";
+                finding(message, Remedy::say(text).resume(first))
+            }
+            _ => finding(format!("waits for {}, which is not ready", listed(&waited)), Remedy::say(text)),
+        }
     }
 
     fn dependency(&self, on: &CrossRef) -> ObjectRef {
@@ -181,15 +240,12 @@ impl Applier<'_, '_> {
         object
     }
 
-    fn is_ready(&self, on: &ObjectRef) -> bool {
-        let s = self.facts.snapshot;
-        let conditions = match on.kind.as_str() {
-            "Kustomization" => {
-                s.kustomizations.find(&on.namespace, &on.name).ok().flatten().map(|k| &k.status.conditions)
-            }
-            _ => s.helm_releases.find(&on.namespace, &on.name).ok().flatten().map(|r| &r.status.conditions),
-        };
-        conditions.is_some_and(|c| condition(c, "Ready").is_some_and(|ready| ready.status == "True"))
+    /// Ready of earlier times: what it was applied from does not exist any more.
+    fn orphaned(&self) -> Option<Finding> {
+        let source = self.source.as_ref().filter(|source| is_gone(self.facts, source))?;
+        let message = format!("is Ready, but {source}, which it names, does not exist: nothing newer arrives");
+        let text = "commit the source again, or correct the reference to it in Git";
+        Some(Finding::new(self.object.clone(), message, Remedy::in_git(self.facts, &self.object, text)))
     }
 
     fn stuck(&self, said: &str) -> Finding {
@@ -200,13 +256,27 @@ impl Applier<'_, '_> {
     }
 }
 
+fn listed(objects: &[&ObjectRef]) -> String {
+    objects.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ")
+}
+
 fn kustomization_failed(facts: &Facts<'_>, k: &Kustomization, failed: &Condition) -> Finding {
     let object = k.metadata.object("Kustomization");
     let source = Facts::resolve(&k.spec.source_ref, &object.namespace);
+    let class = classify(failed);
     let (message, remedy) = match failed.reason.as_str() {
+        // Whatever the reason: kustomize-controller says ArtifactFailed of an artifact that it did fetch.
+        _ if class == Failure::PathMissing => (
+            format!("is not applied: {}", path_missing(k, &failed.message)),
+            Remedy::in_git(facts, &object, "correct spec.path (or the file that the message names) to one that is in Git, or commit it"),
+        ),
         "HealthCheckFailed" => (
             "is applied, but what it deployed does not run".to_owned(),
             Remedy::say("mend the workloads that GA701 and the message name; then ask for a reconciliation"),
+        ),
+        "ArtifactFailed" | "SourceNotReady" if is_gone(facts, &source) => (
+            format!("is not applied: {source}, which it names, does not exist"),
+            Remedy::in_git(facts, &object, "correct spec.sourceRef, or commit the source that it names"),
         ),
         "ArtifactFailed" => (
             format!("is not applied: it cannot get the artifact of {source}"),
@@ -228,10 +298,26 @@ fn kustomization_failed(facts: &Facts<'_>, k: &Kustomization, failed: &Condition
         ),
         reason => match Remedy::of_kustomization(facts, k, &failed.message) {
             Some((what, remedy)) => (format!("is not applied: {what}"), remedy.reconcile(&source)),
-            None => of_class(facts, k, &source, reason, classify(failed)),
+            None => of_class(facts, k, &source, reason, class),
         },
     };
-    Finding::new(object.clone(), message, remedy.reconcile(&object)).because(&failed.message)
+    let worker = facts.flux.expected("kustomize-controller", &k.metadata);
+    let who = Failing { worker: Some(&worker), ..Failing::default() };
+    let key = FailureKey::of(class, &failed.message, &who);
+    Finding::new(object.clone(), message, remedy.reconcile(&object)).failure(key).because(&failed.message)
+}
+
+/// Whether a source certainly does not exist.
+fn is_gone(facts: &Facts<'_>, source: &ObjectRef) -> bool {
+    facts.sources(&source.kind).is_some_and(|all| matches!(all.find(&source.namespace, &source.name), Ok(None)))
+}
+
+fn path_missing(k: &Kustomization, message: &str) -> String {
+    let path = k.spec.path.trim_start_matches("./");
+    match message.contains("kustomization path not found") {
+        true if !path.is_empty() => format!("its source has no folder {path} (spec.path)"),
+        _ => Failure::PathMissing.phrase().to_owned(),
+    }
 }
 
 /// Why it does not apply, where the API server's or kustomize's words tell.
@@ -239,11 +325,19 @@ fn of_class(facts: &Facts<'_>, k: &Kustomization, source: &ObjectRef, reason: &s
     let object = k.metadata.object("Kustomization");
     match (class, class.advice()) {
         (Failure::Other, _) => (format!("is not applied: {reason}"), revert(facts, k, source).reconcile(source)),
+        // Neither Git nor the manifests are at fault: going back mends nothing.
+        (class, None) if class.is_network() || class.is_tls() || class.is_credential() || class == Failure::WaitTimeout => {
+            let text = "mend the way to what the message names (the API server, a registry, a webhook); it is tried again by itself";
+            (format!("is not applied: {}", class.phrase()), Remedy::say(text))
+        }
         // What is in Git is at fault: the way back is known.
         (Failure::Manifest, _) | (_, None) => {
             (format!("is not applied: {reason} ({})", class.phrase()), revert(facts, k, source).reconcile(source))
         }
-        (_, Some(advice)) => (format!("is not applied: {}", class.phrase()), Remedy::in_git(facts, &object, advice)),
+        (class, Some(advice)) if class.is_of_git() => {
+            (format!("is not applied: {}", class.phrase()), Remedy::in_git(facts, &object, advice))
+        }
+        (class, Some(advice)) => (format!("is not applied: {}", class.phrase()), Remedy::say(advice)),
     }
 }
 
@@ -293,7 +387,10 @@ fn release_failed(facts: &Facts<'_>, r: &HelmRelease, failed: &Condition) -> Fin
     };
     let more = conditions(r, failed).find(|c| c.status == "False" && !evidence.contains(&c.message));
     let more = more.filter(|_| evidence.len() < 2).map(|c| c.message.clone());
-    evidence.into_iter().chain(more).fold(Finding::new(object, message, remedy), Finding::because)
+    let worker = facts.flux.expected("helm-controller", &r.metadata);
+    let who = Failing { worker: Some(&worker), ..Failing::default() };
+    let key = conditions(r, failed).find_map(|c| FailureKey::of(classify(c), &c.message, &who));
+    evidence.into_iter().chain(more).fold(Finding::new(object, message, remedy).failure(key), Finding::because)
 }
 
 /// What may say more than the condition that failed: Ready and Released say what a stalled release does not.
@@ -364,7 +461,7 @@ mod tests {
             ("admission webhook \"x\" denied the request: no", "denied it", "policy"),
             ("failed calling webhook \"x\": Post \"https://x\": connection refused", "cannot be called", "webhook"),
             ("no matches for kind \"X\" in version \"a/v1\"", "does not serve this kind", "CustomResourceDefinition"),
-            ("Deployment.apps \"x\" is invalid: spec.selector: field is immutable", "immutable field", "recreate"),
+            ("Deployment.apps \"x\" is invalid: spec.selector: field is immutable", "immutable field", "take the change back"),
             ("Apply failed with 1 conflict: conflict with \"helm\"", "belongs to something else", "one owner"),
             ("deployments.apps is forbidden: User \"x\" cannot patch", "RBAC permission", "grant"),
             ("mkdir /tmp/x: no space left on device", "a volume is full", "free space"),

@@ -3,7 +3,7 @@
 use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
 use crate::command::kubectl;
 use crate::facts::dispatch::phrase;
-use crate::facts::failure::Failure;
+use crate::facts::failure::{Failing, Failure, FailureKey};
 use crate::facts::{Alert, Event, Facts, Provider, Why};
 use crate::need::Need;
 use crate::text::age;
@@ -50,8 +50,11 @@ fn found(facts: &Facts<'_>, alert: &Alert, provider: &Provider, failure: Failure
     let message = format!("does not get its notifications to {to}: {}", phrase(failure));
     let severity = if provider.writes_to_gitlab() { Severity::Error } else { Severity::Warning };
     let when = event.last().map(|at| format!("{} ago: ", age(facts.now, at))).unwrap_or_default();
+    let token = provider.secret();
+    let who = Failing { url: &provider.spec.address, credential: token.as_ref(), ..Failing::default() };
     Finding::new(object, message, mend(facts, alert, provider, failure))
         .severity(severity)
+        .failure(FailureKey::of(failure, &event.message, &who))
         .because(format!("{when}{}", event.message))
 }
 

@@ -1,10 +1,9 @@
 //! GA701: what Kustomizations and HelmReleases deployed is running.
 
 use super::workload::unwell;
-use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
+use super::{Check, Finding, Impact, Judgement, Remedy, Severity, workload};
 use crate::facts::flux::CONTROLLERS;
 use crate::facts::{Facts, Listing, Why, Workload};
-use crate::need::Need;
 use crate::object::ObjectRef;
 
 pub(super) static CHECK: Check = Check {
@@ -13,25 +12,14 @@ pub(super) static CHECK: Check = Check {
     title: "what Flux deployed is running",
     severity: Severity::Error,
     impact: Impact::Workloads,
-    needs: &[
-        Need::Kustomizations,
-        Need::HelmReleases,
-        Need::Deployments,
-        Need::StatefulSets,
-        Need::DaemonSets,
-    ],
+    needs: workload::DEPLOYED,
     page: include_str!("../../../../docs/checks/GA701.md"),
     judge,
 };
 
 fn judge(facts: &Facts<'_>, judgement: &mut Judgement) -> Result<(), Why> {
     judgement.skip("no Kustomization or HelmRelease deployed a workload here");
-    let s = facts.snapshot;
-    judgement.each(&s.kustomizations);
-    judgement.each(&s.helm_releases);
-    for listing in [&s.deployments, &s.stateful_sets, &s.daemon_sets] {
-        judgement.each(listing);
-    }
+    workload::deployed(facts, judgement);
     for (object, owner) in facts.applied_workloads() {
         if has_its_own_check(facts, &object) {
             continue;
@@ -45,7 +33,22 @@ fn judge(facts: &Facts<'_>, judgement: &mut Judgement) -> Result<(), Why> {
         };
         judgement.findings.extend(finding.map(|f| f.because(format!("applied by {owner}"))));
     }
+    for (object, owner) in facts.gone_of_flux() {
+        judgement.examine();
+        judgement.find(gone(&object, &owner).impact(Impact::Delivery).because(format!("applied by {owner}")));
+    }
+    for (object, by) in &facts.called {
+        judgement.examine();
+        judgement.findings.extend(called(facts, object, by));
+    }
     Ok(())
+}
+
+/// A workload that Flux did not deploy, and that errors of what it did deploy lead to: a webhook, the cluster's DNS, a database.
+fn called(facts: &Facts<'_>, object: &ObjectRef, by: &ObjectRef) -> Option<Finding> {
+    let workload = listing(facts, &object.kind)?.find(&object.namespace, &object.name).ok().flatten()?;
+    let finding = workload::not_running(facts, object, workload)?;
+    Some(finding.because(format!("Flux did not deploy it; errors of {by} lead to it")))
 }
 
 fn listing<'s>(facts: &Facts<'s>, kind: &str) -> Option<&'s Listing<Workload>> {

@@ -2,12 +2,17 @@
 
 use std::collections::BTreeSet;
 
-use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
-use crate::command::kubectl;
+use super::ending::others;
+use super::{Check, Finding, Impact, Judgement, Remedy, Severity, workload};
+use super::remedy::unread_creators;
+use crate::command::{Program, kubectl};
+use crate::facts::failure::{Failing, FailureKey, read};
+use crate::facts::job::FailedJob;
+use crate::facts::node::Sign;
 use crate::facts::reference::Missing;
-use crate::facts::{Facts, Observed, Referenced, ReferencedEntry, Why};
-use crate::need::Need;
+use crate::facts::{Facts, Meta, Observed, Referenced, ReferencedEntry, Why, WhyKind};
 use crate::object::ObjectRef;
+use crate::text::age;
 
 pub(super) static CHECK: Check = Check {
     code: 702,
@@ -15,13 +20,7 @@ pub(super) static CHECK: Check = Check {
     title: "everything that workloads and Flux objects reference exists",
     severity: Severity::Error,
     impact: Impact::Workloads,
-    needs: &[
-        Need::Kustomizations,
-        Need::HelmReleases,
-        Need::Deployments,
-        Need::StatefulSets,
-        Need::DaemonSets,
-    ],
+    needs: workload::DEPLOYED,
     page: include_str!("../../../../docs/checks/GA702.md"),
     judge,
 };
@@ -29,13 +28,19 @@ pub(super) static CHECK: Check = Check {
 fn judge(facts: &Facts<'_>, judgement: &mut Judgement) -> Result<(), Why> {
     judgement.skip("no workload, Kustomization or HelmRelease references anything");
     let s = facts.snapshot;
-    let appliers = judgement.each(&s.kustomizations).len() + judgement.each(&s.helm_releases).len();
-    let workloads = [&s.deployments, &s.stateful_sets, &s.daemon_sets].map(|listing| judgement.each(listing).len());
-    judgement.examined += appliers + workloads.iter().sum::<usize>();
-    for entry in &s.referenced {
+    judgement.examined += workload::deployed(facts, judgement);
+    // Events may be in no role; what did not come whole for another reason is a gap.
+    s.warnings.gaps.iter().filter(|why| counts(why)).for_each(|why| judgement.lacks(why.clone()));
+    judgement.findings.extend(others(facts));
+    judgement.findings.extend(facts.lost.nodes().into_iter().map(|(node, workloads)| lost(node, &workloads)));
+    judgement.findings.extend(facts.failed_jobs.iter().map(|(job, failed)| job_failed(facts, job, failed)));
+    for entry in s.referenced.iter().filter(|entry| entry.kind != "Job") {
         if let Some(finding) = failed(entry) {
             judgement.find(finding);
         }
+    }
+    for namespace in &s.namespace_objects.items {
+        judgement.findings.extend(ending(facts, &namespace.metadata));
     }
     if facts.missing.found.is_empty() {
         return Ok(());
@@ -47,7 +52,60 @@ fn judge(facts: &Facts<'_>, judgement: &mut Judgement) -> Result<(), Why> {
     Ok(())
 }
 
-/// Token Secrets of agents (GA304, GA305), credentials of sources (GA501) and of notifications (GA505, GA411).
+fn counts(why: &Why) -> bool {
+    why.kind != WhyKind::Forbidden && !why.kind.is_a_choice()
+}
+
+/// A node that does not answer: what ran there is lost, and is not replaced while it may still run.
+fn lost(node: &ObjectRef, workloads: &[(&ObjectRef, &Sign)]) -> Finding {
+    let named: Vec<String> = workloads.iter().take(3).map(|(workload, _)| workload.to_string()).collect();
+    let more = workloads.len().saturating_sub(named.len());
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let verb = if workloads.len() == 1 { "lacks" } else { "lack" };
+    let message = format!("does not answer: {}{more} {verb} pods that run there", named.join(", "));
+    let text = "see why its kubelet does not answer (machine, network, disk), and start it again; where the machine is off for \
+                good, delete its Node object: Kubernetes then replaces the pods and frees their volumes";
+    let remedy = Remedy::say(text).run(Program::new("kubectl describe node").name(&node.name));
+    let signs = workloads.iter().take(3).map(|(_, sign)| format!("{}: {} ({})", sign.pod, sign.said, sign.reason));
+    signs.fold(Finding::new(node.clone(), message, remedy), Finding::because)
+}
+
+/// A Job that failed: its pods' last words say why.
+fn job_failed(facts: &Facts<'_>, job: &ObjectRef, failed: &FailedJob) -> Finding {
+    let logs = |text| Remedy::say(text).run(kubectl(&job.namespace, "logs").object(job).words("--all-containers --tail=50"));
+    let remedy = match facts.owners().get(job).filter(|owner| owner.kind == "Kustomization") {
+        Some(owner) => logs("read why its pods end, and mend that; then delete the Job, so that Flux makes it again")
+            .run(kubectl(&job.namespace, "delete").object(job))
+            .reconcile(owner),
+        None => logs("read why its pods end, and mend that; then have the release that runs it tried again"),
+    };
+    let words = failed.pod.as_ref().map(|(pod, words)| format!("{pod}: {words}")).unwrap_or_default();
+    let said = failed.pod.as_ref().map_or(failed.said.as_str(), |(_, words)| words);
+    let key = FailureKey::of(read(said), said, &Failing { namespace: &job.namespace, ..Failing::default() });
+    let message = format!("failed ({})", failed.reason);
+    Finding::new(job.clone(), message, remedy).failure(key).because(words).because(&failed.said)
+}
+
+/// A namespace that is being deleted, while Flux still deploys to it.
+fn ending(facts: &Facts<'_>, namespace: &Meta) -> Option<Finding> {
+    let since = namespace.deletion_timestamp?;
+    let name = namespace.name.as_str();
+    let (_, needed) = facts.owners().iter().find(|(object, _)| {
+        object.namespace == name || (object.kind == "Namespace" && object.name == name)
+    })?;
+    let message = format!(
+        "is being deleted for {}: nothing can be created in it, and {needed} deploys to it",
+        age(facts.now, since)
+    );
+    let text = "see in its conditions what keeps it: finalizers of objects whose controller is gone, or an API that does not \
+                answer; mend that (or remove the finalizer from the object that is named). Flux then creates it again; where \
+                it was deleted on purpose, take it out of Git";
+    let show = Program::new("kubectl get namespace").name(name).words("-o").word("jsonpath={.status.conditions}");
+    let object = ObjectRef::new("Namespace", "", name);
+    Some(Finding::new(object, message, Remedy::say(text).run(show)))
+}
+
+/// The chart's sources of agents (GA302), token Secrets of agents (GA304, GA305), credentials of sources (GA501) and of notifications (GA505, GA411).
 fn of_other_checks(facts: &Facts<'_>) -> BTreeSet<ObjectRef> {
     let s = facts.snapshot;
     let own = |namespace: &str, name: &str| ObjectRef::new("Secret", namespace, name);
@@ -56,7 +114,8 @@ fn of_other_checks(facts: &Facts<'_>) -> BTreeSet<ObjectRef> {
     let sources = facts.source_kinds().into_iter().flat_map(|(_, listing)| &listing.items);
     let sources = sources.filter_map(|i| Some(own(&i.metadata.namespace, &i.spec.secret_ref.as_ref()?.name)));
     let receivers = s.receivers.items.iter().map(|r| own(&r.metadata.namespace, &r.spec.secret_ref.name));
-    agents.chain(named).chain(sources).chain(receivers).collect()
+    let charts = facts.agents.iter().filter_map(|agent| agent.release).flat_map(super::release::sources);
+    agents.chain(named).chain(sources).chain(receivers).chain(charts).collect()
 }
 
 fn absent(facts: &Facts<'_>, object: &ObjectRef, missing: &Missing, owner: Option<&ObjectRef>) -> Finding {
@@ -70,8 +129,9 @@ fn absent(facts: &Facts<'_>, object: &ObjectRef, missing: &Missing, owner: Optio
     };
     let finding = Finding::new(object.clone(), message, mend(facts, object, missing, owner));
     let finding = finding.because(missing.said.clone().unwrap_or_default());
-    unread(facts, object).fold(finding, |finding, entry| {
-        finding.because(format!("{}, which may create it, could not be read", entry.object()))
+    unread_creators(facts, object).fold(finding, |finding, entry| match entry.name.as_str() {
+        "" => finding.because(format!("{}s of the namespace, of which one may create it, could not be listed", entry.kind)),
+        _ => finding.because(format!("{}, which may create it, could not be read", entry.object())),
     })
 }
 
@@ -84,19 +144,11 @@ fn is_suspended(facts: &Facts<'_>, owner: &ObjectRef) -> bool {
     }
 }
 
-/// Objects that may create it by their name and that could not be read.
-fn unread<'s>(facts: &Facts<'s>, object: &'s ObjectRef) -> impl Iterator<Item = &'s ReferencedEntry> {
-    let same = move |e: &&ReferencedEntry| {
-        e.namespace == object.namespace && e.name == object.name && crate::facts::is_creator(&e.kind)
-    };
-    facts.snapshot.referenced.iter().filter(same).filter(|e| matches!(e.state, Observed::Unknown(_)))
-}
-
 fn mend(facts: &Facts<'_>, object: &ObjectRef, missing: &Missing, owner: Option<&ObjectRef>) -> Remedy {
-    if let Some(creator) = unread(facts, object).next() {
-        let creator = creator.object();
-        return Remedy::say(format!("look at {creator}, which creates it; do not create it by hand"))
-            .run(kubectl(&creator.namespace, "describe").object(&creator));
+    if unread_creators(facts, object).any(|entry| !entry.name.is_empty())
+        && let Some(remedy) = Remedy::of_creator(facts, object)
+    {
+        return remedy;
     }
     if let Some(owner) = owner.filter(|owner| is_suspended(facts, owner)) {
         let text = format!("resume {owner}, which applies it and is suspended; first ask who suspended it, and why");
@@ -115,7 +167,9 @@ fn mend(facts: &Facts<'_>, object: &ObjectRef, missing: &Missing, owner: Option<
     let text = match (&missing.key, object.kind.as_str()) {
         (Some(key), _) => format!("add the key {key} to it in Git, or correct the key that {users} references"),
         (None, "Secret" | "ConfigMap") => {
-            format!("add it to Git (a Secret encrypted), or correct the name that {users} references")
+            let first = unread_creators(facts, object).map(|entry| resource(entry)).next();
+            let first = first.map(|kind| format!("see first whether something creates it (`kubectl get {kind}`); otherwise "));
+            format!("{}add it to Git (a Secret encrypted), or correct the name that {users} references", first.unwrap_or_default())
         }
         (None, _) => format!("create it, or correct the name that {users} references"),
     };
@@ -135,7 +189,8 @@ fn failed(entry: &ReferencedEntry) -> Option<Finding> {
          created by hand is overwritten",
     )
     .run(kubectl(&object.namespace, "describe").operand(&resource(entry)).name(&entry.name));
-    Some(Finding::new(object, message, remedy).because(&condition.message))
+    let key = FailureKey::of(read(&condition.message), &condition.message, &Failing::default());
+    Some(Finding::new(object, message, remedy).failure(key).because(&condition.message))
 }
 
 /// Its resource with its group: other groups have kinds of the same name.
@@ -197,7 +252,7 @@ mod tests {
         assert_eq!(failed.findings[0].evidence, ["denied"]);
         let unread = finding(&CHECK, |s| {
             no_secret(s);
-            let why = Why::new(crate::facts::WhyKind::Forbidden, "get externalsecrets example-nginx/db", "no");
+            let why = Why::new(WhyKind::Forbidden, "get externalsecrets example-nginx/db", "no");
             creator(s, Observed::Unknown(why));
         });
         assert!(unread.remedy.text.contains("do not create it by hand"), "{}", unread.remedy.text);

@@ -3,7 +3,9 @@
 //! To add one: a file here, its page `docs/checks/GAnnn.md`, a line in [`CHECKS`]. Numbers are public API: one that
 //! was published is never used again.
 
+mod blocked;
 mod controller;
+mod ending;
 mod range;
 mod release;
 mod remedy;
@@ -15,7 +17,8 @@ use std::collections::{BTreeSet, HashSet};
 use serde::Serialize;
 
 use crate::facts::Facts;
-use crate::need::{Need, TABLE};
+use crate::facts::failure::FailureKey;
+use crate::need::{Need, Reach, TABLE};
 use crate::object::ObjectRef;
 use crate::snapshot::kinds::HasMeta;
 use crate::snapshot::{Listing, Why, WhyKind};
@@ -237,6 +240,8 @@ pub struct Finding {
     pub impact: Option<Impact>,
     /// Whether it says why the other findings on its object are made.
     pub explains: bool,
+    /// Class and peer of the failure that it shows: findings with the same are one problem.
+    pub failure: Option<FailureKey>,
     /// The object that is not as it should be. Consequences are found through it.
     pub subject: ObjectRef,
     /// What is, in one sentence without a full stop; the subject is named before it.
@@ -254,6 +259,7 @@ impl Finding {
             severity: None,
             impact: None,
             explains: false,
+            failure: None,
             subject,
             message: message.into(),
             evidence: Vec::new(),
@@ -275,6 +281,13 @@ impl Finding {
     #[must_use]
     pub fn explains(mut self) -> Self {
         self.explains = true;
+        self
+    }
+
+    /// Says which failure it shows, where that is certain.
+    #[must_use]
+    pub fn failure(mut self, failure: Option<FailureKey>) -> Self {
+        self.failure = failure;
         self
     }
 
@@ -382,8 +395,14 @@ pub fn needs(checks: &[&Check]) -> BTreeSet<Need> {
 
 /// Runs checks.
 pub fn assess(facts: &Facts<'_>, checks: impl IntoIterator<Item = &'static Check>) -> Vec<Assessment> {
+    let unseen = facts.unseen_namespace();
     let run = |check: &'static Check| {
         let mut judgement = Judgement::default();
+        let is_limited =
+            |need: &Need| matches!(need.row().reach, Reach::AllNamespaces | Reach::SomeNamespaces);
+        if let Some(why) = unseen.clone().filter(|_| check.needs.iter().any(is_limited)) {
+            judgement.lacks(why);
+        }
         if let Err(why) = (check.judge)(facts, &mut judgement) {
             judgement.lacks(why);
         }

@@ -9,11 +9,11 @@ mod source;
 use serde_json::{Value, json};
 
 use crate::command::{Command, Program, Variable, Word, kubectl};
-use crate::facts::Facts;
 use crate::facts::agent::Agent;
 use crate::facts::flux::CONTROLLERS;
 use crate::facts::log::{Effect, Help, Rule};
 use crate::facts::workload::{PAUSED, ROLLING_OUT, Trouble};
+use crate::facts::{Facts, Observed, ReferencedEntry};
 use crate::object::ObjectRef;
 
 /// What to do about a finding.
@@ -25,6 +25,19 @@ pub struct Remedy {
     pub commands: Vec<Command>,
     /// Whether a command had a flaw: then none is printed, because half of a remedy may do harm.
     withheld: bool,
+}
+
+/// Objects that may create another by their name, and that could not be read; one without a name stands for all of its kind that
+/// could not be listed.
+pub(super) fn unread_creators<'s>(
+    facts: &Facts<'s>,
+    object: &'s ObjectRef,
+) -> impl Iterator<Item = &'s ReferencedEntry> {
+    let same = move |e: &&ReferencedEntry| {
+        let named = e.name == object.name || e.name.is_empty();
+        e.namespace == object.namespace && named && crate::facts::is_creator(&e.kind)
+    };
+    facts.snapshot.referenced.iter().filter(same).filter(|e| matches!(e.state, Observed::Unknown(_)))
 }
 
 impl Remedy {
@@ -110,6 +123,13 @@ impl Remedy {
     /// What to do about an object that does not exist and that something creates; none where nothing is known to.
     /// An object that is created by hand in its place is overwritten, or keeps it from being created.
     pub(super) fn of_creator(facts: &Facts<'_>, object: &ObjectRef) -> Option<Self> {
+        if let Some(unread) = unread_creators(facts, object).find(|entry| !entry.name.is_empty()) {
+            let creator = unread.object();
+            let text = format!(
+                "look at {creator}, which may create it and could not be read; do not create it by hand"
+            );
+            return Some(Self::say(text).run(kubectl(&creator.namespace, "describe").object(&creator)));
+        }
         let creator = facts.creators.get(object)?.first()?;
         let text = format!(
             "let {creator} create it: its condition says what keeps it from doing so; do not create it by hand"
@@ -240,6 +260,26 @@ impl Remedy {
             )
             .run(kubectl(namespace, "describe resourcequota"))
             .restart(workload),
+            "NodeLost" | "NodeNotReady" | "Terminating" => describe(
+                "start the node again, or see what keeps its pods from ending; where the machine is off for good, delete its Node \
+                 object: Kubernetes then replaces the pods",
+            )
+            .run(Program::new("kubectl get nodes")),
+            "Unhealthy" => describe(
+                "correct the probe in Git (its port, path and time-outs), or mend what answers there: the evidence is what the \
+                 probe got; the log says more",
+            )
+            .run(logs("")),
+            "UnboundClaim" => describe(
+                "give the PersistentVolumeClaim what it waits for: a StorageClass that exists, a provisioner that works, or a \
+                 volume that fits",
+            )
+            .run(kubectl(namespace, "get persistentvolumeclaims"))
+            .run(Program::new("kubectl get storageclasses")),
+            "FailedMount" | "FailedAttachVolume" | "FailedCreatePodSandBox" | "NetworkNotReady" => describe(
+                "mend what the evidence names: the volume or the network that the pod waits for; Kubernetes then tries again \
+                 by itself",
+            ),
             "Unschedulable" | "SchedulingGated" => describe(
                 "make room for the pod: add nodes, free CPU or memory, or mend its node selector, tolerations or \
                  volume; its events say which",

@@ -9,7 +9,7 @@ use super::log::{Effect, LogLine, Rule, reading};
 use super::workload::selects;
 use super::{Facts, HasMeta, secret};
 use crate::object::ObjectRef;
-use crate::snapshot::kinds::{HelmRelease, Lease, Pod, Workload};
+use crate::snapshot::kinds::{HelmRelease, Lease, Pod, Volume, Workload};
 use crate::snapshot::{Listing, Observed, PodLog, SecretShape, Snapshot, Why, WhyKind};
 
 /// How long a pod may run before a missing Lease means something: registration and first configuration take
@@ -36,6 +36,8 @@ pub struct Agent<'s> {
     pub connected: BTreeMap<&'s str, Timestamp>,
     /// Lines of its pods' logs with the pod's name, oldest first within a pod.
     pub lines: Result<Vec<(&'s str, LogLine)>, Why>,
+    /// Why lines are not known: one reason for each living pod whose log was not read.
+    pub log_gaps: Vec<Why>,
 }
 
 /// Whether agentk is connected to GitLab, by what the cluster shows.
@@ -77,6 +79,29 @@ impl<'s> Agent<'s> {
         self.container()?.args.iter().find_map(|a| a.strip_prefix("--kas-address="))
     }
 
+    /// Whether agentk is told to read its token from a file, and gets it no other way (`AGENTK_TOKEN`).
+    pub fn reads_a_token_file(&self) -> bool {
+        self.container().is_some_and(|c| {
+            let other =
+                !c.env_from.is_empty() || c.env.iter().any(|variable| variable.name == "AGENTK_TOKEN");
+            !other && c.args.iter().any(|arg| arg.starts_with("--token-file"))
+        })
+    }
+
+    /// Whether no volume of its pods can hold that file: neither one of the template, nor one that was put into the newest
+    /// pod.
+    ///
+    /// # Errors
+    /// The pods are not known.
+    pub fn lacks_token_file(&self) -> Result<bool, Why> {
+        let may_hold = |volumes: &[Volume]| volumes.iter().any(may_hold_a_secret);
+        if may_hold(&self.deployment.spec.template.spec.volumes) {
+            return Ok(false);
+        }
+        let pods = self.pods.clone()?;
+        Ok(!pods.first().is_some_and(|newest| may_hold(&newest.spec.volumes)))
+    }
+
     fn container(&self) -> Option<&'s crate::snapshot::kinds::Container> {
         let containers = &self.deployment.spec.template.spec.containers;
         containers.iter().find(|c| is_agentk(&c.image, &c.args)).or_else(|| containers.first())
@@ -85,10 +110,7 @@ impl<'s> Agent<'s> {
     /// Pods that run and are not being deleted.
     pub fn living(&self) -> Result<Vec<&'s Pod>, Why> {
         let pods = self.pods.clone()?;
-        Ok(pods
-            .into_iter()
-            .filter(|p| p.status.phase == "Running" && p.metadata.deletion_timestamp.is_none())
-            .collect())
+        Ok(pods.into_iter().filter(|pod| is_living(pod)).collect())
     }
 
     /// When a pod's agentk process read its token: the start of its container, else of the pod.
@@ -197,6 +219,10 @@ impl<'s> Agent<'s> {
         if let Some((rule, line)) = fault {
             return Ok(Connection::Disconnected(Some((*rule, line.text())), rule.cause.to_owned()));
         }
+        // What the leader does not log is no proof where a log was not read.
+        if let Some(why) = self.log_gaps.first() {
+            return Ok(Connection::Unknown(why.clone()));
+        }
         if let Some(leader) = leader {
             let name = &leader.metadata.name;
             return Ok(Connection::Connected(format!("{name} holds the Lease, and the log shows no fault")));
@@ -269,7 +295,9 @@ fn join<'s>(s: &'s Snapshot, deployment: &'s Workload) -> Agent<'s> {
     let logged = || lines.as_ref().ok()?.iter().rev().find_map(|(_, line)| line.agent);
     let id = lease.as_ref().ok().and_then(|l| (*l)?.agent_id()).or_else(logged);
     let connected = connected(s, deployment);
+    let log_gaps = log_gaps(s, pods.as_deref().unwrap_or_default());
     Agent {
+        log_gaps,
         deployment,
         release: release(s, deployment),
         secret_name,
@@ -288,6 +316,15 @@ fn token_secret(deployment: &Workload) -> Option<&str> {
     let named = volumes.iter().find(|v| v.name == "secret-volume" && v.secret.is_some());
     let volume = named.or_else(|| volumes.iter().find(|v| v.secret.is_some()))?;
     volume.secret.as_ref().map(|secret| secret.secret_name.as_str())
+}
+
+/// Whether a volume can hold a token, by what is known of it. A ConfigMap should not; the kubelet's own projected volume has
+/// no Secret.
+fn may_hold_a_secret(volume: &Volume) -> bool {
+    match &volume.projected {
+        Some(projected) => projected.sources.iter().any(|source| source.secret.is_some()),
+        None => true,
+    }
 }
 
 fn release<'s>(s: &'s Snapshot, deployment: &Workload) -> Option<&'s HelmRelease> {
@@ -324,6 +361,26 @@ fn connected<'s>(s: &'s Snapshot, deployment: &Workload) -> BTreeMap<&'s str, Ti
     since
 }
 
+/// See [`Agent::log_gaps`].
+fn log_gaps(s: &Snapshot, pods: &[&Pod]) -> Vec<Why> {
+    let gap = |pod: &&Pod| {
+        let own = |l: &&PodLog| l.namespace == pod.metadata.namespace && l.pod == pod.metadata.name;
+        match s.logs.iter().find(own) {
+            Some(log) => log.lines.get().err(),
+            None => Some(Why::new(
+                WhyKind::Unreadable,
+                format!("log of pod {}/{}", pod.metadata.namespace, pod.metadata.name),
+                "it was not read",
+            )),
+        }
+    };
+    pods.iter().filter(|pod| is_living(pod)).filter_map(gap).collect()
+}
+
+fn is_living(pod: &Pod) -> bool {
+    pod.status.phase == "Running" && pod.metadata.deletion_timestamp.is_none()
+}
+
 fn lines<'s>(s: &'s Snapshot, deployment: &Workload) -> Result<Vec<(&'s str, LogLine)>, Why> {
     let namespace = &deployment.metadata.namespace;
     let own = |pod: &str| {
@@ -352,23 +409,6 @@ impl<'s> Facts<'s> {
     /// HelmReleases of the `gitlab-agent` chart, whether or not a Deployment came of them.
     pub fn agent_releases(&self) -> impl Iterator<Item = &'s HelmRelease> {
         releases(self.snapshot)
-    }
-
-    /// Why lines of an agent's log are not known: one reason for each living pod whose log was not read.
-    pub fn log_gaps(&self, agent: &Agent<'s>) -> Vec<Why> {
-        let living = agent.living().unwrap_or_default();
-        let gap = |pod: &Pod| {
-            let own = |l: &&PodLog| l.namespace == pod.metadata.namespace && l.pod == pod.metadata.name;
-            match self.snapshot.logs.iter().find(own) {
-                Some(log) => log.lines.get().err(),
-                None => Some(Why::new(
-                    WhyKind::NotAsked,
-                    format!("log of pod {}/{}", pod.metadata.namespace, pod.metadata.name),
-                    "it was not read",
-                )),
-            }
-        };
-        living.into_iter().filter_map(gap).collect()
     }
 
     /// Why more agents may exist than were seen.

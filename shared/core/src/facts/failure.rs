@@ -1,6 +1,7 @@
 //! The class of a failure, from what a client said of it: one table and one reader for sources, charts, releases,
 //! notifications and agentk.
 
+mod key;
 mod table;
 
 #[cfg(test)]
@@ -8,7 +9,8 @@ mod cases;
 
 use super::Facts;
 use crate::object::ObjectRef;
-use crate::snapshot::kinds::{Condition, condition};
+use crate::snapshot::kinds::{Condition, Source};
+pub use key::{Failing, FailureKey, Peer};
 
 /// What went wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -43,6 +45,8 @@ pub enum Failure {
     Signature,
     /// What is encrypted in Git cannot be decrypted.
     Decryption,
+    /// What is encrypted in Git is to be applied as it is.
+    NoDecryption,
     /// The event names no commit, so that there is nothing to attach a status to.
     NoCommit,
     /// Objects of other namespaces may not be referred to.
@@ -107,14 +111,30 @@ pub enum Failure {
     WebhookDown,
     /// The service account lacks a permission of the cluster.
     Permission,
+    /// An API that another server serves does not answer.
+    ApiDown,
+    /// The object is larger than the API server takes.
+    TooLarge,
     /// The API server does not serve this kind.
     ApiNotServed,
     /// Somebody else holds the object or its field.
     Conflict,
+    /// An object of that name exists.
+    Exists,
+    /// Somebody changed the object between reading and writing it.
+    Modified,
+    /// Another operation of Helm holds the release, or was cut off and left it so.
+    Locked,
+    /// The namespace or the object is being deleted.
+    Terminating,
     /// A field cannot be changed on an object that exists.
     Immutable,
     /// What is in Git is no valid manifest.
     Manifest,
+    /// The folder or file that is named is not in the revision.
+    PathMissing,
+    /// The chart takes none of the values that it is given, or lacks one.
+    Values,
     /// An object that is named does not exist.
     ObjectMissing,
     /// None of these.
@@ -189,6 +209,7 @@ impl Failure {
             BadArtifact => "what was fetched is damaged, too large, or differs from its digest",
             Signature => "the signature is missing or cannot be verified",
             Decryption => "the encrypted data in Git cannot be decrypted",
+            NoDecryption => "the data in Git is encrypted, and no decryption is configured",
             NoCommit => "the events that it sends name no commit, and a job status belongs to one",
             CrossNamespace => "references to other namespaces are not allowed",
             HostKeyUnknown => "the server's host key is not among the known ones",
@@ -221,10 +242,18 @@ impl Failure {
             Admission => "an admission webhook or policy denied it",
             WebhookDown => "an admission webhook cannot be called",
             Permission => "the service account lacks an RBAC permission",
+            ApiDown => "an aggregated API does not answer",
+            TooLarge => "an object is larger than the API server takes",
             ApiNotServed => "the API server does not serve this kind",
             Conflict => "the object or a field belongs to something else",
+            Exists => "an object of that name exists already",
+            Modified => "something else changed the object at the same time",
+            Locked => "another Helm operation holds the release, or was cut off",
+            Terminating => "what it writes to is being deleted",
             Immutable => "an immutable field would change",
             Manifest => "a manifest is invalid",
+            PathMissing => "the path that it names does not exist in this revision",
+            Values => "the chart refuses its values, or lacks one",
             ObjectMissing => "an object that it references does not exist",
             Other => "source-controller reports a failure",
         }
@@ -237,7 +266,11 @@ impl Failure {
                 "give the Kustomization the private key in the Secret that spec.decryption.secretRef names, or encrypt the \
                  file again for a key that it has"
             }
-            DiskFull => "free space on the volume that the message names, or make it larger",
+            NoDecryption => "set spec.decryption with the Secret that holds the key",
+            DiskFull => {
+                "free space on the volume that the message names, or make it larger; one that can only be read has to be \
+                 repaired, or mounted for writing"
+            }
             Quota => "raise the ResourceQuota (or GitLab's limit), or request less",
             OutOfMemory => "raise the memory limit of what was killed",
             Admission => "change the manifest in Git to what the policy allows, or the policy",
@@ -246,13 +279,41 @@ impl Failure {
                  configuration"
             }
             Permission => "grant the service account what the message names",
+            ApiDown => {
+                "start the Service behind the API that the message names (kubectl get apiservices); where its owner is gone, \
+                 delete the APIService"
+            }
+            TooLarge => {
+                "make it smaller: fewer or larger values go into files of their own, or into several releases or ConfigMaps"
+            }
             ApiNotServed => {
                 "install the CustomResourceDefinition before what uses it (spec.dependsOn), or correct apiVersion and kind"
             }
             Conflict => "let one owner manage the object: remove it from Git or from the other owner",
+            Exists => {
+                "delete what is left over of an earlier attempt (a Job of a Helm hook); where something else owns it, let one \
+                 owner manage it"
+            }
+            Modified => {
+                "wait: it is retried; where it stays so, look at who else writes the object (managedFields)"
+            }
+            Locked => {
+                "wait while another Helm run is at work; where it was cut off (a pending revision in `helm history`), have \
+                 helm-controller unlock the release and try again"
+            }
+            Terminating => {
+                "see what keeps it from being deleted (its finalizers); it can be created again afterwards"
+            }
+            Values => {
+                "correct spec.values of the HelmRelease (or what spec.valuesFrom names) in Git to what the message asks for; \
+                 `helm show values` shows what the chart takes"
+            }
+            PathMissing => {
+                "correct the path in Git (spec.path, or the file that the message names), or commit what it names"
+            }
             Immutable => {
-                "recreate the object: delete it, or set spec.force (Kustomization) or spec.upgrade.force (HelmRelease) for \
-                 one reconciliation"
+                "take the change back in Git. Only an object that holds no data may be deleted, so that it is created again (a \
+                 Job; a StatefulSet with --cascade=orphan, which leaves its pods and claims; never a PersistentVolumeClaim)"
             }
             Manifest => "correct the manifest that the message names, in Git",
             ObjectMissing => "create the object that the message names, or correct its name in Git",
@@ -265,6 +326,28 @@ impl Failure {
             Signature => "sign what is in the repository, or correct the keys in spec.verify",
             _ => return None,
         })
+    }
+
+    /// Whether what is in Git is at fault, so that a change of the live object alone would not last.
+    pub fn is_of_git(self) -> bool {
+        matches!(
+            self,
+            Manifest
+                | PathMissing
+                | Values
+                | Immutable
+                | Admission
+                | Conflict
+                | CrossNamespace
+                | ObjectMissing
+                | ApiNotServed
+                | NoDecryption
+                | Signature
+                | Quota
+                | TooLarge
+                | Reference
+                | Chart
+        )
     }
 
     /// Whether the credential is at fault.
@@ -321,11 +404,22 @@ impl Failure {
 }
 
 impl Facts<'_> {
-    /// The Secret whose credential keeps a source from being fetched.
-    pub fn refused_credential(&self, source: &ObjectRef) -> Option<ObjectRef> {
-        let found = self.sources(&source.kind)?.find(&source.namespace, &source.name).ok()??;
-        let ready = condition(&found.status.conditions, "Ready").filter(|c| c.status == "False")?;
-        let secret = found.spec.secret_ref.as_ref().filter(|_| classify(ready).is_credential())?;
-        Some(ObjectRef::new("Secret", &source.namespace, &secret.name))
+    /// The key of a source's failure.
+    pub fn source_failure(
+        &self,
+        object: &ObjectRef,
+        source: &Source,
+        failed: &Condition,
+    ) -> Option<FailureKey> {
+        let secret = source.spec.secret_ref.as_ref();
+        let secret = secret.map(|secret| ObjectRef::new("Secret", &object.namespace, &secret.name));
+        let worker = self.flux.expected("source-controller", &source.metadata);
+        let who = Failing {
+            url: &source.spec.url,
+            credential: secret.as_ref(),
+            worker: Some(&worker),
+            namespace: &object.namespace,
+        };
+        FailureKey::of(classify(failed), &failed.message, &who)
     }
 }

@@ -43,6 +43,9 @@ pub const REMOVED: &[(&str, &str, u64)] = &[
     ("image.toolkit.fluxcd.io", "v1beta2", 9),
 ];
 
+/// The label by which objects are given to a shard (Flux, "Sharding and horizontal scaling").
+const SHARD: &str = "sharding.fluxcd.io/key";
+
 /// The controller that reconciles a kind.
 pub fn controller_of(kind: &str) -> Option<&'static str> {
     Some(match kind {
@@ -209,6 +212,21 @@ impl<'s> Facts<'s> {
     pub fn instances(&self, name: &str) -> Result<Vec<&'s Workload>, Why> {
         self.controller(name)?;
         Ok(self.flux.of(name).to_vec())
+    }
+
+    /// Why no controller that runs reconciles an object of this kind: none watches its shard, its labels or its namespace.
+    pub fn unwatched(&self, kind: &str, of: &Meta) -> Option<String> {
+        let name = controller_of(kind)?;
+        let deployments = &self.snapshot.deployments;
+        let all_seen = deployments.namespaces.is_none() && deployments.gaps.is_empty();
+        let is_watched = self.flux.of(name).is_empty() || self.flux.in_charge(name, of).is_some();
+        if !all_seen || is_watched {
+            return None;
+        }
+        Some(match of.label(SHARD) {
+            Some(shard) => format!("no {name} watches its shard ({SHARD}: {shard})"),
+            None => format!("no {name} watches its namespace and labels"),
+        })
     }
 
     /// The namespaces in which Flux's controllers run.

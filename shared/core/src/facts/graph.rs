@@ -8,9 +8,12 @@ mod edges;
 use std::collections::{HashMap, HashSet};
 
 use super::agent::Agent;
-use super::creator::Creators;
+use super::creator::{Creators, failing_appliers};
 use super::flux::{Instances, bootstrap, bootstrap_object, controller_of};
-use super::reference::AllMissing;
+use super::gone::is_gone;
+use super::network::Blocked;
+use super::node::Lost;
+use super::reference::Missings;
 use super::service::{cannot_download, service_of};
 use super::{Facts, InventoryEntry};
 use super::{token_secret, waits};
@@ -26,6 +29,20 @@ pub struct Graph {
     edges: Edges,
 }
 
+/// What was found out before, and gives edges.
+pub(super) struct Seen<'a> {
+    /// What does not exist.
+    pub(super) missing: &'a Missings,
+    /// Who would create it.
+    pub(super) creators: &'a Creators,
+    /// From what fails to the workloads that its errors lead to.
+    pub(super) calls: &'a [(ObjectRef, ObjectRef)],
+    /// What policies keep from the outside.
+    pub(super) blocked: &'a [Blocked],
+    /// Nodes that do not answer.
+    pub(super) lost: &'a Lost,
+}
+
 /// The graph while it is built.
 struct Builder<'s> {
     edges: Edges,
@@ -33,6 +50,8 @@ struct Builder<'s> {
     instances: &'s Instances<'s>,
     /// The Services from which artifacts are downloaded.
     artifacts: Vec<ObjectRef>,
+    /// What does not exist because the one that applies it fails: each hangs on that, not the other way round.
+    gone: HashSet<(ObjectRef, ObjectRef)>,
 }
 
 impl Graph {
@@ -40,11 +59,11 @@ impl Graph {
     pub(super) fn build(
         s: &Snapshot,
         agents: &[Agent<'_>],
-        missing: &AllMissing,
-        creators: &Creators,
         instances: &Instances<'_>,
+        seen: &Seen<'_>,
     ) -> Self {
-        let mut graph = Builder { edges: Edges::default(), instances, artifacts: Vec::new() };
+        let gone = gone(s);
+        let mut graph = Builder { edges: Edges::default(), instances, artifacts: Vec::new(), gone };
         graph.add_artifacts(s);
         graph.add_sources(s);
         graph.add_kustomizations(s);
@@ -55,7 +74,14 @@ impl Graph {
         for agent in agents {
             graph.add_agent(agent);
         }
-        graph.add_waits(s, missing, creators);
+        graph.add_waits(s, seen.missing, seen.creators);
+        seen.calls.iter().for_each(|(object, need)| graph.edges.add(object, need));
+        for of in seen.blocked {
+            of.policies.first().into_iter().for_each(|policy| graph.edges.add(&of.object, policy));
+        }
+        for (node, workloads) in seen.lost.nodes() {
+            workloads.into_iter().for_each(|(workload, _)| graph.edges.add(workload, node));
+        }
         graph.edges.sort();
         Self { edges: graph.edges }
     }
@@ -176,17 +202,18 @@ impl Builder<'_> {
 
     /// An applier's health checks wait for its workloads.
     fn add_inventory(&mut self, owner: &ObjectRef, inventory: &Inventory) {
-        let workloads = inventory.entries.iter().filter_map(InventoryEntry::object);
-        for object in
-            workloads.filter(|o| matches!(o.kind.as_str(), "Deployment" | "StatefulSet" | "DaemonSet"))
-        {
-            self.add(owner, object);
+        for object in inventory.entries.iter().filter_map(InventoryEntry::object) {
+            if self.gone.contains(&(owner.clone(), object.clone())) {
+                self.add(&object, owner.clone());
+            } else if matches!(object.kind.as_str(), "Deployment" | "StatefulSet" | "DaemonSet") {
+                self.add(owner, object);
+            }
         }
     }
 
     /// What failed objects waited for and what is missing. A release that names the wrong Secret waits for nothing, see
     /// [`Self::add_releases`].
-    fn add_waits(&mut self, s: &Snapshot, missing: &AllMissing, creators: &Creators) {
+    fn add_waits(&mut self, s: &Snapshot, missing: &Missings, creators: &Creators) {
         let misnamed = token_secret::named(s).filter(|n| n.is_misnamed(s));
         let misnamed: HashSet<ObjectRef> =
             misnamed.map(|n| n.release.metadata.object("HelmRelease")).collect();
@@ -250,6 +277,14 @@ impl Builder<'_> {
             self.add(&lease.metadata.object("Lease"), object);
         }
     }
+}
+
+/// What of inventories does not exist, with the appliers that fail to apply it.
+fn gone(s: &Snapshot) -> HashSet<(ObjectRef, ObjectRef)> {
+    let failing = failing_appliers(s).flat_map(|(owner, inventory)| {
+        inventory.entries.iter().filter_map(InventoryEntry::object).map(move |object| (owner.clone(), object))
+    });
+    failing.filter(|(_, object)| is_gone(s, object)).collect()
 }
 
 /// The Receiver that agentk makes for a GitRepository: `gitlab-<name>`, cut to 63 characters.

@@ -1,8 +1,11 @@
 //! A snapshot joined into what the checks ask about. Nothing here judges.
 
 pub mod agent;
+mod calls;
 pub mod chart;
+pub mod crash;
 pub mod creator;
+pub mod depends;
 pub mod dispatch;
 pub mod duration;
 pub mod duty;
@@ -10,10 +13,13 @@ pub mod failure;
 pub mod flux;
 pub mod git_secret;
 pub mod gitlab;
+mod gone;
 pub mod graph;
 pub mod host;
+pub mod job;
 pub mod log;
 pub mod network;
+pub mod node;
 pub mod notification;
 pub mod protection;
 pub mod readiness;
@@ -23,6 +29,7 @@ pub mod said;
 pub mod service;
 pub mod token_secret;
 pub mod token_use;
+mod trouble;
 mod waits;
 pub mod workload;
 
@@ -39,7 +46,7 @@ pub use crate::snapshot::{Listing, Observed, Permission, PodLog, SecretShape, Sn
 use agent::Agent;
 use creator::Creators;
 use flux::Instances;
-use graph::Graph;
+use graph::{Graph, Seen};
 use reference::Missings;
 
 /// Everything the checks read.
@@ -56,12 +63,22 @@ pub struct Facts<'s> {
     pub missing: Missings,
     /// Who would create what does not exist.
     pub(crate) creators: Creators,
+    /// Jobs that failed and that failed waits name.
+    pub failed_jobs: BTreeMap<ObjectRef, job::FailedJob>,
+    /// Nodes that no longer answer.
+    pub lost: node::Lost,
+    /// Workloads that are down, that Flux did not deploy and that errors lead to, each with what names it.
+    pub called: BTreeMap<ObjectRef, ObjectRef>,
+    /// Failures to reach the outside that NetworkPolicies explain.
+    pub blocked: Vec<network::Blocked>,
     /// What depends on what.
     pub graph: Graph,
     /// What expires within this time is found (`--expiry-window`).
     pub expiry_window: SignedDuration,
     /// Who applied what, once somebody asks.
     owners: OnceLock<BTreeMap<ObjectRef, ObjectRef>>,
+    /// Circles of `spec.dependsOn`, once somebody asks.
+    circles: OnceLock<Vec<Vec<ObjectRef>>>,
     /// The branches on which each Provider sets statuses, once somebody asks.
     status_branches: OnceLock<protection::Branches>,
 }
@@ -76,7 +93,17 @@ impl<'s> Facts<'s> {
         let missing = reference::missing(snapshot);
         let flux = Instances::find(snapshot);
         let creators = creator::creators(snapshot, &reference::absent(snapshot, &missing.found));
-        let graph = Graph::build(snapshot, &agents, &missing.found, &creators, &flux);
+        let outward = network::outward(snapshot, &agents, &flux);
+        let calls = calls::edges(snapshot, &missing, &outward.unresolved);
+        let lost = node::Lost::find(snapshot);
+        let seen = Seen {
+            missing: &missing,
+            creators: &creators,
+            calls: &calls,
+            blocked: &outward.blocked,
+            lost: &lost,
+        };
+        let graph = Graph::build(snapshot, &agents, &flux, &seen);
         Self {
             snapshot,
             now: snapshot.taken_at,
@@ -84,11 +111,26 @@ impl<'s> Facts<'s> {
             flux,
             missing,
             creators,
+            failed_jobs: job::failed(snapshot),
+            lost,
+            blocked: outward.blocked,
+            called: calls::down(snapshot, &calls),
             graph,
             expiry_window: EXPIRY_WINDOW,
             owners: OnceLock::new(),
+            circles: OnceLock::new(),
             status_branches: OnceLock::new(),
         }
+    }
+
+    /// Why it is not known whether a namespace exists that the run was limited to: in one that does not nothing is wrong. What
+    /// one may not read is believed.
+    pub fn unseen_namespace(&self) -> Option<Why> {
+        self.snapshot.namespaces.iter().find_map(|name| {
+            let why = self.snapshot.namespace_objects.find("", name).err()?;
+            let says = why.kind != WhyKind::Forbidden && !why.kind.is_a_choice();
+            says.then(|| Why::new(why.kind, format!("whether namespace {name} exists"), why.message))
+        })
     }
 
     /// A Secret; `Ok(None)` means that it does not exist.
@@ -132,6 +174,12 @@ impl<'s> Facts<'s> {
             });
             entries.collect()
         })
+    }
+
+    /// The workloads that Flux deployed here, Flux itself and agentk, each with its kind.
+    pub fn own_workloads(&self) -> impl Iterator<Item = (&'static str, &'s Workload)> {
+        let ours = reference::ours(self.snapshot);
+        reference::workloads(self.snapshot).filter(move |(kind, w)| ours.contains(&w.metadata.object(kind)))
     }
 
     /// The Deployments, StatefulSets and DaemonSets of this cluster that Kustomizations and HelmReleases applied,

@@ -1,12 +1,18 @@
 //! Whether NetworkPolicies let one pod reach another, as Kubernetes documents them: a pod that no policy selects is
 //! open; one that is selected takes what any rule of any such policy allows, and nothing else.
 
+mod egress;
+
+use std::cmp::Reverse;
+
 use crate::object::ObjectRef;
 use crate::snapshot::kinds::{
     IpBlock, LabelRequirement, LabelSelector, Namespace, NetworkPeer, NetworkPolicy, NetworkRule, PortRef,
     StringMap,
 };
 use crate::snapshot::{Listing, Why, WhyKind};
+pub use egress::{Blocked, Outside};
+pub(super) use egress::{outward, says_unresolved};
 
 /// One end of a connection: pods of one workload.
 #[derive(Clone, Copy)]
@@ -40,7 +46,7 @@ pub enum Direction {
 pub enum Passage {
     /// They do, or there are none.
     Open,
-    /// They do not: these select the pod, and no rule of them fits.
+    /// They do not: these select the pod, and no rule of them fits. The one to blame is first.
     Closed(Vec<ObjectRef>),
 }
 
@@ -66,7 +72,7 @@ pub fn passage(
     port: Port<'_>,
 ) -> Result<Passage, Why> {
     let about = |p: &&&NetworkPolicy| acts(p, direction) && matches(&p.spec.pod_selector, here.labels);
-    let selecting: Vec<&&NetworkPolicy> = policies.iter().filter(about).collect();
+    let mut selecting: Vec<&NetworkPolicy> = policies.iter().filter(about).copied().collect();
     if selecting.is_empty() {
         return Ok(Passage::Open);
     }
@@ -90,9 +96,19 @@ pub fn passage(
             ))
         }
         (Fit::No, None) => {
+            by_blame(&mut selecting, direction);
             Ok(Passage::Closed(selecting.into_iter().map(|p| p.metadata.object("NetworkPolicy")).collect()))
         }
     }
+}
+
+/// Puts the policy to blame first. Policies only add up, so each is innocent by itself; one that allows nothing was made to
+/// deny, Flux's own come with rules for each other, and what came last was not there while all was well.
+fn by_blame(policies: &mut [&NetworkPolicy], direction: Direction) {
+    let of_flux = |p: &NetworkPolicy| p.metadata.label("app.kubernetes.io/part-of") == Some("flux");
+    policies.sort_by_key(|p| {
+        (!rules(p, direction).is_empty(), of_flux(p), Reverse(p.metadata.creation_timestamp))
+    });
 }
 
 fn acts(policy: &NetworkPolicy, direction: Direction) -> bool {

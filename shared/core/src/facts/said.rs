@@ -124,11 +124,59 @@ fn named(word: &str) -> Option<ObjectRef> {
         .then(|| ObjectRef::new(kind, namespace, name))
 }
 
+/// The Job of a hook that failed, in the words of Helm 3: `Helm upgrade failed for release shop/web with chart x@1: pre-upgrade
+/// hooks failed: 1 error occurred: * job web-migrate failed: BackoffLimitExceeded`.
+pub fn failed_hook(text: &str) -> Option<ObjectRef> {
+    let (_, release) = text.split_once(" for release ")?;
+    let (namespace, _) = release.split_once('/').filter(|(namespace, _)| is_name(namespace))?;
+    let mut named =
+        text.match_indices("job ").filter_map(|(at, before)| text[at + before.len()..].split_once(" failed"));
+    let (name, _) = named.find(|(name, _)| is_name(name))?;
+    Some(ObjectRef::new("Job", namespace, name))
+}
+
 /// The name of the object that kustomize-controller could not decrypt, with its namespace where the text tells.
 pub fn undecrypted(text: &str) -> Option<(Option<&str>, &str)> {
     let (_, rest) = text.split_once("decryption failed for '")?;
     let name = rest.split('\'').next().filter(|name| is_name(name))?;
     Some((quoted_namespace(rest, name), name))
+}
+
+/// The Services of this cluster that a text names by their DNS names, as namespace and name: `db.shop.svc`, and a name
+/// without a dot that was looked up or dialed, which is one of the object's own namespace.
+pub fn services(text: &str, namespace: &str) -> Vec<ObjectRef> {
+    let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || ".-".contains(c)));
+    let full = words.filter_map(|word| {
+        let mut parts = word.trim_end_matches('.').split('.');
+        let (name, of, svc) = (parts.next()?, parts.next()?, parts.next()?);
+        (svc == "svc" && is_name(name) && is_name(of)).then(|| ObjectRef::new("Service", of, name))
+    });
+    let mut found: Vec<ObjectRef> = full.collect();
+    const BEFORE: &[&str] = &[
+        "lookup ",
+        "connect to ",
+        "connecting to ",
+        "dial tcp ",
+        "getaddrinfo ENOTFOUND ",
+        "getaddrinfo EAI_AGAIN ",
+    ];
+    for before in BEFORE {
+        for (at, _) in text.match_indices(before) {
+            let rest = text[at + before.len()..].trim_start_matches(['"', '\'']);
+            let word = rest
+                .split(|c: char| !(c.is_ascii_alphanumeric() || "-.".contains(c)))
+                .next()
+                .unwrap_or_default();
+            let is_label =
+                is_name(word) && !word.contains('.') && word.chars().any(|c| c.is_ascii_alphabetic());
+            if is_label && !["lookup", "server", "the", "host", "localhost", "tcp"].contains(&word) {
+                found.push(ObjectRef::new("Service", namespace, word));
+            }
+        }
+    }
+    found.sort();
+    found.dedup();
+    found
 }
 
 fn is_name(name: &str) -> bool {
@@ -238,6 +286,52 @@ mod tests {
         );
         for text in ["https://Host/a/b", "main@sha1:1234", "TLS/1/2", "a/b/c", "see docs/A/b/c/d"] {
             assert!(named(text).is_empty(), "{text}: {:?}", named(text));
+        }
+    }
+
+    #[test]
+    fn the_job_of_a_hook_is_read() {
+        let helm = |said: &str| {
+            failed_hook(&format!("Helm upgrade failed for release shop/web with chart web@2.0.0: {said}"))
+        };
+        let job = || Some(ObjectRef::new("Job", "shop", "web-migrate"));
+        assert_eq!(
+            helm(
+                "pre-upgrade hooks failed: 1 error occurred:\n\t* job web-migrate failed: BackoffLimitExceeded\n\n"
+            ),
+            job()
+        );
+        assert_eq!(helm("post-install hooks failed: job web-migrate failed: DeadlineExceeded"), job());
+        assert_eq!(helm("timed out waiting for the condition"), None);
+        assert_eq!(helm("the job failed"), None);
+        assert_eq!(failed_hook("* job web-migrate failed: x"), None);
+    }
+
+    #[test]
+    fn services_that_a_text_names_are_read() {
+        for (text, expected) in [
+            (
+                "Post \"https://kyverno-svc.kyverno.svc:443/validate?timeout=10s\": no endpoints available for service \"kyverno-svc\"",
+                &["Service kyverno/kyverno-svc"][..],
+            ),
+            (
+                "dial tcp: lookup db.apps.svc.cluster.local on 10.96.0.10:53: no such host",
+                &["Service apps/db"],
+            ),
+            (
+                "http://source-controller.flux-system.svc.cluster.local./x: connection refused",
+                &["Service flux-system/source-controller"],
+            ),
+            ("dial tcp: lookup postgres on 10.96.0.10:53: no such host", &["Service shop/postgres"]),
+            ("getaddrinfo ENOTFOUND redis", &["Service shop/redis"]),
+            ("could not connect to server: Connection refused", &[]),
+            ("dial tcp: lookup gitlab.example.com: no such host", &[]),
+            ("dial tcp 10.0.0.1:443: connect: connection refused", &[]),
+            ("failed to connect to db:5432", &["Service shop/db"]),
+            ("the svc is down; a.b.c", &[]),
+        ] {
+            let found: Vec<String> = services(text, "shop").iter().map(ToString::to_string).collect();
+            assert_eq!(found, expected, "{text}");
         }
     }
 

@@ -4,8 +4,9 @@
 use std::collections::BTreeSet;
 
 use super::creator::{Creators, is_wait};
+use super::failure::{Failure, read};
 use super::flux::Instances;
-use super::reference::AllMissing;
+use super::reference::Missings;
 use super::{Facts, InventoryEntry, Observed, Snapshot, said};
 use crate::object::ObjectRef;
 use crate::snapshot::kinds::{Condition, HelmRelease, Kustomization};
@@ -27,12 +28,12 @@ const WAITED_FOR: &[&str] = &[
 /// All of them.
 pub(super) fn edges(
     s: &Snapshot,
-    missing: &AllMissing,
+    missing: &Missings,
     creators: &Creators,
     instances: &Instances<'_>,
 ) -> Vec<Edge> {
     let mut edges = Vec::new();
-    for (object, of) in missing {
+    for (object, of) in &missing.found {
         edges.extend(of.needed_by.iter().map(|by| (by.clone(), object.clone())));
     }
     edges.extend(of_creators(s, creators));
@@ -47,6 +48,7 @@ pub(super) fn edges(
         .filter(|r| r.spec.kube_config.is_none())
         .for_each(|r| of_release(r, &mut edges));
     edges.extend(of_labels(s));
+    edges.extend(of_namespaces(s));
     edges.extend(of_charts(s, instances));
     edges
 }
@@ -89,6 +91,8 @@ fn of_release(r: &HelmRelease, edges: &mut Vec<Edge>) {
 
 /// What the text of a failed wait names.
 fn of_message(object: &ObjectRef, conditions: &[Condition], edges: &mut Vec<Edge>) {
+    let hooks = failures(conditions).filter_map(|c| said::failed_hook(&c.message));
+    edges.extend(hooks.map(|job| (object.clone(), job)));
     for condition in failures(conditions).filter(|c| is_wait(c)) {
         let named = said::waited_for(&condition.message).into_iter().filter(|named| named != object);
         edges.extend(named.map(|named| (object.clone(), named)));
@@ -102,6 +106,60 @@ fn failures(conditions: &[Condition]) -> impl Iterator<Item = &Condition> {
         _ => false,
     };
     conditions.iter().filter(is_failure)
+}
+
+/// What fails to apply, and workloads that are gone, need the namespace that is being deleted.
+fn of_namespaces(s: &Snapshot) -> Vec<Edge> {
+    let ending = s.namespace_objects.items.iter().filter(|n| n.metadata.deletion_timestamp.is_some());
+    let ending: BTreeSet<&str> = ending.map(|n| n.metadata.name.as_str()).collect();
+    if ending.is_empty() {
+        return Vec::new();
+    }
+    let namespace = |name: &str| ObjectRef::new("Namespace", "", name);
+    // A namespace hangs on what in it cannot be deleted: the finalizers of Flux, once its controllers are gone.
+    let hanging = deleted(s).filter(|object| ending.contains(object.namespace.as_str()));
+    let mut edges: Vec<Edge> = hanging.map(|object| (namespace(&object.namespace), object)).collect();
+    for (owner, inventory, elsewhere) in super::inventories(s) {
+        let workloads = inventory.entries.iter().filter(|_| !elsewhere).filter_map(InventoryEntry::workload);
+        edges.extend(workloads.filter(|o| ending.contains(o.namespace.as_str())).map(|o| {
+            let need = namespace(&o.namespace);
+            (o, need)
+        }));
+        let texts = said_by(s, &owner).filter(|text| read(text) == Failure::Terminating);
+        for text in texts {
+            let named = text
+                .split(|c: char| !(c.is_ascii_alphanumeric() || c == '-'))
+                .filter(|word| ending.contains(word));
+            edges.extend(named.map(|name| (owner.clone(), namespace(name))));
+        }
+    }
+    edges
+}
+
+/// Flux objects whose deletion was asked for.
+fn deleted(s: &Snapshot) -> impl Iterator<Item = ObjectRef> {
+    let sources = ["GitRepository", "OCIRepository", "Bucket", "HelmRepository", "HelmChart"].into_iter();
+    let sources = sources.flat_map(|kind| {
+        let items = super::sources(s, kind).map_or(&[][..], |listing| &listing.items);
+        items.iter().map(move |item| (kind, &item.metadata))
+    });
+    let kustomizations = s.kustomizations.items.iter().map(|k| ("Kustomization", &k.metadata));
+    let releases = s.helm_releases.items.iter().map(|r| ("HelmRelease", &r.metadata));
+    let all = kustomizations.chain(releases).chain(sources);
+    all.filter(|(_, meta)| meta.deletion_timestamp.is_some()).map(|(kind, meta)| meta.object(kind))
+}
+
+/// What an applier says where it fails.
+pub(super) fn said_by<'s>(s: &'s Snapshot, owner: &ObjectRef) -> impl Iterator<Item = &'s str> + use<'s> {
+    let (namespace, name) = (&owner.namespace, &owner.name);
+    let conditions: &[Condition] = match owner.kind.as_str() {
+        "Kustomization" => {
+            let found = s.kustomizations.find(namespace, name).ok().flatten();
+            found.map_or(&[], |k| &k.status.conditions)
+        }
+        _ => s.helm_releases.find(namespace, name).ok().flatten().map_or(&[], |r| &r.status.conditions),
+    };
+    failures(conditions).map(|c| c.message.as_str())
 }
 
 /// helm-controller labels what it installs; the inventory of a HelmRelease is there since Flux 2.8, and not after a

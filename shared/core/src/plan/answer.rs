@@ -88,7 +88,7 @@ pub struct Fault {
     pub reason: String,
     /// What the controller says.
     pub message: String,
-    /// The class of the failure, of sources.
+    /// The class of the failure.
     pub class: Option<Failure>,
     /// The controller will not try again by itself.
     pub terminal: bool,
@@ -115,7 +115,7 @@ pub fn answer(kind: &str, live: &Live, token: &str) -> Answer {
     match readiness(&status.conditions, meta.generation, status.observed_generation, false) {
         Readiness::Ready => Answer::Done(revision(kind, live)),
         Readiness::Waiting(c) => Answer::Waiting(c.reason.clone(), c.message.clone()),
-        Readiness::Failed(c) => Answer::Failed(fault(kind, &status.conditions, c)),
+        Readiness::Failed(c) => Answer::Failed(fault(&status.conditions, c)),
         Readiness::Progressing(_) | Readiness::NotObserved | Readiness::Suspended => {
             Answer::Working(phase(&status.conditions))
         }
@@ -142,7 +142,7 @@ fn phase(conditions: &[Condition]) -> String {
     progressing.map(|c| c.message.clone()).unwrap_or_default()
 }
 
-fn fault(kind: &str, conditions: &[Condition], failed: &Condition) -> Fault {
+fn fault(conditions: &[Condition], failed: &Condition) -> Fault {
     let stalled = condition(conditions, "Stalled").is_some_and(|c| c.status == "True");
     // "Stalled" of a release only says that it gave up; what made it give up is in Ready or Released.
     let ready = condition(conditions, "Ready").filter(|c| c.status == "False");
@@ -150,8 +150,7 @@ fn fault(kind: &str, conditions: &[Condition], failed: &Condition) -> Fault {
         Some(ready) if !ready.message.is_empty() && failed.kind == "Stalled" => ready,
         _ => failed,
     };
-    let is_source = !matches!(kind, "Kustomization" | "HelmRelease");
-    let class = is_source.then(|| classify(said)).filter(|c| *c != Failure::Other);
+    let class = Some(classify(said)).filter(|c| *c != Failure::Other);
     let mut message = said.message.clone();
     if failed.kind == "Stalled" && failed.message != said.message && !failed.message.is_empty() {
         message = format!("{message} ({})", failed.message);
@@ -162,7 +161,9 @@ fn fault(kind: &str, conditions: &[Condition], failed: &Condition) -> Fault {
 impl Fault {
     /// What it means, for people.
     pub fn phrase(&self, kind: &str) -> &'static str {
-        match (self.class, self.reason.as_str()) {
+        let is_source = !matches!(kind, "Kustomization" | "HelmRelease");
+        let telling = self.class.filter(|_| is_source || self.is_general());
+        match (telling, self.reason.as_str()) {
             (Some(class), _) => class.phrase(),
             (None, "BuildFailed") => "what is in Git cannot be built",
             (None, "HealthCheckFailed") => "it was applied, and what it made is not healthy",
@@ -184,6 +185,21 @@ impl Fault {
         }
     }
 
+    /// Whether an applier's reason only says at what it failed, and its class says why.
+    fn is_general(&self) -> bool {
+        const AT: &[&str] = &[
+            "BuildFailed",
+            "ReconciliationFailed",
+            "PruneFailed",
+            "InstallFailed",
+            "UpgradeFailed",
+            "RetriesExceeded",
+        ];
+        let says_why =
+            !matches!(self.class, None | Some(Failure::Manifest | Failure::WaitTimeout | Failure::Timeout));
+        says_why && AT.contains(&self.reason.as_str())
+    }
+
     /// What to do about it, where there is something to say beyond what `verify` says.
     pub fn hint(&self, kind: &str) -> Hint {
         match self.reason.as_str() {
@@ -191,12 +207,12 @@ impl Fault {
                 "mend the cause, then --reset clears its count of failures, or --force upgrades once in any case".into()
             }
             "MissingRollbackTarget" => "--force upgrades once in any case".into(),
-            "BuildFailed" => "`kubectl kustomize` on the same directory of a checkout shows the same".into(),
+            "BuildFailed" if !self.is_general() => "`kubectl kustomize` on the same directory of a checkout shows the same".into(),
             "HealthCheckFailed" if kind == "Kustomization" => Hint::verify("names the pods"),
             _ if self.class.is_some_and(Failure::is_credential) => {
                 Hint::verify("says which credential, and how to replace it")
             }
-            _ => Hint::default(),
+            _ => self.class.and_then(Failure::advice).map_or_else(Hint::default, Hint::from),
         }
     }
 }
@@ -282,6 +298,93 @@ mod tests {
         assert_eq!(fault.reason, "RetriesExceeded");
         assert_eq!(fault.message, "timed out waiting (Failed to upgrade after 1 attempt(s))");
         assert!(fault.hint("HelmRelease").text(ToString::to_string).contains("--reset"));
+    }
+
+    /// Whatever kind it is, the one table of failures tells why; where it says no more than the reason, the reason stays.
+    #[test]
+    fn the_class_of_every_kind_is_told() {
+        for (kind, reason, message, phrase, hint) in [
+            (
+                "Kustomization",
+                "BuildFailed",
+                "error decrypting env sources: x",
+                "cannot be decrypted",
+                "private key",
+            ),
+            (
+                "Kustomization",
+                "BuildFailed",
+                "Secret/a/b is SOPS encrypted, configuring decryption is required",
+                "no decryption is configured",
+                "spec.decryption",
+            ),
+            (
+                "Kustomization",
+                "ReconciliationFailed",
+                "X/a/b dry-run failed: no matches for kind \"X\" in version \"y/v1\"",
+                "does not serve this kind",
+                "CustomResourceDefinition",
+            ),
+            (
+                "Kustomization",
+                "ReconciliationFailed",
+                "failed calling webhook \"w\": EOF",
+                "webhook cannot be called",
+                "Service behind the webhook",
+            ),
+            (
+                "Kustomization",
+                "ReconciliationFailed",
+                "Job/a/b dry-run failed: spec.template: field is immutable",
+                "immutable field",
+                "take the change back",
+            ),
+            (
+                "Kustomization",
+                "ReconciliationFailed",
+                "x is forbidden: User \"system:serviceaccount:a:b\" cannot patch",
+                "RBAC permission",
+                "grant",
+            ),
+            (
+                "Kustomization",
+                "BuildFailed",
+                "kustomize build failed: x",
+                "cannot be built",
+                "kubectl kustomize",
+            ),
+            (
+                "Kustomization",
+                "HealthCheckFailed",
+                "health check failed after 30s",
+                "is not healthy",
+                "names the pods",
+            ),
+            ("HelmRelease", "InstallFailed", "exceeded quota: compute", "quota is exceeded", "ResourceQuota"),
+            ("HelmRelease", "UpgradeFailed", "timed out waiting for the condition", "could not upgrade", ""),
+            (
+                "HelmRelease",
+                "UpgradeFailed",
+                "admission webhook \"p\" denied the request: no",
+                "policy denied",
+                "policy",
+            ),
+            (
+                "HelmRelease",
+                "RetriesExceeded",
+                "dial tcp: lookup h: no such host",
+                "does not resolve",
+                "--reset",
+            ),
+            ("Bucket", "BucketOperationFailed", "no space left on device", "volume is full", "free space"),
+        ] {
+            let Answer::Failed(fault) = say(kind, object(OURS, OURS, ready("False", reason, message))) else {
+                panic!("{message}")
+            };
+            assert!(fault.phrase(kind).contains(phrase), "{message}: {}", fault.phrase(kind));
+            let said = fault.hint(kind).text(ToString::to_string);
+            assert!(said.contains(hint) && said.is_empty() == hint.is_empty(), "{message}: {said}");
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ use crate::text::count;
 /// The verdict in one line with its sign, and how bad it is; none where all is well.
 pub(super) fn headline(report: &Report) -> (Option<Severity>, String) {
     let (errors, warnings) = (report.count(Severity::Error), report.count(Severity::Warning));
+    let infos = report.count(Severity::Info);
     let (unknown, passed) = (report.verdicts(Verdict::Unknown), report.verdicts(Verdict::Pass));
     match report.exit {
         Exit::Unreachable if report.problems.iter().any(|p| p.check.code == 105) => {
@@ -33,13 +34,24 @@ pub(super) fn headline(report: &Report) -> (Option<Severity>, String) {
             (Some(Severity::Warning), text)
         }
         _ if errors > 0 => (Some(Severity::Error), format!("✗ {}", problems(report))),
-        _ if warnings > 0 => {
-            let text =
-                format!("! No problem, {} ({} passed)", count(warnings, "warning"), count(passed, "check"));
-            (Some(Severity::Warning), text)
-        }
+        _ if warnings + infos > 0 => lesser(report, warnings, infos),
         _ => (None, format!("✓ All is well: {} passed", count(passed, "check"))),
     }
+}
+
+/// Something was found, and no error: whether it counts as a problem is the person's choice (`--fail-on`).
+fn lesser(report: &Report, warnings: usize, infos: usize) -> (Option<Severity>, String) {
+    let passed = count(report.verdicts(Verdict::Pass), "check");
+    let named = [(warnings, "warning"), (infos, "note")].into_iter().filter(|(number, _)| *number > 0);
+    let found = named.map(|(number, word)| count(number, word)).collect::<Vec<_>>().join(", ");
+    if report.exit == Exit::Problems {
+        let text = format!("✗ {found}, which count as problems by --fail-on ({passed} passed)");
+        return (Some(Severity::Error), text);
+    }
+    if warnings > 0 {
+        return (Some(Severity::Warning), format!("! No problem, {found} ({passed} passed)"));
+    }
+    (None, format!("✓ No problem, {found} ({passed} passed)"))
 }
 
 fn is_early(why: &Why) -> bool {

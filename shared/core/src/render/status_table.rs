@@ -75,7 +75,10 @@ fn verdict(status: &Status, style: &Style) -> String {
             let text = format!("! No problem, {}", count(warnings, "warning"));
             format!("{}   see{how}", style.severity(Severity::Warning, &text))
         }
-        _ => style.good("✓ All is well"),
+        _ => match report.count(Severity::Info) {
+            0 => style.good("✓ All is well"),
+            notes => style.good(&format!("✓ No problem, {}", count(notes, "note"))),
+        },
     }
 }
 

@@ -144,25 +144,27 @@ impl Page<'_> {
                     self.line(&line);
                 }
             } else {
-                self.area(area, &checks);
+                self.area(report, area, &checks);
             }
         }
     }
 
     /// `✓ Flux            5 passed · ✗ GA205`
-    fn area(&mut self, area: Area, checks: &[&CheckLine]) {
+    fn area(&mut self, report: &Report, area: Area, checks: &[&CheckLine]) {
         // That no access to GitLab was given is a choice and no blemish of the area.
         let waits = |c: &&&CheckLine| c.verdict == Verdict::Unknown && needs_gitlab_alone(c);
         let of = |verdict| checks.iter().filter(move |c| c.verdict == verdict && !waits(c));
         let words = |ids: Vec<String>| ids.join(" ");
         let ids = |verdict| words(of(verdict).map(|c| c.check.id()).collect());
-        let (sign, paint): (&str, &dyn Fn(&str) -> String) = if of(Verdict::Fail).next().is_some() {
-            ("✗", &|t| self.style.severity(Severity::Error, t))
-        } else if of(Verdict::Unknown).next().is_some() {
-            ("?", &|t| self.style.severity(Severity::Warning, t))
-        } else {
-            ("✓", &|t| self.style.good(t))
-        };
+        let (worst, style) = (report.worst(area), self.style.clone());
+        let (sign, paint): (&str, &dyn Fn(&str) -> String) =
+            if let Some(worst) = worst.filter(|w| *w > Severity::Info) {
+                (Style::sign(worst), &move |t| style.severity(worst, t))
+            } else if of(Verdict::Unknown).next().is_some() {
+                ("?", &|t| self.style.severity(Severity::Warning, t))
+            } else {
+                ("✓", &|t| self.style.good(t))
+            };
         let mut parts = Vec::new();
         let passed = of(Verdict::Pass).count();
         if passed > 0 {

@@ -232,3 +232,52 @@ fn one_silent_list_is_a_gap() {
         assert!(report.verdicts(Verdict::Pass) > 30, "{kind:?}");
     }
 }
+
+/// A run that is limited to a namespace of which nobody knows whether it exists has found out nothing.
+#[test]
+fn a_namespace_that_nobody_could_look_up_is_a_gap() {
+    let limited = |kind: Option<WhyKind>| {
+        report(CHECKS, |s| {
+            s.namespaces = vec!["shpo".to_owned()];
+            match kind {
+                Some(kind) => s.namespace_objects = Listing::unknown(Why::new(kind, "list namespaces", "no")),
+                None => {
+                    let mut found = s.namespace_objects.items[0].clone();
+                    found.metadata.name = "shpo".to_owned();
+                    s.namespace_objects.items.push(found);
+                }
+            }
+        })
+    };
+    for kind in
+        [WhyKind::Unreadable, WhyKind::Intercepted, WhyKind::TimedOut, WhyKind::NotServed, WhyKind::SignIn]
+    {
+        let report = limited(Some(kind));
+        assert_eq!(report.exit, Exit::Unknown, "{kind:?}");
+        let asked = "whether namespace shpo exists";
+        assert!(report.checks.iter().any(|c| c.unknown.iter().any(|why| why.asked == asked)), "{kind:?}");
+    }
+    let of = |report: &Report| {
+        report
+            .checks
+            .iter()
+            .flat_map(|c| &c.unknown)
+            .filter(|w| w.asked.starts_with("whether namespace"))
+            .count()
+    };
+    assert_eq!(of(&limited(Some(WhyKind::Forbidden))), 0, "what one may not read is believed");
+    assert_eq!((limited(None).exit, of(&limited(None))), (Exit::Fine, 0));
+}
+
+/// Pods that live and whose log was not read: nothing is known of the connection, and that counts.
+#[test]
+fn a_log_that_was_not_read_is_a_gap_that_counts() {
+    for left in 0..2 {
+        let report = report(CHECKS, |s| s.logs.truncate(left));
+        assert_eq!(report.exit, Exit::Unknown, "{left} logs");
+        for code in [307, 315] {
+            let line = report.checks.iter().find(|line| line.check.code == code).expect("it ran");
+            assert_eq!(line.verdict, Verdict::Unknown, "{left} logs: GA{code}");
+        }
+    }
+}

@@ -108,6 +108,9 @@ pub struct Snapshot {
     pub warnings: Listing<Event>,
     /// The newest lines of the logs of agentk's pods.
     pub logs: Vec<PodLog>,
+    /// The last lines of containers that ended and are started again and again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub last_words: Vec<PodLog>,
     /// What was asked of the API server with which permission, and whether it was granted.
     pub access: Vec<Trial>,
     /// What was observed of GitLab, where the person gave access to it.
@@ -381,6 +384,9 @@ pub struct PodLog {
     pub namespace: String,
     /// Name of the pod.
     pub pod: String,
+    /// Name of the container, where one was asked for.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub container: String,
     /// Lines, oldest first, masked.
     pub lines: Observed<Vec<String>>,
 }

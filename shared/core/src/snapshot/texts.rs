@@ -176,16 +176,17 @@ texts! {
         format, tool, taken_at, origin, namespaces, flux_namespace, server, groups, crds, git_repositories, oci_repositories,
         buckets, helm_repositories, helm_charts, kustomizations, helm_releases, receivers, providers, alerts,
         dispatch_failures, deployments, stateful_sets, daemon_sets, pods, leases, services, endpoint_slices, chart_indexes,
-        network_policies, warnings, referenced, namespace_objects, reviews, tools, secrets, logs, access, gitlab,
+        network_policies, warnings, referenced, namespace_objects, reviews, tools, secrets, logs, last_words, access, gitlab,
     }
 }
 
 /// A credential may go over several lines of a log, so they are masked as one text.
 impl Texts for PodLog {
     fn texts(&mut self, _: &'static str, edit: &mut dyn FnMut(&'static str, &mut String)) {
-        let Self { namespace, pod, lines } = self;
+        let Self { namespace, pod, container, lines } = self;
         namespace.texts("namespace", edit);
         pod.texts("name", edit);
+        container.texts("name", edit);
         match lines {
             Observed::Unknown(why) => why.texts("lines", edit),
             Observed::Known(lines) => {

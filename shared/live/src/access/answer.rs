@@ -5,6 +5,7 @@ use gitlab_agent_core::object::ObjectRef;
 use gitlab_agent_core::snapshot::{Why, WhyKind, mask};
 use gitlab_agent_core::text::visible;
 use http::{HeaderMap, StatusCode, header};
+use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -65,6 +66,12 @@ struct Named {
 }
 
 impl Answer {
+    /// When it was given, by the clock of whoever gave it.
+    pub(super) fn date(&self) -> Option<Timestamp> {
+        let text = self.headers.get(header::DATE)?.to_str().ok()?;
+        jiff::fmt::rfc2822::parse(text).ok().map(|at| at.timestamp())
+    }
+
     /// An answer that is not large.
     pub(crate) fn of(status: StatusCode, headers: HeaderMap, body: Vec<u8>) -> Self {
         Self { status, headers, body, _place: Place::default() }

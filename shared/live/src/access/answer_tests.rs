@@ -252,3 +252,21 @@ fn messages_are_short_and_masked() {
         answer(500, &[("server", &"s".repeat(500))], &format!("{token} {}", "word ".repeat(500))).stranger();
     assert!(long.len() < 250 && long.contains("***") && !long.contains(&token), "{long}");
 }
+
+/// The cluster's times are told by the API server's clock.
+#[test]
+fn an_answer_tells_the_time() {
+    for (date, expected) in [
+        (Some("Mon, 02 Nov 2026 10:00:00 GMT"), Some("2026-11-02T10:00:00Z")),
+        (Some("yesterday"), None),
+        (Some(""), None),
+        (None, None),
+    ] {
+        let mut headers = HeaderMap::new();
+        if let Some(date) = date {
+            headers.insert(header::DATE, date.parse().expect("a header"));
+        }
+        let answer = Answer::of(StatusCode::OK, headers, Vec::new());
+        assert_eq!(answer.date().map(|at| at.to_string()).as_deref(), expected, "{date:?}");
+    }
+}

@@ -1,8 +1,8 @@
 //! One request and its answer: with deadlines, a cap on the body, and a reason for people when it fails.
 
 use std::error::Error as StdError;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -11,7 +11,7 @@ use gitlab_agent_core::name;
 use gitlab_agent_core::snapshot::mask::{self, Values};
 use gitlab_agent_core::snapshot::{Origin, Permission, Why, WhyKind};
 use http::{Request, StatusCode};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use kube::Client;
 use kube::client::{Body, ClientBuilder};
 use serde::Deserialize;
@@ -25,6 +25,9 @@ use super::read_only::ReadOnly;
 
 /// kube speaks HTTP/1.1: each request under way is a connection of its own, and one more beyond this gains nothing.
 const AT_ONCE: usize = 8;
+
+/// Clocks that differ by no more than this tell the same time: an answer names its second, and has been on its way.
+const SAME_TIME: SignedDuration = SignedDuration::from_secs(3);
 
 /// A server that asks for more patience than this is taken at its word: it cannot answer now.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -54,6 +57,7 @@ pub struct ReadClient {
     request_timeout: Duration,
     deadline: Option<Instant>,
     line: Arc<Line>,
+    clock: Arc<OnceLock<SignedDuration>>,
     verbose: u8,
     sign_in_hint: Option<String>,
     /// The credential that it signs in with, to be masked wherever a server repeats it.
@@ -110,6 +114,7 @@ impl ReadClient {
             request_timeout: access.request_timeout,
             deadline: None,
             line: Arc::default(),
+            clock: Arc::default(),
             verbose: access.verbose,
             sign_in_hint,
             own,
@@ -126,6 +131,13 @@ impl ReadClient {
     #[must_use]
     pub fn until(&self, deadline: Option<Instant>) -> Self {
         Self { deadline, line: Arc::default(), ..self.clone() }
+    }
+
+    /// A moment of this machine's clock by the API server's: the cluster's times are told by that. Its answers name the second,
+    /// so a small difference is none.
+    pub(crate) fn of_server(&self, moment: Timestamp) -> Timestamp {
+        let ahead = self.clock.get().copied().unwrap_or_default();
+        if ahead.abs() <= SAME_TIME { moment } else { moment.saturating_add(ahead).unwrap_or(moment) }
     }
 
     /// When the look has to have what it needs.
@@ -324,6 +336,9 @@ impl ReadClient {
         self.cost.requests.fetch_add(1, Ordering::Relaxed);
         let outcome = match result {
             Ok((answer, _)) => {
+                if let Some(date) = answer.date() {
+                    self.clock.get_or_init(|| date.duration_since(Timestamp::now()));
+                }
                 self.cost.bytes.fetch_add(answer.body.len(), Ordering::Relaxed);
                 format!("{} {} bytes", answer.status.as_u16(), answer.body.len())
             }

@@ -187,10 +187,10 @@ impl Common {
         let look = (!self.timeout.is_zero()).then(|| begun + self.timeout.mul_f64(LOOK));
         let client = client.until(look);
         let scope = Scope { namespace: self.namespace.clone(), flux_namespace: self.flux_namespace.clone() };
-        let snapshot = observe(&client, &scope, ask).await;
+        let mut snapshot = observe(&client, &scope, ask).await;
         let flux = Some(self.flux_namespace.as_str()).filter(|name| *name != namespace::FLUX);
         let named: Vec<&str> = self.namespace.as_deref().into_iter().chain(flux).collect();
-        namespace::check(&client, &snapshot, &named).await?;
+        namespace::check(&client, &mut snapshot, &named).await?;
         if self.access.verbose > 0 {
             let (requests, bytes) = (&client.cost.requests, &client.cost.bytes);
             note(&format!("{} requests, {} bytes", requests.load(ORDER), bytes.load(ORDER)));

@@ -2,7 +2,7 @@
 //! keyboard would end with "all is well".
 
 use anyhow::Result;
-use gitlab_agent_core::snapshot::kinds::HasMeta;
+use gitlab_agent_core::snapshot::kinds::{HasMeta, Namespace};
 use gitlab_agent_core::snapshot::{Listing, Snapshot};
 use gitlab_agent_core::text::visible;
 use http::StatusCode;
@@ -13,30 +13,49 @@ use crate::access::{ReadClient, segment};
 /// Namespace of the Flux controllers, unless told otherwise. It is named by nobody, and may be missing with Flux.
 pub(super) const FLUX: &str = "flux-system";
 
-/// Looks whether they exist, in the list of namespaces that was read, else one by one. What one may not read is believed.
+/// Looks whether they exist, in the list of namespaces that was read, else one by one. One that is found so is added to the
+/// list; what one may not read is believed; of what could not be found out the list's gap tells
+/// ([`gitlab_agent_core::facts::Facts::unseen_namespace`]).
 ///
 /// # Errors
 /// One does not exist.
-pub(super) async fn check(client: &ReadClient, snapshot: &Snapshot, named: &[&str]) -> Result<()> {
-    let listed = &snapshot.namespace_objects;
+pub(super) async fn check(client: &ReadClient, snapshot: &mut Snapshot, named: &[&str]) -> Result<()> {
     for name in named {
-        let exists = match listed.find("", name) {
+        let found = match snapshot.namespace_objects.find("", name) {
             Ok(found) => found.is_some(),
             Err(_) if snapshot.server.why().is_some_and(|why| why.kind.is_silence()) => true,
-            Err(_) => !is_missing(client, name).await,
+            Err(_) => match read(client, name).await {
+                Some(Answered::Found(namespace)) => {
+                    snapshot.namespace_objects.items.push(*namespace);
+                    true
+                }
+                Some(Answered::Missing) => false,
+                None => true,
+            },
         };
-        if !exists {
-            return Err(UsageError(missing(name, listed)).into());
+        if !found {
+            return Err(UsageError(missing(name, &snapshot.namespace_objects)).into());
         }
     }
     Ok(())
 }
 
-/// Whether the API server says that it does not exist.
-async fn is_missing(client: &ReadClient, name: &str) -> bool {
+/// What the API server says of one namespace.
+enum Answered {
+    Found(Box<Namespace>),
+    Missing,
+}
+
+async fn read(client: &ReadClient, name: &str) -> Option<Answered> {
     let path = format!("/api/v1/namespaces/{}", segment(name));
-    let answer = client.get(&path, "application/json", &format!("get namespace {name}")).await;
-    answer.is_ok_and(|answer| answer.status == StatusCode::NOT_FOUND)
+    let asked = format!("get namespace {name}");
+    let answer = client.get(&path, "application/json", &asked).await.ok()?;
+    if answer.status == StatusCode::NOT_FOUND {
+        return Some(Answered::Missing);
+    }
+    answer.expect_kind(&asked, "v1", "Namespace").ok()?;
+    let namespace: Namespace = serde_json::from_slice(&answer.body).ok()?;
+    (namespace.metadata.name == name).then(|| Answered::Found(Box::new(namespace)))
 }
 
 fn missing<T: HasMeta>(name: &str, listed: &Listing<T>) -> String {

@@ -131,9 +131,9 @@ pub async fn run(args: Args) -> Result<Exit> {
         };
     }
     let client = WriteClient::connect(&args.common.access).await?;
-    let snapshot = observe_chain(&client.read, &args.common.flux_namespace).await;
+    let mut snapshot = observe_chain(&client.read, &args.common.flux_namespace).await;
     let named: Vec<&str> = args.common.namespace.as_deref().into_iter().collect();
-    namespace::check(&client.read, &snapshot, &named).await?;
+    namespace::check(&client.read, &mut snapshot, &named).await?;
     let facts = Facts::derive(&snapshot);
     let plan = match args.plan(&facts, &selection) {
         Ok(plan) => plan,
@@ -156,7 +156,7 @@ pub async fn run(args: Args) -> Result<Exit> {
         webhook: args.through_webhook.then(|| Webhook { url: args.webhook_url.clone() }),
         concurrency: usize::from(args.concurrency),
         deadline: (!args.common.timeout.is_zero()).then(|| begun + args.common.timeout),
-        flux_namespace: args.common.flux_namespace.clone(),
+        flux_namespace: snapshot.flux_namespace.clone(),
         access: args.common.access.clone(),
     };
     let screen = Screen::new(&plan, args.output, args.common.style());

@@ -23,7 +23,7 @@ pub(super) const METADATA: &str =
 const META: &str = "meta.k8s.io/v1";
 
 /// Pages of one list that are read. Only Events are asked for in pages; a server may cut others into pages, too.
-const PAGES: usize = 100;
+pub(super) const PAGES: usize = 100;
 
 /// <https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/list-meta/>
 #[derive(Default, Deserialize)]
@@ -32,7 +32,7 @@ pub(super) struct ListMeta {
     #[serde(default)]
     resource_version: String,
     #[serde(default, rename = "continue")]
-    next: String,
+    pub(super) next: String,
     #[serde(default)]
     remaining_item_count: Option<i64>,
 }

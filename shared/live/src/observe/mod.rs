@@ -16,8 +16,8 @@ mod secrets;
 mod tools;
 
 use futures_util::future::join_all;
-use gitlab_agent_core::facts::Facts;
 use gitlab_agent_core::facts::host::host_and_port;
+use gitlab_agent_core::facts::{Facts, flux};
 use gitlab_agent_core::need::{Need, Reach, Row, TABLE};
 use gitlab_agent_core::snapshot::gitlab::GitLabPart;
 use gitlab_agent_core::snapshot::kinds::*;
@@ -86,16 +86,19 @@ pub async fn observe(client: &ReadClient, scope: &Scope, ask: &dyn AskGitLab) ->
     let observer = Observer { client, scope, wanted };
     let (mut snapshot, tools) = tokio::join!(observer.listings(taken_at), tools::versions());
     snapshot.tools = Some(tools);
+    snapshot.taken_at = client.of_server(snapshot.taken_at);
     let door = Door::new(client.own.clone());
     let indexes = observer.chart_indexes(charts::repositories(&snapshot));
     let references = async {
         observer.references(&mut snapshot, &door).await;
         let gitlab = in_time(client, of_gitlab(&snapshot, &door, ask));
-        let (logs, of_gitlab) = tokio::join!(observer.logs(&snapshot), gitlab);
+        let (logs, last_words, of_gitlab) =
+            tokio::join!(observer.logs(&snapshot), observer.last_words(&snapshot), gitlab);
         for (log, trial) in logs {
             snapshot.logs.push(log);
             snapshot.access.extend(trial);
         }
+        snapshot.last_words = last_words;
         snapshot.gitlab = of_gitlab;
     };
     let (indexes, ()) = tokio::join!(indexes, references);
@@ -145,7 +148,8 @@ async fn of_gitlab(snapshot: &Snapshot, door: &Door, ask: &dyn AskGitLab) -> Obs
     }
 }
 
-/// Observes what a plan is made of and nothing else: sources, what applies them, and Flux's own Deployments. One wave.
+/// Observes what a plan is made of and nothing else: sources, what applies them, and Flux's own Deployments. One wave, and a
+/// second one where Flux does not run in the namespace that is given: it is then looked for by what runs.
 pub async fn observe_chain(client: &ReadClient, flux_namespace: &str) -> Snapshot {
     client.budget.begin();
     let scope = Scope { namespace: None, flux_namespace: flux_namespace.to_owned() };
@@ -157,6 +161,15 @@ pub async fn observe_chain(client: &ReadClient, flux_namespace: &str) -> Snapsho
         observer.everywhere(Need::HelmReleases),
         observer.some(Need::Deployments, &flux),
     );
+    let (deployments, flux_namespace) = match home_of(&deployments.0) {
+        Some(_) => (deployments, scope.flux_namespace.clone()),
+        None => {
+            let all = observer.everywhere(Need::Deployments).await;
+            let found = home_of(&all.0);
+            let home = found.unwrap_or_else(|| scope.flux_namespace.clone());
+            (all, home)
+        }
+    };
     let [git, oci, bucket, helm, chart] = sources;
     let not_asked = || Why::new(WhyKind::NotAsked, "what no plan is made of", "it was not asked for");
     let mut access = Vec::new();
@@ -166,7 +179,7 @@ pub async fn observe_chain(client: &ReadClient, flux_namespace: &str) -> Snapsho
         taken_at: Timestamp::now(),
         origin: client.origin.clone(),
         namespaces: Vec::new(),
-        flux_namespace: scope.flux_namespace.clone(),
+        flux_namespace,
         server: Observed::Unknown(not_asked()),
         groups: Observed::Unknown(not_asked()),
         crds: Listing::unknown(not_asked()),
@@ -197,11 +210,19 @@ pub async fn observe_chain(client: &ReadClient, flux_namespace: &str) -> Snapsho
         referenced: Vec::new(),
         warnings: Listing::unknown(not_asked()),
         logs: Vec::new(),
+        last_words: Vec::new(),
         access,
         gitlab: Observed::Unknown(not_asked()),
     };
+    snapshot.taken_at = client.of_server(snapshot.taken_at);
     snapshot.mask(&Masker::new(&client.own));
     snapshot
+}
+
+/// The namespace in which a controller of Flux runs.
+fn home_of(deployments: &Listing<Workload>) -> Option<String> {
+    let found = deployments.items.iter().find(|d| flux::is_controller(d));
+    found.map(|d| d.metadata.namespace.clone())
 }
 
 /// One run of observing.
@@ -270,6 +291,7 @@ impl Observer<'_> {
             referenced: Vec::new(),
             warnings: Listing { namespaces: Some(Vec::new()), ..Listing::default() },
             logs: Vec::new(),
+            last_words: Vec::new(),
             access,
             gitlab: Observed::Unknown(Why::new(WhyKind::NoGitLab, "GitLab", "it was not asked yet")),
         }

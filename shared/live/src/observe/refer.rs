@@ -5,10 +5,12 @@ use std::collections::BTreeSet;
 use futures_util::future::join_all;
 use gitlab_agent_core::facts::Facts;
 use gitlab_agent_core::facts::agent::Agent;
+use gitlab_agent_core::facts::crash::{Crashed, crashed};
 use gitlab_agent_core::facts::host::host;
-use gitlab_agent_core::facts::reference;
+use gitlab_agent_core::facts::{job, reference};
 use gitlab_agent_core::need::Need;
 use gitlab_agent_core::object::ObjectRef;
+use gitlab_agent_core::snapshot::kinds::Pod;
 use gitlab_agent_core::snapshot::{Listing, Observed, PodLog, Snapshot, Trial, Why, WhyKind};
 use http::StatusCode;
 
@@ -22,8 +24,19 @@ const LINES: usize = 500;
 /// Bytes of each pod's log, asked for, and read of an answer that gives more.
 const BYTES: usize = 1 << 20;
 
-/// Pods whose log is read, newest first: the replicas and, during a rollout, those that they replace.
-const PODS: usize = 4;
+/// Lines and bytes of what a container said before it ended.
+const LAST_LINES: usize = 40;
+const LAST_BYTES: usize = 16 << 10;
+
+/// The part of a log that is asked for.
+struct Part {
+    container: String,
+    query: String,
+    most: usize,
+}
+
+/// Pods of one agentk whose log is read: those that live and, while there is room, those that they replace.
+const PODS: usize = 32;
 
 /// Secrets that are read because they lie in Git unencrypted. Whoever has more has seen the point.
 const FROM_GIT: usize = 200;
@@ -73,22 +86,49 @@ impl Observer<'_> {
         let facts = Facts::derive(snapshot);
         let mut pods: Vec<(String, String)> = Vec::new();
         for agent in &facts.agents {
-            let newest = agent.pods.iter().flatten().take(PODS);
-            pods.extend(newest.map(|p| (p.metadata.namespace.clone(), p.metadata.name.clone())));
+            // What has ended (evicted pods stay listed for weeks) has no log that speaks of now.
+            let running = agent
+                .pods
+                .iter()
+                .flatten()
+                .filter(|p| !matches!(p.status.phase.as_str(), "Failed" | "Succeeded"));
+            let (living, going): (Vec<&Pod>, Vec<&Pod>) =
+                running.partition(|p| p.metadata.deletion_timestamp.is_none());
+            let chosen = living.into_iter().chain(going).take(PODS);
+            pods.extend(chosen.map(|p| (p.metadata.namespace.clone(), p.metadata.name.clone())));
         }
         let log = |(namespace, pod): &(String, String)| {
             let (namespace, pod) = (namespace.clone(), pod.clone());
-            async move { self.log(namespace, pod).await }
+            let of = Part {
+                container: String::new(),
+                query: format!("tailLines={LINES}&limitBytes={BYTES}"),
+                most: BYTES,
+            };
+            async move { self.log(namespace, pod, of).await }
         };
         join_all(pods.iter().map(log)).await
     }
 
-    async fn log(&self, namespace: String, pod: String) -> (PodLog, Option<Trial>) {
+    /// What containers said that ended and are started again. A refusal leaves their words unknown, and is no gap of the run.
+    pub(super) async fn last_words(&self, snapshot: &Snapshot) -> Vec<PodLog> {
+        let one = |Crashed { namespace, pod, container }: Crashed| {
+            let query = format!(
+                "container={}&previous=true&tailLines={LAST_LINES}&limitBytes={LAST_BYTES}",
+                segment(&container)
+            );
+            let of = Part { container, query, most: LAST_BYTES };
+            async move { self.log(namespace, pod, of).await.0 }
+        };
+        join_all(crashed(snapshot).into_iter().map(one)).await
+    }
+
+    async fn log(&self, namespace: String, pod: String, of: Part) -> (PodLog, Option<Trial>) {
         let (n, p) = (segment(&namespace), segment(&pod));
-        let path = format!("/api/v1/namespaces/{n}/pods/{p}/log?tailLines={LINES}&limitBytes={BYTES}");
+        let Part { container, query, most } = of;
+        let path = format!("/api/v1/namespaces/{n}/pods/{p}/log?{query}");
         let asked = format!("log of pod {namespace}/{pod}");
         let needed = permission(Need::PodLogs.row(), Some(&namespace));
-        let (lines, allowed) = match self.client.get_beginning(&path, "*/*", &asked, BYTES).await {
+        let (lines, allowed) = match self.client.get_beginning(&path, "*/*", &asked, most).await {
             Ok(answer) if answer.status == StatusCode::NOT_FOUND => {
                 let gone =
                     Why::new(WhyKind::TooEarly, asked, "the pod has just gone, and another takes its place");
@@ -114,7 +154,10 @@ impl Observer<'_> {
                 (Observed::Unknown(why), denied.then_some(false))
             }
         };
-        (PodLog { namespace, pod, lines }, allowed.map(|allowed| Trial { permission: needed, allowed }))
+        (
+            PodLog { namespace, pod, container, lines },
+            allowed.map(|allowed| Trial { permission: needed, allowed }),
+        )
     }
 }
 
@@ -143,7 +186,9 @@ struct Wanted {
 fn wanted(snapshot: &Snapshot) -> Wanted {
     let facts = Facts::derive(snapshot);
     let agents: BTreeSet<String> = facts.agents.iter().map(|a| a.namespace().to_owned()).collect();
-    let unwell = unwell(&facts);
+    let mut unwell = unwell(&facts);
+    unwell.extend(job::named(snapshot).map(|job| job.namespace));
+    unwell.extend(facts.called.keys().map(|object| object.namespace.clone()));
     let flux: BTreeSet<String> = facts.flux_namespaces().into_iter().map(str::to_owned).collect();
     let (own, others) =
         reference::wanted(snapshot).into_iter().partition::<Vec<_>, _>(|o| o.kind == "Secret");

@@ -15,18 +15,19 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::Observer;
-use super::list::JSON;
-use crate::access::segment;
+use super::list::{JSON, ListMeta, PAGES};
+use crate::access::{at, segment};
 
 /// Asks for the metadata of one object: of a ConfigMap nothing else may come.
 const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json";
 
-/// Kinds of Kubernetes that are looked at by name: API path and resource.
-const CORE: &[(&str, &str, &str)] = &[
-    ("ConfigMap", "/api/v1", "configmaps"),
-    ("ServiceAccount", "/api/v1", "serviceaccounts"),
-    ("PersistentVolumeClaim", "/api/v1", "persistentvolumeclaims"),
-    ("SecretProviderClass", "/apis/secrets-store.csi.x-k8s.io/v1", "secretproviderclasses"),
+/// Kinds of Kubernetes that are looked at by name: API path, resource, and how much of the object.
+const CORE: &[(&str, &str, &str, &str)] = &[
+    ("ConfigMap", "/api/v1", "configmaps", METADATA),
+    ("ServiceAccount", "/api/v1", "serviceaccounts", METADATA),
+    ("PersistentVolumeClaim", "/api/v1", "persistentvolumeclaims", METADATA),
+    ("SecretProviderClass", "/apis/secrets-store.csi.x-k8s.io/v1", "secretproviderclasses", METADATA),
+    ("Job", "/apis/batch/v1", "jobs", JSON),
 ];
 
 /// Namespaces in which creators are listed, and objects that they read from: so many at most.
@@ -42,18 +43,21 @@ impl Observer<'_> {
                     "/api/v1/namespaces/{}/events?fieldSelector=type%3DWarning&limit=500",
                     segment(&namespace)
                 );
-                let asked = format!("list events in namespace {namespace}");
-                (self.items::<Event>(&path, &asked).await, namespace)
+                let list = Paged {
+                    path,
+                    asked: format!("list events in namespace {namespace}"),
+                    kind: "EventList",
+                    version: "v1".to_owned(),
+                };
+                (self.items::<Event>(&list).await, namespace)
             }
         };
         let mut whole = Listing { namespaces: Some(Vec::new()), ..Listing::default() };
-        for (read, namespace) in join_all(namespaces.iter().map(one)).await {
-            match read {
-                Ok(items) => {
-                    whole.items.extend(items);
-                    whole.namespaces.iter_mut().for_each(|all| all.push(namespace.clone()));
-                }
-                Err(why) => whole.gaps.push(why),
+        for ((items, gap), namespace) in join_all(namespaces.iter().map(one)).await {
+            whole.items.extend(items);
+            match gap {
+                None => whole.namespaces.iter_mut().for_each(|all| all.push(namespace.clone())),
+                Some(why) => whole.gaps.push(why),
             }
         }
         whole
@@ -62,13 +66,14 @@ impl Observer<'_> {
     /// Objects of Kubernetes' own kinds that something failing refers to; Secrets have their own way in.
     pub(super) async fn referenced(&self, wanted: &[ObjectRef]) -> Vec<ReferencedEntry> {
         let own = wanted.iter().filter_map(|object| {
-            let (_, base, resource) = CORE.iter().find(|(kind, ..)| *kind == object.kind)?;
-            Some((object, *base, *resource))
+            let (_, base, resource, accept) = CORE.iter().find(|(kind, ..)| *kind == object.kind)?;
+            Some((object, *base, *resource, *accept))
         });
-        let one = |(object, base, resource): (&ObjectRef, &'static str, &'static str)| {
-            let object = object.clone();
-            async move { self.object(base, resource, String::new(), object, METADATA).await }
-        };
+        let one =
+            |(object, base, resource, accept): (&ObjectRef, &'static str, &'static str, &'static str)| {
+                let object = object.clone();
+                async move { self.object(base, resource, String::new(), object, accept).await }
+            };
         join_all(own.map(one)).await
     }
 
@@ -109,24 +114,28 @@ impl Observer<'_> {
         )| async move {
             let path =
                 format!("/apis/{group}/{}/namespaces/{}/{resource}", segment(&version), segment(&namespace));
-            let items = self
-                .items::<Value>(&path, &format!("list {resource}.{group} in namespace {namespace}"))
-                .await;
-            items.unwrap_or_default().into_iter().map(|item| (kind, group, item)).collect::<Vec<_>>()
+            let list = Paged {
+                path,
+                asked: format!("list {resource}.{group} in namespace {namespace}"),
+                kind: "",
+                version: format!("{group}/{version}"),
+            };
+            let (items, gap) = self.items::<Value>(&list).await;
+            let entry = |name: String, state| {
+                let [group, kind] = [group, kind].map(str::to_owned);
+                ReferencedEntry { group, kind, namespace: namespace.clone(), name, state }
+            };
+            let known = items.iter().map(|item| Referenced::of(kind, item)).map(|of| {
+                let name = of.metadata.name.clone();
+                entry(name, Observed::Known(Some(of)))
+            });
+            // One without a name stands for those that were not listed.
+            let unlisted = gap.map(|why| entry(String::new(), Observed::Unknown(why)));
+            known.chain(unlisted).collect::<Vec<_>>()
         };
-        let items = join_all(pairs.map(one)).await.into_iter().flatten();
-        let entries = items.map(|(kind, group, item)| {
-            let of = Referenced::of(kind, &item);
-            ReferencedEntry {
-                group: group.to_owned(),
-                kind: kind.to_owned(),
-                namespace: of.metadata.namespace.clone(),
-                name: of.metadata.name.clone(),
-                state: Observed::Known(Some(of)),
-            }
-        });
+        let entries = join_all(pairs.map(one)).await.into_iter().flatten();
         let creates = |entry: &ReferencedEntry| {
-            let Observed::Known(Some(of)) = &entry.state else { return false };
+            let Observed::Known(Some(of)) = &entry.state else { return true };
             let secret = |name: &String| missing.contains(&ObjectRef::new("Secret", &entry.namespace, name));
             of.creates.iter().any(secret)
         };
@@ -189,21 +198,69 @@ impl Observer<'_> {
         ReferencedEntry { group, kind, namespace, name, state }
     }
 
-    async fn items<T: for<'de> Deserialize<'de>>(&self, path: &str, asked: &str) -> Result<Vec<T>, Why> {
+    /// The items of a list, and why there may be more. Where its kind is not served there are none.
+    async fn items<T: for<'de> Deserialize<'de>>(&self, list: &Paged) -> (Vec<T>, Option<Why>) {
+        let (mut items, mut next) = (Vec::new(), String::new());
+        for _ in 0..PAGES {
+            match self.page::<T>(list, &next).await {
+                Ok((of_page, following)) => {
+                    items.extend(of_page);
+                    if following.is_empty() {
+                        return (items, None);
+                    }
+                    if following == next {
+                        break;
+                    }
+                    next = following;
+                }
+                Err(why) => return (items, Some(why)),
+            }
+        }
+        let text = format!("the list goes on beyond {PAGES} pages, or without end");
+        (items, Some(Why::new(WhyKind::Unreadable, &list.asked, text)))
+    }
+
+    async fn page<T: for<'de> Deserialize<'de>>(
+        &self,
+        list: &Paged,
+        next: &str,
+    ) -> Result<(Vec<T>, String), Why> {
         #[derive(Deserialize)]
         struct List<T> {
+            #[serde(default)]
+            kind: String,
+            #[serde(default)]
+            metadata: ListMeta,
             items: Option<Vec<T>>,
         }
-        let answer = self.client.get(path, JSON, asked).await?;
+        let Paged { path, asked, kind, version } = list;
+        let mark = if path.contains('?') { '&' } else { '?' };
+        let more = if next.is_empty() { String::new() } else { format!("{mark}continue={}", segment(next)) };
+        let answer = self.client.get(&format!("{path}{more}"), JSON, asked).await?;
         if answer.status == StatusCode::NOT_FOUND {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), String::new()));
         }
-        let list: List<T> = serde_json::from_slice(&answer.body).map_err(|e| {
-            let text = format!("the answer is not a list (line {} column {})", e.line(), e.column());
-            Why::new(WhyKind::Unreadable, asked, text)
-        })?;
-        Ok(list.items.unwrap_or_default())
+        if !kind.is_empty() {
+            answer.expect_kind(asked, version, kind)?;
+        }
+        let found: List<T> =
+            serde_json::from_slice(&answer.body).map_err(|e| answer.unlike(asked, "list", &at(&e)))?;
+        // The kinds of others name their lists in their own way.
+        if kind.is_empty() && (!found.kind.ends_with("List") || found.kind == "List") {
+            return Err(answer.unlike(asked, "list", "it does not say its kind"));
+        }
+        let items = found.items.ok_or_else(|| answer.unlike(asked, "list", "it has no items"))?;
+        Ok((items, found.metadata.next))
     }
+}
+
+/// A list that is asked for in pages.
+struct Paged {
+    path: String,
+    asked: String,
+    /// The kind that the answer has to say; empty where any list will do.
+    kind: &'static str,
+    version: String,
 }
 
 /// Whether a 404 speaks of the object, not of its kind: the API server then names it.

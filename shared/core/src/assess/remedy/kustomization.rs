@@ -5,42 +5,9 @@ use serde_json::json;
 
 use super::Remedy;
 use crate::command::kubectl;
+use crate::facts::failure::{Failure, read};
 use crate::facts::{Facts, Kustomization, said};
 use crate::object::ObjectRef;
-
-/// What keeps a Kustomization from being applied, where it is not what is in Git.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Obstacle {
-    /// A key that is not there, or not the right one.
-    Decryption,
-    /// Encrypted files, and no decryption.
-    NoDecryption,
-    /// A kind that the cluster does not serve.
-    Kind,
-    /// The service account may not do it.
-    Permission,
-    /// A field that cannot change.
-    Immutable,
-    /// A webhook that does not answer.
-    Webhook,
-}
-
-/// Substrings in order of precedence, in the words of kustomize-controller, SOPS and the API server.
-const TEXTS: &[(&str, Obstacle)] = &[
-    ("is SOPS encrypted, configuring decryption is required", Obstacle::NoDecryption),
-    ("cannot get decryption Secret", Obstacle::Decryption),
-    ("decryption failed for", Obstacle::Decryption),
-    ("failed to decrypt", Obstacle::Decryption),
-    ("error decrypting", Obstacle::Decryption),
-    ("cannot get sops data key", Obstacle::Decryption),
-    ("Error getting data key", Obstacle::Decryption),
-    ("no identity matched any of the recipients", Obstacle::Decryption),
-    ("no matches for kind", Obstacle::Kind),
-    ("could not find the requested resource", Obstacle::Kind),
-    ("failed calling webhook", Obstacle::Webhook),
-    ("field is immutable", Obstacle::Immutable),
-    ("is forbidden: User \"system:serviceaccount:", Obstacle::Permission),
-];
 
 impl Remedy {
     /// What keeps a Kustomization from being applied and what to do about it; none where what is in Git is wrong, as
@@ -53,37 +20,37 @@ impl Remedy {
         if let Some(found) = absent(message, k) {
             return Some(found);
         }
-        let (_, obstacle) = TEXTS.iter().find(|(text, _)| message.contains(text))?;
         let object = k.metadata.object("Kustomization");
         let git = |text: &str| Self::in_git(facts, &object, text);
-        Some(match obstacle {
-            Obstacle::Decryption => (undecrypted(message), decryption(facts, k)),
-            Obstacle::NoDecryption => (
+        Some(match read(message) {
+            Failure::Decryption => (undecrypted(message), decryption(facts, k)),
+            Failure::NoDecryption => (
                 "its files are encrypted, and it has no spec.decryption".to_owned(),
                 git("set spec.decryption with the Secret that holds the key").patch(
                     &object,
                     &json!({"spec": {"decryption": {"provider": "sops", "secretRef": {"name": "sops-age"}}}}),
                 ),
             ),
-            Obstacle::Kind => (
+            Failure::ApiNotServed => (
                 "the cluster does not serve a kind that it holds".to_owned(),
                 git("install what brings the kind that the message names, and name its Kustomization in spec.dependsOn")
                     .run(kubectl("", "api-resources")),
             ),
-            Obstacle::Permission => (
+            Failure::Permission => (
                 "its service account lacks a permission".to_owned(),
                 Self::say("grant the service account that the message names what it lacks")
                     .run(kubectl(&object.namespace, "get rolebindings,serviceaccounts")),
             ),
-            Obstacle::Immutable => (
+            Failure::Immutable => (
                 "it changes a field that cannot change".to_owned(),
-                git("delete the object that the message names, so that it is created again, or take the change back"),
+                git(Failure::Immutable.advice().unwrap_or_default()),
             ),
-            Obstacle::Webhook => (
+            Failure::WebhookDown => (
                 "an admission webhook does not answer".to_owned(),
                 Self::say("see that the webhook's own pods run; it goes on by itself then")
                     .run(kubectl("", "get validatingwebhookconfigurations,mutatingwebhookconfigurations")),
             ),
+            _ => return None,
         })
     }
 }

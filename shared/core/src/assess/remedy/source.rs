@@ -5,6 +5,7 @@ use serde_json::json;
 use super::{Remedy, apply_as_ours, field, print_value};
 use crate::command::{Command, Program, Variable, Word, kubectl};
 use crate::facts::failure::Failure;
+use crate::facts::host::host;
 use crate::facts::host::host_and_port;
 use crate::facts::{Facts, SecretShape, Source};
 use crate::object::ObjectRef;
@@ -117,6 +118,31 @@ impl<'a, 'f> At<'a, 'f> {
     }
 
     /// Replaces a credential that GitLab does not take. Other keys of its Secret stay.
+    /// The host, where it is certainly not this GitLab: its credentials come from elsewhere.
+    fn host_of_others(&self) -> Option<&str> {
+        let own = host(&self.source.spec.url)?;
+        let registry =
+            |gitlab: &str| own == format!("registry.{gitlab}") || own.ends_with(&format!(".{gitlab}"));
+        let is_other = |gitlab: &str| {
+            own != gitlab
+                && !registry(gitlab)
+                && gitlab.strip_prefix("gitlab.").is_none_or(|domain| own != format!("registry.{domain}"))
+        };
+        self.facts.gitlab_host().filter(|gitlab| is_other(gitlab)).map(|_| own)
+    }
+
+    fn renew_elsewhere(&self) -> Remedy {
+        let host = self.host_of_others().unwrap_or_default();
+        let text = format!(
+            "renew the credential at {host} (it is not on GitLab) and write it into {} where it comes from: Git, encrypted, or \
+             whatever creates this Secret",
+            self.secret
+        );
+        let remedy = Remedy::of_creator(self.facts, &self.secret)
+            .unwrap_or_else(|| Remedy::in_git(self.facts, &self.object, &text));
+        remedy.run(kubectl(&self.secret.namespace, "describe").object(&self.secret)).reconcile(&self.object)
+    }
+
     fn replace(&self) -> Remedy {
         let fits = |shape: &SecretShape| !self.is_in_the_way(shape) && shape.keys.contains_key("username");
         let whole = match self.form {
@@ -156,6 +182,7 @@ impl Remedy {
     ) -> Self {
         let at = At::new(facts, object, source);
         let remedy = match failure {
+            failure if failure.is_credential() && at.host_of_others().is_some() => at.renew_elsewhere(),
             Failure::SecretMissing | Failure::SecretMalformed => at.write_all(),
             Failure::CredentialRefused | Failure::Denied => at.replace(),
             Failure::NotFound => not_found(&at),
@@ -172,6 +199,9 @@ impl Remedy {
     /// What to do about a credential's Secret that is missing or of the wrong form.
     pub(in crate::assess) fn of_credential(facts: &Facts<'_>, object: &ObjectRef, source: &Source) -> Self {
         let at = At::new(facts, object, source);
+        if at.host_of_others().is_some() {
+            return at.renew_elsewhere();
+        }
         Self::of_creator(facts, &at.secret).unwrap_or_else(|| at.write_all())
     }
 
@@ -360,9 +390,9 @@ fn other(at: &At<'_, '_>, failure: Failure) -> Remedy {
     let text = failure.advice().unwrap_or("mend what the condition names; source-controller's log says more");
     let controller = at.facts.flux.expected("source-controller", &at.source.metadata);
     let logs = kubectl(&controller.namespace, "logs").object(&controller).words("--since=15m");
-    Remedy::in_git(at.facts, &at.object, text)
-        .run(logs.pipe(Program::new("grep -F --").word(&at.object.name)))
-        .reconcile(&at.object)
+    let remedy =
+        if failure.is_of_git() { Remedy::in_git(at.facts, &at.object, text) } else { Remedy::say(text) };
+    remedy.run(logs.pipe(Program::new("grep -F --").word(&at.object.name))).reconcile(&at.object)
 }
 
 #[cfg(test)]
@@ -382,6 +412,23 @@ mod tests {
     fn ssh(s: &mut Snapshot) {
         *fixture::git_mut(s, "flux-system").spec.url =
             "ssh://git@gitlab.example.com:2222/platform/x.git".to_owned();
+    }
+
+    #[test]
+    fn what_is_not_on_gitlab_gets_no_token_of_gitlab() {
+        for (url, other) in [
+            ("https://charts.example.org/x", true),
+            ("https://github.com/a/b.git", true),
+            ("https://other.example.com/a/b.git", true),
+            ("https://gitlab.example.com/a/b.git", false),
+        ] {
+            for failure in [Failure::CredentialRefused, Failure::Denied, Failure::SecretMissing] {
+                let remedy =
+                    remedy(failure, |s| fixture::git_mut(s, "flux-system").spec.url.0 = url.to_owned());
+                assert_eq!(remedy.text.contains("it is not on GitLab"), other, "{url}: {}", remedy.text);
+                assert_eq!(format!("{remedy:?}").contains("deploy token"), !other, "{url}: {remedy:?}");
+            }
+        }
     }
 
     #[test]

@@ -35,6 +35,7 @@ fn names_and_resolvers() {
             "dial tcp: lookup h on 10.96.0.10:53: read udp 10.0.0.8:41000->10.96.0.10:53: read: connection refused",
             "dial tcp: lookup h on 10.96.0.10:53: dial udp 10.96.0.10:53: connect: network is unreachable",
             "dial tcp: lookup h: i/o timeout",
+            "lookup h: i/o timeout",
             "dial tcp: lookup h: Temporary failure in name resolution",
             "dns: A record lookup error: lookup h on 10.96.0.10:53: server misbehaving",
             "lookup h on [fd00::a]:53: read udp: i/o timeout",
@@ -355,6 +356,10 @@ fn answers() {
     all(
         NotFound,
         &[
+            "repository not found: The project you were looking for could not be found or you don't have permission to view it.",
+            "unable to clone 'https://h/x': unexpected client error: remote: ERROR: The project you were looking for could not be found or you don't have permission to view it.",
+            "TF401019: The Git repository with name or identifier x does not exist or you do not have permissions for the operation you are attempting.",
+            "remote: You may not have access to this repository or it no longer exists in this workspace.",
             "unable to clone 'https://h/x': repository not found",
             "failed to fetch https://h/index.yaml : 404 Not Found",
             "GET https://h/api/v4/projects/1/repository/commits/401/statuses: 404 {message: 404 Project Not Found}",
@@ -496,7 +501,6 @@ fn artifacts() {
             "decryption failed for 'a/b': cannot get sops data key: 0 successful groups required, got 0",
             "Error getting data key: 0 successful groups required, got 0",
             "age: no identity matched any of the recipients",
-            "Secret/a/b is SOPS encrypted, configuring decryption is required for this secret to be reconciled",
             "failed to verify sops data integrity: expected mac 'a', got 'b'",
             "cannot get a SOPS age decryption Secret 'flux-system/sops-age': secrets \"sops-age\" not found",
         ],
@@ -561,14 +565,59 @@ fn the_api_server() {
     all(
         Conflict,
         &[
-            "Operation cannot be fulfilled on deployments.apps \"x\": the object has been modified; please apply your changes to the latest version and try again",
             "Apply failed with 1 conflict: conflict with \"helm\" using apps/v1: .spec.replicas",
             "conflict occurred while applying object a/b apps/v1, Kind=Deployment: Apply failed with 2 conflicts",
             "Unable to continue with install: ServiceAccount \"x\" in namespace \"a\" exists and cannot be imported into the current release: invalid ownership metadata",
             "cannot reuse a name that is still in use",
+        ],
+    );
+    all(Exists, &["deployments.apps \"x\" already exists", "jobs.batch \"migrate\" already exists"]);
+    all(
+        ApiDown,
+        &[
+            "unable to retrieve the complete list of server APIs: metrics.k8s.io/v1beta1: stale GroupVersion discovery: metrics.k8s.io/v1beta1",
+        ],
+    );
+    all(
+        TooLarge,
+        &[
+            "Secret \"sh.helm.release.v1.shop.v4\" is invalid: data: Too long: must have at most 1048576 bytes",
+        ],
+    );
+    all(
+        Modified,
+        &[
+            "Operation cannot be fulfilled on deployments.apps \"x\": the object has been modified; please apply your changes to the latest version and try again",
+            "StorageError: invalid object, Code: 4, AdditionalErrorMsg: Precondition failed: UID in precondition: x, UID in object meta: y",
+        ],
+    );
+    all(
+        Locked,
+        &[
+            "Helm upgrade failed for release a/b with chart c@1: another operation (install/upgrade/rollback) is in progress",
             "another operation (install/upgrade/rollback) is in progress",
-            "deployments.apps \"x\" already exists",
-            "unable to create new content in namespace a because it is being terminated",
+            "Helm rollback to previous release a/b.v1 failed: another operation is in progress",
+            "release locked",
+        ],
+    );
+    all(
+        Terminating,
+        &[
+            "Deployment/a/b dry-run failed (Forbidden): deployments.apps \"b\" is forbidden: unable to create new content in namespace a because it is being terminated",
+            "roles.rbac.authorization.k8s.io \"x\" is forbidden: unable to create new content in namespace a because it is being terminated",
+            "object is being deleted: customresourcedefinitions.apiextensions.k8s.io \"x\" already exists",
+        ],
+    );
+    all(
+        PathMissing,
+        &[
+            "kustomization path not found: stat /tmp/kustomization-123/clusters/prd: no such file or directory",
+            "kustomize build failed: accumulating resources: accumulation err='accumulating resources from 'x.yaml': evalsymlink failure on '/tmp/x.yaml' : lstat /tmp/x.yaml: no such file or directory': must build at directory: not a valid directory",
+            "accumulating resources from 'x': must resolve to a file",
+            "unable to find one of 'kustomization.yaml', 'kustomization.yml' or 'Kustomization' in directory '/tmp/x'",
+            "no values file found at path '/tmp/x/values-prod.yaml' (reference 'values-prod.yaml')",
+            "no chart found at './charts/x'",
+            "chart metadata missing: Chart.yaml file is missing",
         ],
     );
     all(
@@ -585,10 +634,18 @@ fn the_api_server() {
             "Deployment.apps \"x\" is invalid: spec.template.spec.containers: Required value",
             "failed to decode Kubernetes YAML from /tmp/x: missing metadata.name",
             "strict decoding error: unknown field \"spec.x\"",
-            "values don't meet the specifications of the schema(s) in the following chart(s)",
-            "template: x/templates/a.yaml:1:2: execution error at (x/templates/a.yaml:1:2): required",
             "yaml: line 5: mapping values are not allowed in this context",
             "error converting YAML to JSON: yaml: line 2: x",
+        ],
+    );
+    all(
+        Values,
+        &[
+            "values don't meet the specifications of the schema(s) in the following chart(s)",
+            "template: x/templates/a.yaml:1:2: execution error at (x/templates/a.yaml:1:2): required",
+            "Helm install failed for release shop/shop with chart shop@1: execution error at (shop/templates/d.yaml:3:4): ingress.host is required",
+            "template: x/templates/a.yaml:5:20: executing \"x/templates/a.yaml\" at <.Values.ingress.host>: nil pointer evaluating interface {}.host",
+            "executing \"x\" at <include \"x.labels\" .>: error calling include: template: no template \"x.labels\"",
         ],
     );
     all(
@@ -609,6 +666,12 @@ fn flux() {
         &[
             "failed to get secret 'flux-system/x': secrets \"x\" not found",
             "failed to get authentication secret 'a/b': secrets \"b\" not found",
+        ],
+    );
+    all(
+        Permission,
+        &[
+            "failed to get secret 'flux-system/apps': secrets \"apps\" is forbidden: User \"system:serviceaccount:flux-system:source-controller\" cannot get resource \"secrets\"",
         ],
     );
     all(
@@ -634,6 +697,13 @@ fn flux() {
     all(
         TokenRevoked,
         &["GET https://h: 401 {error: invalid_token}, {error_description: Token was revoked. You}"],
+    );
+    all(
+        NoDecryption,
+        &[
+            "Secret/a/b is SOPS encrypted, configuring decryption is required for this secret to be reconciled",
+            "ConfigMap/a/b is SOPS encrypted, configuring decryption is required for this secret to be reconciled",
+        ],
     );
     all(NoCommit, &["missing revision metadata", "failed to extract commit hash from 'x' revision"]);
     all(

@@ -112,7 +112,7 @@ impl<'l> PodLines<'l> {
     /// asked anew, while streams that stand go on: so traffic says nothing of it.
     fn is_over(&self, rule: &Rule, at: usize) -> bool {
         let line = &self.lines[at].1;
-        if !is_of_connection(rule) || line.level == Level::Plain {
+        if !rule.is_of_connection() || line.level == Level::Plain {
             return false;
         }
         let later = |found: Option<usize>| found.is_some_and(|found| found > at);
@@ -130,10 +130,6 @@ impl<'l> PodLines<'l> {
 
 fn is_recent(line: &LogLine, now: Timestamp) -> bool {
     line.at.is_none_or(|at| now.duration_since(at) <= LOG_IS_PRESENT)
-}
-
-fn is_of_connection(rule: &Rule) -> bool {
-    matches!(rule.effect, Effect::TokenRefused | Effect::Disconnected)
 }
 
 /// What agentk says only after kas sent it something: a push event, or its configuration.
@@ -155,7 +151,9 @@ fn is_from_kas(rule: Option<&'static Rule>, line: &LogLine) -> bool {
 /// is the message; why it failed may change from one attempt to the next.
 fn attempts(lines: &Lines<'_>, faults: &[Option<&'static Rule>]) -> impl Iterator<Item = Vec<Timestamp>> {
     let mut times: BTreeMap<&str, Vec<Timestamp>> = BTreeMap::new();
-    for ((_, line), _) in lines.iter().zip(faults).filter(|(_, rule)| rule.is_some_and(is_of_connection)) {
+    for ((_, line), _) in
+        lines.iter().zip(faults).filter(|(_, rule)| rule.is_some_and(Rule::is_of_connection))
+    {
         times.entry(&line.message).or_default().extend(line.at);
     }
     times.into_values().collect::<Vec<_>>().into_iter()

@@ -85,6 +85,11 @@ pub(super) const fn of(failure: Failure, effect: Effect, cause: &'static str, re
 }
 
 impl Rule {
+    /// Whether it is of the connection to kas.
+    pub fn is_of_connection(&self) -> bool {
+        matches!(self.effect, Effect::TokenRefused | Effect::Disconnected)
+    }
+
     /// The same, of those texts alone that contain these.
     pub(super) const fn with(self, texts: &'static [&'static str]) -> Self {
         Self { texts, ..self }

@@ -1,13 +1,19 @@
 //! Clusters that are broken in known ways: what leads the report, and what stands under it. And clusters that are
 //! unusual and not broken, in which nothing may be found.
 
+mod alike;
 mod build;
 mod chains;
 mod creators;
+mod depends;
 mod elsewhere;
+mod events;
+mod gone;
 mod healthy;
 mod order;
 mod pods;
+mod policies;
+mod services;
 
 use super::{Problem, Report, Thresholds};
 use crate::assess::{CHECKS, Severity, assess};

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{Condition, CrossRef, LocalRef, Meta, StringMap, Url, is_default, shape};
+use crate::object::ObjectRef;
 
 /// `status.webhookPath`: whoever knows it can trigger a `generic` Receiver, so only its presence is kept.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -157,5 +158,11 @@ impl Event {
     /// When it happened last.
     pub fn last(&self) -> Option<Timestamp> {
         self.last_timestamp.or(self.event_time).or(self.metadata.creation_timestamp)
+    }
+
+    /// What it is about.
+    pub fn about(&self) -> ObjectRef {
+        let of = &self.involved_object;
+        ObjectRef::new(&of.kind, &of.namespace, &of.name)
     }
 }

@@ -1,168 +1,86 @@
-//! Finds any of many byte strings in one pass over a text (Aho and Corasick, 1975).
-//!
-//! Not a crate, because three things count here that none of them gives: at each byte only the longest pattern (values
-//! may be parts of each other by the thousand), how much of a pattern stands at the place where a text was cut off, and
-//! memory that is known beforehand: 16 bytes for each byte of a pattern.
+//! What counts of what an automaton over many patterns finds in a text: the longest of those that end at a byte, short
+//! ones as whole words, and the beginning of one where the text was cut off.
 
-use std::collections::VecDeque;
 use std::ops::Range;
 
-/// Patterns are cut into pieces of this length, so that a length fits into a byte.
+use daachorse::{DoubleArrayAhoCorasick, DoubleArrayAhoCorasickBuilder};
+
+/// Longer patterns are looked for in pieces, so that the middle of one is found where its beginning was cut off.
 const LONGEST: usize = 240;
 
 /// A pattern shorter than this counts only as a whole word.
 pub(super) const WHOLE: usize = 8;
 
 /// So much of a pattern at a place where a text was cut off counts as the pattern.
-const BEGINNING: u8 = 8;
+const BEGINNING: usize = 8;
 
 /// Texts shorter than this were not cut off, unless they say so with an ellipsis.
 const CUT: usize = 200;
 
-#[derive(Clone, Copy, Default)]
-struct Node {
-    child: u32,
-    sibling: u32,
-    fail: u32,
-    byte: u8,
-    depth: u8,
-    /// Length of the longest pattern that ends here.
-    whole: u8,
-    /// Lengths of the words that end here, one bit each.
-    words: u8,
+type Patterns = DoubleArrayAhoCorasick<u32>;
+
+/// Values that are looked for.
+pub(super) struct Known {
+    long: Option<Patterns>,
+    words: Option<Patterns>,
+    size: usize,
 }
 
-/// Many patterns.
-pub(super) struct Automaton {
-    nodes: Vec<Node>,
-    first: Box<[u32; 256]>,
-}
-
-impl Automaton {
-    /// An automaton of these patterns. The shortest are taken first, and none beyond `budget` bytes of them.
+impl Known {
+    /// These patterns. The shortest are taken first, and none beyond `budget` bytes of them.
     pub(super) fn new(mut patterns: Vec<&[u8]>, budget: usize) -> Self {
         patterns.sort_unstable_by_key(|pattern| (pattern.len(), *pattern));
         patterns.dedup();
-        let mut automaton = Self { nodes: vec![Node::default()], first: Box::new([0; 256]) };
-        for pattern in patterns {
-            if automaton.nodes.len() + pattern.len() > budget {
-                break;
-            }
-            for piece in pieces(pattern) {
-                automaton.insert(piece, WHOLE);
-            }
+        let mut size = 0;
+        patterns.retain(|pattern| {
+            size += pattern.len();
+            size <= budget
+        });
+        let long = patterns.partition_point(|pattern| pattern.len() < WHOLE);
+        let (words, long) = patterns.split_at(long);
+        let mut long = compiled(&long.iter().flat_map(|pattern| pieces(pattern)).collect::<Vec<_>>());
+        if let Some(long) = &mut long {
+            long.cache_depths().expect("it was built here, not read from a file");
         }
-        automaton.link();
-        automaton
-    }
-
-    /// An automaton of the signs of a credential, each of which counts wherever it stands, however short it is.
-    pub(super) fn of_signs<'s>(signs: impl Iterator<Item = &'s [u8]>) -> Self {
-        let mut automaton = Self { nodes: vec![Node::default()], first: Box::new([0; 256]) };
-        for sign in signs {
-            automaton.insert(sign, 0);
-        }
-        automaton.link();
-        automaton
+        Self { long, words: compiled(words), size: patterns.iter().map(|pattern| pattern.len()).sum() }
     }
 
     /// Bytes of patterns in it.
     pub(super) fn size(&self) -> usize {
-        self.nodes.len() - 1
-    }
-
-    fn insert(&mut self, pattern: &[u8], whole: usize) {
-        let mut at = 0;
-        for byte in pattern {
-            at = match self.child(at, *byte) {
-                0 => self.add(at, *byte),
-                found => found,
-            };
-        }
-        let node = &mut self.nodes[at as usize];
-        if pattern.len() < whole {
-            node.words |= 1 << pattern.len();
-        } else {
-            node.whole = node.depth;
-        }
-    }
-
-    fn add(&mut self, parent: u32, byte: u8) -> u32 {
-        let new = u32::try_from(self.nodes.len()).unwrap_or(u32::MAX);
-        let above = self.nodes[parent as usize];
-        self.nodes.push(Node { sibling: above.child, byte, depth: above.depth + 1, ..Node::default() });
-        self.nodes[parent as usize].child = new;
-        if parent == 0 {
-            self.first[usize::from(byte)] = new;
-        }
-        new
-    }
-
-    fn child(&self, of: u32, byte: u8) -> u32 {
-        if of == 0 {
-            return self.first[usize::from(byte)];
-        }
-        let mut at = self.nodes[of as usize].child;
-        while at != 0 && self.nodes[at as usize].byte != byte {
-            at = self.nodes[at as usize].sibling;
-        }
-        at
-    }
-
-    /// Level by level: where to go on when no child fits, and what ends there.
-    fn link(&mut self) {
-        let mut queue: VecDeque<u32> = self.first.iter().copied().filter(|node| *node != 0).collect();
-        while let Some(parent) = queue.pop_front() {
-            let fail = self.nodes[parent as usize].fail;
-            let mut at = self.nodes[parent as usize].child;
-            while at != 0 {
-                let target = self.step(fail, self.nodes[at as usize].byte);
-                let below = self.nodes[target as usize];
-                let node = &mut self.nodes[at as usize];
-                node.fail = target;
-                node.words |= below.words;
-                if node.whole == 0 {
-                    node.whole = below.whole;
-                }
-                let next = node.sibling;
-                queue.push_back(at);
-                at = next;
-            }
-        }
-    }
-
-    fn step(&self, mut state: u32, byte: u8) -> u32 {
-        loop {
-            let next = self.child(state, byte);
-            if next != 0 || state == 0 {
-                return next;
-            }
-            state = self.nodes[state as usize].fail;
-        }
+        self.size
     }
 
     /// Gives the longest pattern that ends at each byte; `read` is what is looked at in place of a byte.
     pub(super) fn each(&self, text: &[u8], read: fn(u8) -> u8, found: &mut dyn FnMut(Range<usize>)) {
-        let mut state = 0;
+        let mut long = self.long.as_ref().map(Patterns::find_overlapping_stepper);
+        let mut words = self.words.as_ref().map(Patterns::find_overlapping_stepper);
         for (at, byte) in text.iter().enumerate() {
-            state = self.step(state, read(*byte));
-            let node = self.nodes[state as usize];
-            let end = at + 1;
-            if node.whole != 0 {
-                found(end - usize::from(node.whole)..end);
+            let (byte, end) = (read(*byte), at + 1);
+            if let Some(long) = &mut long {
+                long.consume(byte);
+                let longest = long.matches().next().map_or(0, |longest| end - longest.start());
+                if longest > 0 {
+                    found(end - longest..end);
+                }
+                let depth = long.depth().map_or(0, |depth| depth as usize);
+                if depth >= BEGINNING && depth > longest && is_cut(text, end) {
+                    found(end - depth..end);
+                }
             }
-            if node.words != 0 {
-                let lengths = (1..WHOLE).filter(|length| node.words & (1 << length) != 0);
-                lengths
-                    .map(|length| end - length..end)
-                    .filter(|word| stands_alone(text, word))
-                    .for_each(&mut *found);
-            }
-            if node.depth >= BEGINNING && node.depth > node.whole && is_cut(text, end) {
-                found(end - usize::from(node.depth)..end);
+            if let Some(words) = &mut words {
+                words.consume(byte);
+                let ends_here = words.matches().map(|word| word.start()..end);
+                ends_here.filter(|word| stands_alone(text, word)).for_each(&mut *found);
             }
         }
     }
+}
+
+/// An automaton of these patterns. Its matches are stored once for all that end alike, so that values that are parts of
+/// each other by the thousand take no more memory than others.
+fn compiled(patterns: &[&[u8]]) -> Option<Patterns> {
+    let builder = DoubleArrayAhoCorasickBuilder::new().use_prefilter(false);
+    (!patterns.is_empty()).then(|| builder.build(patterns).expect("far fewer patterns than 2^24"))
 }
 
 /// A long pattern in pieces; the last one reaches back, so that none is short.
@@ -191,9 +109,9 @@ mod tests {
     use super::*;
 
     fn found(patterns: &[&str], text: &str) -> Vec<String> {
-        let automaton = Automaton::new(patterns.iter().map(|p| p.as_bytes()).collect(), 1 << 20);
+        let known = Known::new(patterns.iter().map(|p| p.as_bytes()).collect(), 1 << 20);
         let mut all = Vec::new();
-        automaton.each(text.as_bytes(), |byte| byte, &mut |at| all.push(text[at].to_owned()));
+        known.each(text.as_bytes(), |byte| byte, &mut |at| all.push(text[at].to_owned()));
         all
     }
 
@@ -229,7 +147,22 @@ mod tests {
         };
         let long: String = (0..600).map(|_| letter()).collect();
         assert_eq!(found(&[&long], &long).iter().map(String::len).sum::<usize>(), 3 * LONGEST);
-        let automaton = Automaton::new(vec![b"abcdefgh", &[b'x'; 100]], 50);
-        assert_eq!(automaton.size(), 8);
+        let known = Known::new(vec![b"abcdefgh", &[b'x'; 100]], 50);
+        assert_eq!(known.size(), 8);
+    }
+
+    /// A thousand values that hold two hundred others each, at each of their bytes or once.
+    #[test]
+    fn values_inside_each_other_take_no_more_memory() {
+        let heap = |inner: fn(usize) -> String| {
+            let nested = (8..200).map(inner).chain((0..1_000).map(|n| format!("{n:04}{}", inner(200))));
+            let values: Vec<String> = nested.collect();
+            let known = Known::new(values.iter().map(String::as_bytes).collect(), 1 << 20);
+            (known.size(), known.long.map_or(0, |long| long.heap_bytes()))
+        };
+        let (size, nested) = heap(|length| "a".repeat(length));
+        let (other_size, other) = heap(|length| "abcdefghijklmnopqrstuvwxyz".repeat(8)[..length].to_owned());
+        assert_eq!(size, other_size);
+        assert!(nested <= other + other / 10, "{nested} and {other} for {size}");
     }
 }

@@ -20,7 +20,7 @@ use std::cell::Cell;
 use std::ops::Range;
 
 pub use arguments::arguments;
-use automaton::Automaton;
+use automaton::Known;
 pub use url::url;
 pub use values::Values;
 use views::View;
@@ -29,12 +29,12 @@ use views::View;
 pub const MASK: &str = "***";
 
 /// Bytes of values that are looked for, the shortest values first: a credential has a few kilobytes at most, and each
-/// byte takes 16 of memory.
-const BUDGET: usize = 8 << 20;
+/// byte takes about 50 of memory, three times that while the automaton is built.
+const BUDGET: usize = 4 << 20;
 
 /// Masks known values and whatever looks like a credential.
 pub struct Masker {
-    known: Automaton,
+    known: Known,
     /// Bytes looked at so far, in all views.
     work: Cell<u64>,
 }
@@ -48,7 +48,7 @@ impl std::fmt::Debug for Masker {
 impl Masker {
     /// A masker that knows these values.
     pub fn new(values: &Values) -> Self {
-        let known = Automaton::new(values.patterns().collect(), BUDGET);
+        let known = Known::new(values.patterns().collect(), BUDGET);
         let work = Cell::new(known.size() as u64);
         Self { known, work }
     }

@@ -3,7 +3,8 @@
 use std::ops::Range;
 use std::sync::LazyLock;
 
-use super::automaton::Automaton;
+use daachorse::DoubleArrayAhoCorasick;
+
 use super::{keyed, url};
 
 /// The signs of a credential, in lower case, each with what to make of it.
@@ -127,10 +128,8 @@ enum Rule {
     User,
 }
 
-static SIGN: LazyLock<(Automaton, Vec<(&str, Rule)>)> = LazyLock::new(|| {
-    let mut signs = SIGNS.to_vec();
-    signs.sort_unstable_by_key(|(sign, _)| *sign);
-    (Automaton::of_signs(signs.iter().map(|(sign, _)| sign.as_bytes())), signs)
+static AUTOMATON: LazyLock<DoubleArrayAhoCorasick<Rule>> = LazyLock::new(|| {
+    DoubleArrayAhoCorasick::with_values(SIGNS.iter().copied()).expect("a table of this file")
 });
 
 /// The text that is looked at, and the ends of runs in it, each found once.
@@ -223,16 +222,14 @@ impl Text<'_> {
 
 /// Gives each part of a text that looks like a credential; returns how many bytes were looked at.
 pub(super) fn each(bytes: &[u8], found: &mut dyn FnMut(Range<usize>)) -> u64 {
-    let (automaton, signs) = &*SIGN;
     let mut text = Text { bytes, ends: [(1, 0); 10], last_at: (0, None), work: bytes.len() as u64 };
     let mut done = 0;
-    automaton.each(bytes, |byte| byte.to_ascii_lowercase(), &mut |sign| {
-        let word = bytes[sign.clone()].to_ascii_lowercase();
-        let Ok(at) = signs.binary_search_by(|(sign, _)| sign.as_bytes().cmp(&word)) else { return };
-        let rule = signs[at].1;
+    let lower = bytes.iter().map(u8::to_ascii_lowercase);
+    for found_sign in AUTOMATON.find_overlapping_no_suffix_iter_from_iter(lower) {
+        let (sign, rule) = (found_sign.start()..found_sign.end(), found_sign.value());
         // What stands inside a credential is looked at once. A URL keeps its own ends.
         if sign.start < done && !matches!(rule, Rule::Url | Rule::Login | Rule::Chat) {
-            return;
+            continue;
         }
         let mut give = |part: Range<usize>| {
             if !bytes[part.clone()].iter().all(|byte| *byte == b'*') {
@@ -241,7 +238,7 @@ pub(super) fn each(bytes: &[u8], found: &mut dyn FnMut(Range<usize>)) -> u64 {
             }
         };
         apply(rule, &mut text, sign, &mut give);
-    });
+    }
     text.work
 }
 

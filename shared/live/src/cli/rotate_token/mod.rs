@@ -196,7 +196,7 @@ impl Args {
         let trust = self.gitlab.trust()?;
         let client = WriteClient::connect(&self.access).await?;
         let scope = Scope { namespace: self.namespace.clone(), flux_namespace: self.flux_namespace.clone() };
-        let snapshot = observe(&client.read, &scope, &WithoutGitLab).await;
+        let mut snapshot = observe(&client.read, &scope, &WithoutGitLab).await;
         if let Err(why) = snapshot.server.get()
             && matches!(why.kind, WhyKind::Unreachable | WhyKind::SignIn | WhyKind::TimedOut)
         {
@@ -204,7 +204,7 @@ impl Args {
             return Ok(Err(self.refuse(Exit::Unreachable, "unreachable", &[text])));
         }
         let named: Vec<&str> = self.namespace.as_deref().into_iter().collect();
-        namespace::check(&client.read, &snapshot, &named).await?;
+        namespace::check(&client.read, &mut snapshot, &named).await?;
         let facts = Facts::derive(&snapshot);
         let target = match self.target(&facts)? {
             Ok(target) => target,

@@ -45,6 +45,13 @@ pub(super) const FROM_KAS: &[Rule] = &[
     )
     .said_by_kas(),
     rule(
+        &["code = ResourceExhausted", "message larger than max"],
+        Effect::Configuration,
+        "a message between kas and agentk is larger than gRPC takes: the agent's configuration file, or what it leads to",
+        "make `.gitlab/agents/<name>/config.yaml` smaller, or raise the message size on the GitLab server",
+    )
+    .said_by_kas(),
+    rule(
         &["code = ResourceExhausted"],
         Effect::Disconnected,
         "kas rejects agentk's calls because of a rate limit",
