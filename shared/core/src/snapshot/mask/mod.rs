@@ -6,12 +6,15 @@
 
 mod arguments;
 mod automaton;
+#[cfg(test)]
+mod forms;
 mod keyed;
 mod patterns;
 #[cfg(test)]
 mod property;
 #[cfg(test)]
 mod table;
+mod tokens;
 mod url;
 mod values;
 mod views;
