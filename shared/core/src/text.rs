@@ -19,13 +19,32 @@ pub fn visible(text: &str) -> String {
     out
 }
 
+/// JSON with hidden code points written as escapes, and a line's end: serde writes C1, bidirectional and zero-width ones as
+/// they are.
+pub(crate) fn escape_json(mut json: String) -> String {
+    if json.contains(|c| c != '\n' && is_hidden(c)) {
+        let mut out = String::with_capacity(json.len() + 64);
+        for c in json.chars() {
+            if c != '\n' && is_hidden(c) {
+                let mut units = [0; 2];
+                c.encode_utf16(&mut units).iter().for_each(|unit| out.push_str(&format!("\\u{unit:04x}")));
+            } else {
+                out.push(c);
+            }
+        }
+        json = out;
+    }
+    json.push('\n');
+    json
+}
+
 /// True for code points that a terminal would act on or not show.
 pub fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(c,
-            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
-            | '\u{e0000}'..='\u{e0fff}')
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}' | '\u{e000}'..='\u{f8ff}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff9}'..='\u{fffb}' | '\u{1d173}'..='\u{1d17a}'
+            | '\u{e0000}'..='\u{e0fff}' | '\u{f0000}'..='\u{10ffff}')
 }
 
 /// Quotes one word for a POSIX shell; a word of plain characters stays as it is. No name of Kubernetes has a line feed or

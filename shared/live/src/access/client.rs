@@ -20,8 +20,10 @@ use tokio::sync::Semaphore;
 
 use super::answer::{Answer, at};
 use super::body::{self, Budget, Clock, Extent};
+use super::known::Known;
 use super::kubeconfig::{Access, Resolved};
 use super::read_only::ReadOnly;
+use crate::gitlab::GitLab;
 
 /// kube speaks HTTP/1.1: each request under way is a connection of its own, and one more beyond this gains nothing.
 const AT_ONCE: usize = 8;
@@ -58,6 +60,8 @@ pub struct ReadClient {
     sign_in_hint: Option<String>,
     /// The credential that it signs in with, to be masked wherever a server repeats it.
     pub(crate) own: Values,
+    /// That, and what a run that also changes something has read of Secrets.
+    pub(crate) known: Known,
     /// What the run cost so far.
     pub cost: Arc<Cost>,
     /// The memory that answers may take.
@@ -112,6 +116,7 @@ impl ReadClient {
             line: Arc::default(),
             verbose: access.verbose,
             sign_in_hint,
+            known: Known::new(own.clone(), !locked),
             own,
             cost: Arc::default(),
             budget: Budget::default(),
@@ -120,6 +125,11 @@ impl ReadClient {
             unsound,
         };
         Ok((reader, client))
+    }
+
+    /// Masks the token with which GitLab is asked, too.
+    pub(crate) fn know(&self, gitlab: &GitLab) {
+        self.known.know(gitlab);
     }
 
     /// The same for one look, which ends with what it has by then: no request goes on beyond this instant.
@@ -138,7 +148,10 @@ impl ReadClient {
     /// # Errors
     /// No answer, or one that says no; 404 is an answer.
     pub async fn get(&self, path: &str, accept: &str, asked: &str) -> Result<Answer, Why> {
-        self.patiently(path, accept, asked, Extent::WHOLE).await.and_then(|answer| self.judge(answer, asked))
+        let answer = self.patiently(path, accept, asked, Extent::WHOLE).await?;
+        let answer = self.judge(answer, asked)?;
+        self.known.learn(path, &answer.body);
+        Ok(answer)
     }
 
     /// The same, without what is beyond so many bytes.
@@ -336,7 +349,8 @@ impl ReadClient {
 
     /// Turns statuses that say no into reasons.
     pub(super) fn judge(&self, answer: Answer, asked: &str) -> Result<Answer, Why> {
-        answer.judged(asked, self.sign_in_hint.as_deref())
+        let judged = answer.judged(asked, self.sign_in_hint.as_deref());
+        judged.map_err(|why| Why { message: self.known.mask(&why.message), ..why })
     }
 }
 
@@ -392,6 +406,10 @@ fn own_values(user: &kube::config::AuthInfo) -> Values {
         if let Some(value) = value {
             own.add(key, secrecy::ExposeSecret::expose_secret(value).as_bytes());
         }
+    }
+    // Also where GitLab is not asked: a program that was given the variable may have repeated it.
+    for value in crate::gitlab::tokens_of_environment() {
+        own.add("token", value.as_bytes());
     }
     own
 }

@@ -1,17 +1,17 @@
 //! What the kubeconfig user signs in with, looked at before a client is built of it: the library panics on a token that
 //! fits no header, runs the program of an `auth-provider`, and takes a token file as it is.
 
-use std::fs::File;
-use std::io::Read;
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use kube::config::AuthInfo;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::exec::CannotSignIn;
+use crate::file;
 
 /// No token is longer: servers refuse headers of this size.
-const LONGEST: u64 = 256 << 10;
+const LONGEST: usize = 256 << 10;
 
 /// Checks the credential and puts it in the form in which the client takes it.
 pub(super) fn check(user: &mut AuthInfo) -> Result<()> {
@@ -58,12 +58,8 @@ pub(super) fn fit(token: &str, what: &str) -> Result<Option<SecretString>> {
 }
 
 fn read(file: &str) -> Result<SecretString> {
-    let mut text = String::new();
-    File::open(file)?.take(LONGEST + 1).read_to_string(&mut text).context("it is not text")?;
-    if text.len() as u64 > LONGEST {
-        bail!("it is larger than any token");
-    }
-    Ok(text.into())
+    let bytes = file::read(Path::new(file), LONGEST)?;
+    Ok(String::from_utf8(bytes).ok().context("it is not text")?.into())
 }
 
 #[cfg(test)]
@@ -113,7 +109,7 @@ mod tests {
             assert_eq!(user.token_file.is_some(), again, "{written:?}");
             assert_eq!(token(&user), (!again).then_some("abc"), "{written:?}");
         }
-        for broken in [&b""[..], b"\n", b"a\nb", &[0xff, 0xfe], &[b'a'; (LONGEST + 1) as usize]] {
+        for broken in [&b""[..], b"\n", b"a\nb", &[0xff, 0xfe], &[b'a'; LONGEST + 1]] {
             std::fs::write(&file, broken).expect("writes");
             let mut user = user(serde_json::json!({ "tokenFile": path }));
             assert!(check(&mut user).is_err());

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use kube::Config;
-use kube::config::{ExecConfig, ExecInteractiveMode};
+use kube::config::{ExecAuthCluster, ExecConfig, ExecInteractiveMode};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::io::AsyncReadExt;
@@ -25,6 +25,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const PATIENCE_INTERACTIVE: Duration = Duration::from_secs(120);
 /// A credential has some kilobytes: a token, or a certificate and its key.
 const LARGEST: usize = 1 << 20;
+
+/// What tells a plugin that it is one.
+const EXEC_INFO: &str = "KUBERNETES_EXEC_INFO";
 
 #[derive(Deserialize)]
 struct ExecCredential {
@@ -58,6 +61,11 @@ pub(super) async fn sign_in(plugin: ExecConfig, config: &mut Config) -> Result<(
 
 async fn obtain(plugin: ExecConfig, config: &mut Config) -> Result<()> {
     let command = plugin.command.clone().context("the kubeconfig user's exec plugin names no command")?;
+    if std::env::var_os(EXEC_INFO).is_some() {
+        bail!(
+            "a credential plugin started this program ({EXEC_INFO} is set), which starts {command} no second time"
+        );
+    }
     let terminal = std::io::IsTerminal::is_terminal(&std::io::stdin());
     if matches!(plugin.interactive_mode, Some(ExecInteractiveMode::Always)) && !terminal {
         bail!("the credential plugin {command} needs a terminal (interactiveMode Always), and there is none");
@@ -94,10 +102,8 @@ async fn run(
 ) -> Result<Vec<u8>> {
     let hint = plugin.install_hint.as_deref().map(|h| format!("; {h}")).unwrap_or_default();
     let child = prepare(plugin, command, interactive, config).spawn();
-    let mut running = Running {
-        child: child.with_context(|| format!("cannot start the credential plugin {command}{hint}"))?,
-        own_group: !interactive,
-    };
+    let child = child.with_context(|| format!("cannot start the credential plugin {command}{hint}"))?;
+    let mut running = Running { group: child.id().filter(|_| !interactive), child };
     let (output, status) = match timeout(patience, running.output()).await {
         Ok(output) => output.with_context(|| format!("cannot read from the credential plugin {command}"))?,
         Err(_) => bail!("the credential plugin {command} did not answer in {} s", patience.as_secs()),
@@ -121,13 +127,20 @@ async fn run(
 fn prepare(plugin: &ExecConfig, command: &str, interactive: bool, config: &Config) -> Command {
     let version = plugin.api_version.as_deref().unwrap_or("client.authentication.k8s.io/v1");
     let mut spec = json!({ "interactive": interactive });
-    if plugin.provide_cluster_info {
-        spec["cluster"] = json!({ "server": config.cluster_url.to_string() });
+    if let Some(cluster) = plugin.cluster.as_ref().filter(|_| plugin.provide_cluster_info) {
+        spec["cluster"] = json!(ExecAuthCluster {
+            // What is in force: a proxy may also be one of the environment.
+            proxy_url: config.proxy_url.as_ref().map(ToString::to_string),
+            ..cluster.clone()
+        });
+        if config.disable_compression {
+            spec["cluster"]["disable-compression"] = json!(true);
+        }
     }
     let info = json!({"apiVersion": version, "kind": "ExecCredential", "spec": spec});
     let mut child = Command::new(command);
-    hide_tokens(&mut child);
-    child.args(plugin.args.iter().flatten()).env("KUBERNETES_EXEC_INFO", info.to_string());
+    hide_tokens(child.as_std_mut());
+    child.args(plugin.args.iter().flatten()).env(EXEC_INFO, info.to_string());
     for entry in plugin.env.iter().flatten() {
         if let (Some(name), Some(value)) = (entry.get("name"), entry.get("value")) {
             child.env(name, value);
@@ -148,7 +161,8 @@ fn prepare(plugin: &ExecConfig, command: &str, interactive: bool, config: &Confi
 /// A plugin that runs. Whatever it started ends with it, also where this run is stopped.
 struct Running {
     child: Child,
-    own_group: bool,
+    /// Its process group, which lives on when it has ended and something that it started has not.
+    group: Option<u32>,
 }
 
 impl Running {
@@ -167,17 +181,16 @@ impl Running {
 
     #[cfg(unix)]
     fn kill_group(&self) {
-        let id =
-            self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw);
-        if let Some(group) = id.filter(|_| self.own_group) {
-            // It may have ended meanwhile.
+        let group = self.group.and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw);
+        if let Some(group) = group {
+            // All of it may have ended meanwhile.
             let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
         }
     }
 
     #[cfg(not(unix))]
     fn kill_group(&self) {
-        let Self { own_group: _, .. } = self;
+        let Self { group: _, .. } = self;
     }
 }
 
@@ -190,6 +203,8 @@ impl Drop for Running {
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use std::path::Path;
+
+    use kube::config::Kubeconfig;
 
     use super::*;
 
@@ -251,6 +266,13 @@ mod tests {
     async fn what_a_plugin_started_ends_with_the_run() {
         let dir = tempfile::tempdir().expect("a directory");
         let file = dir.path().join("pid");
+        for ending in [r#"printf '%s' '{"status": {"token": "abc"}}'"#, "exit 1", "printf nonsense"] {
+            let behind = format!("sleep 1000 >/dev/null & echo $! >{}; {ending}", file.display());
+            let said = said(&behind).await;
+            assert_eq!(said.is_ok(), ending.contains("token"), "{ending}: {said:?}");
+            let pid = std::fs::read_to_string(&file).expect("a process");
+            until(|| !lives(&pid)).await;
+        }
         let (plugin, config) =
             shell(&format!("sleep 1000 & echo $! >{0}.new && mv {0}.new {0}; wait", file.display()));
         let started = |file: &Path| file.exists();
@@ -262,6 +284,50 @@ mod tests {
         until(|| !lives(&pid)).await;
         let late = run(&plugin, "sh", false, &config, Duration::ZERO).await.expect_err("late");
         assert!(late.to_string().contains("did not answer in 0 s"), "{late}");
+    }
+
+    /// What kubectl gives it: docs "Client Authentication (v1)", `Cluster`.
+    #[test]
+    fn a_plugin_that_asks_for_the_cluster_gets_all_of_it() {
+        let info = |provide: bool| {
+            let kubeconfig = json!({
+                "current-context": "a",
+                "contexts": [{"name": "a", "context": {"cluster": "c", "user": "u"}}],
+                "clusters": [{"name": "c", "cluster": {
+                    "server": "https://127.0.0.1:6443",
+                    "tls-server-name": "kubernetes",
+                    "certificate-authority-data": "eAo=",
+                    "proxy-url": "http://127.0.0.1:3128",
+                    "extensions": [
+                        {"name": "client.authentication.k8s.io/exec", "extension": {"audience": "x"}},
+                        {"name": "other", "extension": {"audience": "y"}},
+                    ],
+                }}],
+                "users": [{"name": "u", "user": {"exec": {"command": "true", "provideClusterInfo": provide}}}],
+            });
+            let kubeconfig: Kubeconfig = serde_json::from_value(kubeconfig).expect("a kubeconfig");
+            let user = kubeconfig.auth_infos[0].auth_info.clone().expect("a user");
+            let cluster = kubeconfig.clusters[0].cluster.clone().expect("a cluster");
+            let mut plugin = user.exec.expect("a plugin");
+            plugin.cluster = Some((&cluster).try_into().expect("a cluster"));
+            let mut config = Config::new("https://127.0.0.1:6443".parse().expect("a URL"));
+            config.proxy_url = Some("http://127.0.0.1:3128".parse().expect("a URL"));
+            let child = prepare(&plugin, "true", false, &config);
+            let mut given = child.as_std().get_envs();
+            let info = given.find(|(name, _)| *name == EXEC_INFO).and_then(|(_, value)| value);
+            serde_json::from_str::<serde_json::Value>(&info.expect("given").to_string_lossy()).expect("JSON")
+        };
+        assert_eq!(info(false)["spec"], json!({"interactive": false}));
+        assert_eq!(
+            info(true)["spec"]["cluster"],
+            json!({
+                "server": "https://127.0.0.1:6443",
+                "tls-server-name": "kubernetes",
+                "certificate-authority-data": "eAo=",
+                "proxy-url": "http://127.0.0.1:3128/",
+                "config": {"audience": "x"},
+            })
+        );
     }
 
     #[test]

@@ -29,6 +29,11 @@ pub struct WriteClient {
 }
 
 impl WriteClient {
+    /// The text without values of Secrets that were read or written, and whatever looks like a credential.
+    pub(crate) fn mask(&self, text: &str) -> String {
+        self.read.known.mask(text)
+    }
+
     /// Builds the client.
     ///
     /// # Errors
@@ -120,8 +125,10 @@ impl WriteClient {
         body: Vec<u8>,
         asked: &str,
     ) -> Result<Answer, Why> {
+        self.read.known.learn(uri, &body);
         let request = request(method, uri, kind, headers, body, asked)?;
         let answer = self.read.send_through(&self.client, request, asked).await?;
+        self.read.known.learn(uri, &answer.body);
         if answer.status == StatusCode::CONFLICT { Ok(answer) } else { self.read.judge(answer, asked) }
     }
 

@@ -25,6 +25,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use clap::ValueEnum;
+use gitlab_agent_core::command::{Command, Program};
 use gitlab_agent_core::render::Style;
 use gitlab_agent_core::snapshot::Snapshot;
 
@@ -39,7 +40,8 @@ use crate::recording;
 
 /// How `status` and `verify` end, for their help.
 pub(crate) const EXIT_CODES: &str = "Exit codes: 0 fine · 1 problems · 2 usage · 3 could not find out · 4 cluster \
-                                     unreachable or sign-in failed · 124 timed out · 130 interrupted";
+                                     unreachable or sign-in failed · 74 output not written · 124 timed out · 130 \
+                                     interrupted · 143 terminated";
 
 /// Flags of every command that reads.
 #[derive(Clone, Debug, clap::Args)]
@@ -120,19 +122,29 @@ impl Common {
         }
         let connection = self.connect().await?;
         let snapshot = self.look(&connection).await?;
-        self.record(&snapshot, true);
+        self.record(&snapshot, Some(VERIFY));
         Ok(snapshot)
     }
 
-    /// Writes the recording, where one is wanted, and says what it holds. Where it cannot be written, the report is shown
-    /// all the same.
-    pub(crate) fn record(&self, snapshot: &Snapshot, is_said: bool) {
+    /// Writes the recording, where one is wanted, and says what it holds and which command reads it, where one is named.
+    /// Where it cannot be written, the report is shown all the same.
+    pub(crate) fn record(&self, snapshot: &Snapshot, reader: Option<&'static str>) {
         let Some(file) = &self.record else { return };
-        match recording::write(snapshot, file) {
-            Err(error) => streams::unwritten(&format!("{error:#}")),
-            Ok(()) if is_said => recorded(snapshot, file),
-            Ok(()) => {}
+        match (recording::write(snapshot, file), reader) {
+            (Err(error), _) => streams::unwritten(&format!("{error:#}")),
+            (Ok(()), Some(reader)) => recorded(snapshot, file, reader),
+            (Ok(()), None) => {}
         }
+    }
+
+    /// Finds out whether the recording can be written, before anything is asked: what cannot be written at all is a
+    /// mistake in the arguments.
+    ///
+    /// # Errors
+    /// It cannot.
+    pub(crate) fn check_record(&self) -> Result<()> {
+        let Some(file) = &self.record else { return Ok(()) };
+        file::check(file).map_err(|error| UsageError(format!("--record: {error}")).into())
     }
 
     /// The recording, where one is to be read.
@@ -165,10 +177,7 @@ impl Common {
     /// # Errors
     /// The kubeconfig cannot be used.
     pub async fn connect(&self) -> Result<Connection> {
-        if let Some(file) = &self.record {
-            // Before anything is asked: what cannot be written at all is a mistake in the arguments.
-            file::check(file).map_err(|error| UsageError(format!("--record: {error}")))?;
-        }
+        self.check_record()?;
         let begun = Cell::new(Some(Instant::now()));
         let gitlab = self.gitlab.access(&self.access)?;
         Ok(Connection { client: ReadClient::connect(&self.access).await?, gitlab, begun })
@@ -243,14 +252,20 @@ pub(crate) async fn apart<T: Send + 'static>(work: impl FnOnce() -> T + Send + '
 /// Writes a recording, and says in one line what it holds.
 fn record(snapshot: &Snapshot, file: &Path) -> Result<()> {
     recording::write(snapshot, file)?;
-    recorded(snapshot, file);
+    recorded(snapshot, file, VERIFY);
     Ok(())
 }
 
-/// Says what the recording holds that was just written.
-fn recorded(snapshot: &Snapshot, file: &Path) {
-    let (summary, file) = (recording::summary(snapshot), file.display());
-    note(&format!("recorded {summary} to {file}; read it with `kubectl gitlab-agent verify --from {file}`"));
+/// What reads a recording, as words of a command.
+const VERIFY: &str = "kubectl gitlab-agent verify";
+
+/// Says what the recording holds that was just written, and what reads it.
+fn recorded(snapshot: &Snapshot, file: &Path, reader: &'static str) {
+    let command = file.to_str().map(|file| Command::from(Program::new(reader).flag("--from", file)));
+    let command = command.filter(|command| command.flaw().is_none());
+    let read = command.map(|command| format!("; read it with `{}`", command.line(given::shell())));
+    let read = read.unwrap_or_default();
+    note(&format!("recorded {} to {}{read}", recording::summary(snapshot), file.display()));
 }
 
 #[cfg(test)]

@@ -22,8 +22,8 @@ mod transport;
 mod write;
 
 pub use client::{GitLab, GraphQl, Listed};
-pub(crate) use config::hide_tokens;
 pub use config::{Credentials, GitLabArgs, Trust};
+pub(crate) use config::{hide_tokens, tokens_of_environment};
 pub use fault::{Fault, FaultKind};
 pub use host::Host;
 pub use own::{FINE_GRAINED, Own};

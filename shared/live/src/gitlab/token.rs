@@ -9,8 +9,10 @@ use gitlab_agent_core::snapshot::secret::{KeyShape, ValueKind};
 use secrecy::SecretString;
 use secrecy::zeroize::Zeroizing;
 
+use crate::file;
+
 /// No GitLab token is longer; a longer file is another one than was meant.
-const LONGEST: u64 = 8 << 10;
+const LONGEST: usize = 8 << 10;
 
 /// Reads a token from a file; `-` is standard input.
 ///
@@ -56,12 +58,8 @@ pub(super) fn check(text: &str, source: &str) -> Result<SecretString> {
 }
 
 fn bounded(from: impl Read) -> Result<Zeroizing<String>> {
-    let mut text = Zeroizing::new(String::new());
-    from.take(LONGEST + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > LONGEST {
-        bail!("it is longer than any token");
-    }
-    Ok(text)
+    let bytes = file::read_from(from, LONGEST)?;
+    Ok(Zeroizing::new(String::from_utf8(bytes).ok().context("it is not text")?))
 }
 
 /// Refuses a file that others may read, as ssh and glab do.

@@ -107,6 +107,7 @@ pub async fn observe(client: &ReadClient, scope: &Scope, ask: &dyn AskGitLab) ->
     snapshot.access.sort_by(|a, b| a.permission.cmp(&b.permission));
     snapshot.access.dedup();
     snapshot.mask(&door.masker());
+    snapshot.put_in_order();
     snapshot
 }
 
@@ -138,6 +139,7 @@ async fn of_gitlab(snapshot: &Snapshot, door: &Door, ask: &dyn AskGitLab) -> Obs
     };
     match ask.client(host.as_deref()) {
         Ok(client) => {
+            door.know(&client);
             let inventory = ask.for_inventory();
             Observed::Known(gitlab::observe(&client, snapshot, door, ask.agents(), inventory).await)
         }
@@ -194,6 +196,7 @@ pub async fn observe_chain(client: &ReadClient, flux_namespace: &str) -> Snapsho
         reviews: Vec::new(),
         tools: None,
         secrets: Vec::new(),
+        secrets_in_order: false,
         referenced: Vec::new(),
         warnings: Listing::unknown(not_asked()),
         logs: Vec::new(),
@@ -201,6 +204,7 @@ pub async fn observe_chain(client: &ReadClient, flux_namespace: &str) -> Snapsho
         gitlab: Observed::Unknown(not_asked()),
     };
     snapshot.mask(&Masker::new(&client.own));
+    snapshot.put_in_order();
     snapshot
 }
 
@@ -267,6 +271,7 @@ impl Observer<'_> {
             reviews: Vec::new(),
             tools: None,
             secrets: Vec::new(),
+            secrets_in_order: false,
             referenced: Vec::new(),
             warnings: Listing { namespaces: Some(Vec::new()), ..Listing::default() },
             logs: Vec::new(),
@@ -379,7 +384,7 @@ impl Observer<'_> {
             likely.dedup();
             let (seen, _) = self.some(need, &likely).await;
             let listed = seen.namespaces.unwrap_or_default();
-            all = Listing { items: seen.items, gaps: all.gaps, namespaces: Some(listed) };
+            all = Listing { gaps: all.gaps, namespaces: Some(listed), ..seen };
             trials.truncate(1);
         }
         (all, trials)

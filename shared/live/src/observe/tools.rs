@@ -28,7 +28,7 @@ async fn version(program: &str, place: &str) -> Observed<Option<String>> {
     let mut command = Command::new(path);
     command.args(["version", "--client", "-o", "json"]).kill_on_drop(true);
     command.stdin(Stdio::null()).stderr(Stdio::null());
-    hide_tokens(&mut command);
+    hide_tokens(command.as_std_mut());
     match tokio::time::timeout(PATIENCE, command.output()).await {
         Err(_) => unknown(format!("no answer in {} s", PATIENCE.as_secs())),
         Ok(Err(e)) => unknown(e.to_string()),

@@ -4,6 +4,7 @@ mod args;
 mod shown;
 
 use std::cell::RefCell;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -21,6 +22,7 @@ use tokio::time::Instant;
 use super::streams::note_lines;
 use super::{Signal, Signals, UsageError, namespace, note, out, token_list};
 use crate::access::WriteClient;
+use crate::file;
 use crate::gitlab::GitLabWriter;
 use crate::observe::{Scope, WithoutGitLab, observe};
 use crate::rotate::{self, Checked, Event, Manifest, Options, Refusal, Target, Wanted};
@@ -219,6 +221,7 @@ impl Args {
             }
         };
         let gitlab = GitLabWriter::new(&credentials, self.access.request_timeout, self.access.verbose)?;
+        client.read.know(&gitlab.read);
         if let Some(Err(error)) = manifest.map(|m| m.rehearse(&target.secret)) {
             return Ok(Err(self.refuse(Exit::Refused, "refused", &[format!("{error:#}")])));
         }
@@ -316,7 +319,7 @@ impl Args {
 fn who() -> String {
     let get = |names: &[&str]| names.iter().find_map(|n| std::env::var(n).ok().filter(|v| !v.is_empty()));
     let host = get(&["HOSTNAME", "COMPUTERNAME"])
-        .or_else(|| std::fs::read_to_string("/etc/hostname").ok())
+        .or_else(|| String::from_utf8(file::read(Path::new("/etc/hostname"), 1 << 10).ok()?).ok())
         .map_or_else(|| "unknown".to_owned(), |h| h.trim().to_owned());
     let user = get(&["USER", "USERNAME", "LOGNAME"]).unwrap_or_else(|| "unknown".to_owned());
     visible(&format!("{user}@{host}")).chars().take(100).collect()
