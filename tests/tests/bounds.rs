@@ -177,18 +177,25 @@ fn a_recording_that_cannot_be_written_keeps_the_report() {
         assert!(ran.err.contains(words) && !ran.err.contains("usage"), "{}", ran.err);
         assert_eq!(server.names(), ["config"], "nothing is left behind");
     };
-    for (verb, line) in [("verify", "--record r.json"), ("status", "--record r.json")] {
-        let ran = limited(verb, line);
+    for verb in ["verify", "status", "version"] {
+        let ran = limited(verb, "--record r.json");
         kept(&ran, "cannot write r.json");
         assert!(!ran.out.is_empty(), "the report is shown: {}", ran.err);
     }
+    kept(&limited("reconcile_now", "--dry-run --record r.json"), "cannot write r.json");
     kept(&limited("snapshot", "-o r.json"), "cannot write r.json");
     let ran = run(server.command("verify").args(["--record", "/dev/full"]));
     kept(&ran, "cannot write /dev/full: No space left");
     assert!(!ran.out.is_empty());
     kept(&run(server.command("snapshot").args(["-o", "/dev/full"])), "cannot write /dev/full");
-    for target in [".", "none/r.json", "/dev", "config/r.json"] {
-        for (verb, flag) in [("snapshot", "-o"), ("verify", "--record"), ("status", "--record")] {
+    for target in [".", "none/r.json", "/dev", "config/r.json", "none/"] {
+        for (verb, flag) in [
+            ("snapshot", "-o"),
+            ("verify", "--record"),
+            ("status", "--record"),
+            ("version", "--record"),
+            ("reconcile_now", "--record"),
+        ] {
             let ran = run(server.command(verb).args([flag, target]));
             assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{verb} {target}: {}", ran.err);
         }
@@ -196,6 +203,63 @@ fn a_recording_that_cannot_be_written_keeps_the_report() {
     let ran = run(server.command("snapshot").args(["-o", "/dev/stdout"]));
     assert!(ran.out.starts_with('{') && ran.code == 0, "{}", ran.err);
     assert!(!fs::symlink_metadata("/dev/null").expect("there").is_file());
+}
+
+#[test]
+fn every_command_that_takes_record_records() {
+    let server = Server::start(|_, _| false);
+    for (verb, more) in
+        [("verify", None), ("status", None), ("version", None), ("reconcile_now", Some("--dry-run"))]
+    {
+        let ran = run(server.command(verb).args(["--record", "r.json"]).args(more));
+        let file = server.dir.path().join("r.json");
+        let recorded = fs::read_to_string(&file).unwrap_or_else(|_| panic!("{verb}: {}{}", ran.out, ran.err));
+        assert!(recorded.contains("\"takenAt\"") && ran.err.contains("recorded "), "{verb}: {}", ran.err);
+        fs::remove_file(file).expect("removed");
+    }
+}
+
+/// `sh` takes each word of the command that reads a recording as it was written.
+#[test]
+fn the_command_that_reads_a_recording_can_be_pasted() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let from = root().join(RECORDING);
+    let names = [
+        "a.json",
+        "a b.json",
+        "it's",
+        "$(touch PWN)",
+        "a;touch PWN",
+        "`touch PWN`",
+        "-x.json",
+        "--from",
+        "~",
+        "#a",
+        "a\\",
+        "*",
+        "!!",
+        "\"q\"",
+        "grün",
+        "a&b|c",
+    ];
+    for name in names {
+        let ran = run(command("snapshot")
+            .env("SHELL", "/bin/sh")
+            .current_dir(dir.path())
+            .arg("--from")
+            .arg(&from)
+            .arg(format!("--output={name}")));
+        let told = ran.err.lines().find_map(|line| line.split_once("; read it with `")?.1.strip_suffix('`'));
+        let told = told.unwrap_or_else(|| panic!("{name}: {}", ran.err));
+        let words = told.strip_prefix("kubectl gitlab-agent verify").expect("our command");
+        let script = format!("printf '%s\\n' {words}");
+        let said = Command::new("sh").args(["-c", &script]).current_dir(dir.path()).output().expect("sh");
+        assert_eq!(String::from_utf8_lossy(&said.stdout), format!("--from={name}\n"), "{told}");
+    }
+    assert!(!dir.path().join("PWN").exists());
+    let hidden = "a\u{1b}[31m";
+    let ran = run(command("snapshot").current_dir(dir.path()).arg("--from").arg(&from).args(["-o", hidden]));
+    assert!(ran.err.contains("recorded ") && !ran.err.contains("read it with"), "{}", ran.err);
 }
 
 /// Ends programs that are at something that no `await` interrupts: they read a FIFO that nobody writes to.
@@ -228,6 +292,64 @@ fn deadlines_and_signals_hold_whatever_it_is_at() {
         drop(held);
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(code), "{verb} {signal:?}: {said}");
+    }
+}
+
+/// A credential plugin and what it started, however it takes being told to end, are gone when the run is: after its answer,
+/// at the deadline, on each signal.
+#[test]
+fn nothing_of_a_credential_plugin_outlives_the_run() {
+    let answer =
+        r#"{"kind":"ExecCredential","apiVersion":"client.authentication.k8s.io/v1","status":{"token":"t"}}"#;
+    let answered = format!("sleep 1000 >/dev/null & echo $! >pid.new; mv pid.new pid; echo '{answer}'");
+    let deaf = format!(
+        "(trap '' TERM HUP INT; sleep 1000) >/dev/null & echo $! >pid.new; mv pid.new pid; echo '{answer}'"
+    );
+    let silent = "echo $$ >pid.new; mv pid.new pid; sleep 1000";
+    let both = "trap '' TERM HUP INT; sleep 1000 & echo $! >pid.new; mv pid.new pid; wait; sleep 1000";
+    for (script, signal, code) in [
+        (answered.as_str(), None, 0),
+        (&deaf, None, 0),
+        (silent, None, 124),
+        (both, None, 124),
+        (silent, Some("INT"), 130),
+        (both, Some("INT"), 130),
+        (silent, Some("TERM"), 143),
+        (both, Some("TERM"), 143),
+        (silent, Some("HUP"), 129),
+        (both, Some("HUP"), 129),
+    ] {
+        let server = Server::start(|_, _| false);
+        let dir = server.dir.path();
+        let mut program = server.command("version");
+        let kubeconfig = fs::read_to_string(dir.join("config")).expect("a kubeconfig");
+        let exec = serde_json::json!({"exec": {"apiVersion": "client.authentication.k8s.io/v1", "command": "sh",
+            "args": ["-c", script], "interactiveMode": "Never"}});
+        fs::write(dir.join("config"), kubeconfig.replace("user: {}", &format!("user: {exec}")))
+            .expect("written");
+        program.args(["--timeout", if code == 124 { "1s" } else { "0" }]);
+        let child = program.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it runs");
+        let started = || fs::read_to_string(dir.join("pid")).ok();
+        let pid = loop {
+            match started() {
+                Some(pid) => break pid,
+                None => thread::yield_now(),
+            }
+        };
+        if let Some(signal) = signal {
+            let sent = Command::new("kill").args(["-s", signal, &child.id().to_string()]).status();
+            assert!(sent.expect("kill").success());
+        }
+        let output = child.wait_with_output().expect("it ends");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{signal:?} {script}: {said}");
+        let lives = || {
+            let stat = fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
+            !stat.is_empty() && !stat.contains(") Z ")
+        };
+        while lives() {
+            thread::yield_now();
+        }
     }
 }
 
@@ -340,6 +462,126 @@ fn an_answer_without_an_end_is_a_gap() {
     assert!(matches!(ran.code, 1 | 3), "the other listings count: {}", ran.err);
 }
 
+/// A node's kubelet, or whoever stands in its place, keeps to no `limitBytes`.
+#[test]
+fn a_log_without_an_end_is_read_to_its_bound() {
+    let server = Server::start(|path, stream| {
+        let labels = r#"{"app":"agentk"}"#;
+        let containers =
+            r#""containers":[{"name":"agentk","image":"agentk:v19.2.2","args":["--kas-address=wss://k"]}]"#;
+        let list = |kind: &str, version: &str, item: String| {
+            format!(r#"{{"kind":"{kind}List","apiVersion":"{version}","metadata":{{}},"items":[{item}]}}"#)
+        };
+        if path.contains("/log") {
+            let _ = stream.write_all(b"HTTP/1.1 200 X\r\naudit-id: x\r\ncontent-type: text/plain\r\n\r\n");
+            let lines = "{\"level\":\"info\",\"msg\":\"endless\"}\n".repeat(10_000);
+            while stream.write_all(lines.as_bytes()).is_ok() {}
+            return true;
+        }
+        let body = if path.contains("/deployments") {
+            let spec = format!(
+                r#"{{"replicas":1,"selector":{{"matchLabels":{labels}}},"template":{{"metadata":{{"labels":{labels}}},"spec":{{{containers}}}}}}}"#
+            );
+            list(
+                "Deployment",
+                "apps/v1",
+                format!(r#"{{"metadata":{{"name":"a","namespace":"gitlab"}},"spec":{spec}}}"#),
+            )
+        } else if path.contains("/pods") {
+            let meta = format!(r#"{{"name":"a-1","namespace":"gitlab","labels":{labels}}}"#);
+            let status =
+                r#"{"phase":"Running","containerStatuses":[{"name":"agentk","state":{"running":{}}}]}"#;
+            list("Pod", "v1", format!(r#"{{"metadata":{meta},"spec":{{{containers}}},"status":{status}}}"#))
+        } else {
+            return false;
+        };
+        say(stream, 200, &body).is_some()
+    });
+    let long = ["--request-timeout", "10m", "--timeout", "10m", "--no-gitlab"];
+    let ran = run(server.command("snapshot").args(["-o", "r.json"]).args(long));
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    let text = fs::read_to_string(server.dir.path().join("r.json")).expect("a recording");
+    let recorded: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let lines = recorded["logs"][0]["lines"]["known"].as_array().expect("lines");
+    let bytes: usize = lines.iter().filter_map(|line| line.as_str()).map(str::len).sum();
+    assert!(!lines.is_empty() && bytes <= 1 << 20, "{} lines, {bytes} bytes", lines.len());
+}
+
+#[test]
+fn certificates_of_a_kubeconfig_are_read_within_bounds() {
+    let dir = tempfile::tempdir().expect("a folder");
+    for (cluster, user, what) in [
+        ("certificate-authority: /dev/zero", "", "certificate-authority"),
+        ("", "client-certificate: /dev/zero, client-key: /dev/null", "client-certificate"),
+        ("", "client-certificate: /dev/null, client-key: /dev/zero", "client-key"),
+        ("", "tokenFile: /dev/zero", "tokenFile"),
+    ] {
+        let file = dir.path().join("config");
+        let text = format!(
+            "current-context: a\ncontexts: [{{name: a, context: {{cluster: c, user: u}}}}]\n\
+             clusters: [{{name: c, cluster: {{server: 'https://127.0.0.1:1', {cluster}}}}}]\nusers: [{{name: u, user: {{{user}}}}}]\n"
+        );
+        fs::write(&file, text).expect("written");
+        let ran = run(command("status").arg("--kubeconfig").arg(&file));
+        assert!(ran.err.contains(what) && ran.err.contains("it is larger than"), "{what}: {}", ran.err);
+        assert!(matches!(ran.code, 2 | 4), "{what}: {}", ran.err);
+    }
+    let ran = run(command("status")
+        .env("GITLAB_TOKEN", "x")
+        .env("KUBECONFIG", dir.path().join("config"))
+        .args(["--gitlab-host", "gitlab.example.com", "--gitlab-ca-file", "/dev/zero"]));
+    assert!(ran.err.contains("is no regular file of at most 1 MiB"), "{}", ran.err);
+}
+
+/// Every other file, stream and program that is read.
+#[test]
+fn nothing_is_read_without_a_bound() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let large = |name: &str| {
+        let file = dir.path().join(name);
+        File::create(&file).and_then(|made| made.set_len(1 << 40)).expect("a file with a hole");
+        fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("set");
+        file
+    };
+    let (token, glab) = (large("token"), large("config.yml"));
+    let host = ["--gitlab-host", "gitlab.example.com"];
+    let zero = || File::open("/dev/zero").expect("open");
+    for (what, program) in [
+        ("kubeconfig", command("status").args(["--kubeconfig", "/dev/zero"])),
+        ("kubeconfig's list", command("status").env("KUBECONFIG", "/none:/dev/zero")),
+        (
+            "completion",
+            command("status").args(["__complete", "--context", ""]).env("KUBECONFIG", "/dev/zero"),
+        ),
+        ("token", command("status").args(host).arg("--gitlab-token-file").arg(&token)),
+        (
+            "token on standard input",
+            command("status").args(host).args(["--gitlab-token-file", "-"]).stdin(zero()),
+        ),
+        ("glab", command("status").args(host).env("GLAB_CONFIG_DIR", dir.path())),
+    ] {
+        let ran = run(program);
+        if what == "completion" {
+            assert_eq!((ran.out.as_str(), ran.err.as_str()), (":4\n", ""), "it is silent");
+        } else {
+            assert_eq!(ran.code, 2, "{what}: {}", ran.err);
+            assert!(ran.err.contains("it is larger than"), "{what}: {}", ran.err);
+        }
+    }
+    fs::remove_file(glab).expect("removed");
+    let server = Server::start(|_, _| false);
+    for name in ["kubectl", "flux"] {
+        let file = dir.path().join(name);
+        fs::write(&file, "#!/bin/sh\nexec yes x\n").expect("written");
+        fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("set");
+    }
+    let path = format!("{}:{}", dir.path().display(), std::env::var("PATH").expect("a path"));
+    let file = server.dir.path().join("r.json");
+    let ran = run(server.command("verify").env("PATH", path).arg("--record").arg(&file));
+    let recorded = fs::read_to_string(file).unwrap_or_else(|_| panic!("{}", ran.err));
+    assert_eq!(recorded.matches("and said no version").count(), 2, "{recorded}");
+}
+
 #[test]
 fn recordings_are_read_within_bounds() {
     let dir = tempfile::tempdir().expect("a folder");
@@ -358,8 +600,8 @@ fn recordings_are_read_within_bounds() {
     for (file, words) in [
         (dir.path().join("nested"), "recording"),
         (dir.path().join("fields"), "no recording does"),
-        (packed, "no recording does"),
-        (PathBuf::from("/dev/zero"), "no recording does"),
+        (packed, "it is larger than 512 MiB"),
+        (PathBuf::from("/dev/zero"), "it is larger than 512 MiB"),
         (PathBuf::from("/"), "cannot read"),
         (PathBuf::from("/dev/null"), "recording"),
     ] {

@@ -159,3 +159,22 @@ fn a_closed_pipe_is_nobodys_fault() {
     let line = format!("{} --list-checks | head -1", program.display());
     std::process::Command::new("bash").args(["-o", "pipefail", "-c", &line]).assert().success();
 }
+
+/// Whoever writes a script around a command looks at its help.
+#[test]
+fn help_names_the_exit_codes_of_every_command() {
+    for (verb, more) in [
+        ("verify", ""),
+        ("status", ""),
+        ("snapshot", ""),
+        ("version", ""),
+        ("reconcile_now", ""),
+        ("rotate_token", "129 hung up"),
+    ] {
+        let help = run(command(verb).arg("--help").env("COLUMNS", "300"));
+        let codes = help.out.split_once("Exit codes:").map_or("", |(_, codes)| codes);
+        for code in ["74 output not written", "124 timed out", "130 interrupted", "143 terminated", more] {
+            assert!(codes.contains(code), "{verb}: {code} is not in{codes}");
+        }
+    }
+}

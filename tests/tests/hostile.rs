@@ -1,15 +1,10 @@
 //! Cluster data is hostile: whatever names and messages hold, no output has a code point that a terminal acts on or
 //! does not show, and every machine format still parses to the same document.
 
-use gitlab_agent_core::assess::{CHECKS, assess};
-use gitlab_agent_core::command::Given;
-use gitlab_agent_core::facts::Facts;
 use gitlab_agent_core::fixture;
-use gitlab_agent_core::render::{self, StatusFormat, Style, VerifyFormat};
-use gitlab_agent_core::report::{Report, Thresholds};
 use gitlab_agent_core::snapshot::{Observed, Snapshot};
-use gitlab_agent_core::status::Status;
 use gitlab_agent_core::text::is_hidden;
+use gitlab_agent_tests::formats::outputs;
 use gitlab_agent_tests::prometheus;
 use proptest::prelude::*;
 
@@ -36,24 +31,14 @@ fn broken(text: &str) -> Snapshot {
     s
 }
 
-fn outputs(s: &Snapshot) -> Vec<(String, String)> {
-    let facts = Facts::derive(s);
-    let report = || Report::build(&facts, assess(&facts, CHECKS.iter().copied()), &Thresholds::default());
-    let style = Style { given: Given::context(s.origin.context.as_deref()), ..Style::default() };
-    let status = [StatusFormat::Table, StatusFormat::Wide, StatusFormat::Json, StatusFormat::Yaml];
-    let verify = VerifyFormat::ALL.map(|f| (format!("verify {f:?}"), render::verify(&report(), f, &style)));
-    let status = status
-        .map(|f| (format!("status {f:?}"), render::status(&Status::build(&facts, report()), f, &style)));
-    verify.into_iter().chain(status).collect()
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn no_output_holds_what_a_terminal_acts_on(text in "[\\PC\u{0}-\u{9f}\u{200b}-\u{200f}\u{202a}-\u{202e}\u{feff}\u{fffe}\u{ffff}'\"$`|<>@#/&\\\\]{0,40}") {
         let snapshot = broken(&text);
-        for (format, output) in outputs(&snapshot) {
+        let recording = ("recording as Json".to_owned(), snapshot.to_json().expect("a recording"));
+        for (format, output) in outputs(&snapshot).into_iter().chain([recording]) {
             let hidden = output.chars().find(|c| is_hidden(*c) && *c != '\n');
             prop_assert!(hidden.is_none(), "{format} holds {hidden:?}");
             if format.ends_with("Json") {

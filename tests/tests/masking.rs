@@ -3,15 +3,10 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use gitlab_agent_core::assess::{CHECKS, assess};
-use gitlab_agent_core::command::Given;
-use gitlab_agent_core::facts::Facts;
 use gitlab_agent_core::fixture;
-use gitlab_agent_core::render::{self, StatusFormat, Style, VerifyFormat};
-use gitlab_agent_core::report::{Report, Thresholds};
 use gitlab_agent_core::snapshot::Snapshot;
 use gitlab_agent_core::snapshot::mask::{Masker, Values};
-use gitlab_agent_core::status::Status;
+use gitlab_agent_tests::formats;
 use gitlab_agent_tests::programs::root;
 use jiff::Timestamp;
 use proptest::prelude::*;
@@ -57,16 +52,10 @@ fn free(document: &Value, places: &[String]) -> Vec<String> {
     [free(document, left), free(document, right)].concat()
 }
 
+/// What is printed, and what is recorded.
 fn outputs(s: &Snapshot) -> Vec<(String, String)> {
-    let facts = Facts::derive(s);
-    let report = || Report::build(&facts, assess(&facts, CHECKS.iter().copied()), &Thresholds::default());
-    let style = Style { given: Given::context(s.origin.context.as_deref()), ..Style::default() };
-    let status = [StatusFormat::Table, StatusFormat::Wide, StatusFormat::Json, StatusFormat::Yaml];
-    let verify = VerifyFormat::ALL.map(|f| (format!("verify {f:?}"), render::verify(&report(), f, &style)));
-    let status = status
-        .map(|f| (format!("status {f:?}"), render::status(&Status::build(&facts, report()), f, &style)));
     let recording = ("recording".to_owned(), s.to_json().expect("a recording"));
-    verify.into_iter().chain(status).chain([recording]).collect()
+    formats::outputs(s).into_iter().chain([recording]).collect()
 }
 
 fn documents() -> Vec<Value> {

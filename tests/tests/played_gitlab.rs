@@ -6,6 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use gitlab_agent_core::text::is_hidden;
+use gitlab_agent_tests::lone_api::LoneApi;
+use gitlab_agent_tests::programs::{command, run};
 use gitlab_agent_tests::world::gitlab::{ALWAYS, EXAMPLE_PROJECT, Fault, GitLab, Role, ShownToken, in_days};
 use http::{HeaderMap, Request};
 use http_body_util::{BodyExt as _, Full};
@@ -408,5 +411,45 @@ fn each_role_sees_what_gitlab_shows_it() -> Result<()> {
         ensure!(nodes.as_array().map_or(0, Vec::len) == connections, "{role:?}: {shown}");
         ensure!(shown.get("errors").is_none(), "and no error: {shown}");
     }
+    Ok(())
+}
+
+/// What GitLab says is somebody else's text, on standard error as on standard output.
+#[test]
+fn what_gitlab_says_is_escaped_wherever_it_is_shown() -> Result<()> {
+    const HOSTILE: &str = "x\u{1b}[31m\u{202e}\u{200b}\u{7}\r\nerror: forged";
+    let played = Played::new()?;
+    let gitlab = &played.gitlab;
+    let cluster = LoneApi::start(|_, _| None)?;
+    let ca = played.dir.path().join("ca.pem");
+    std::fs::write(&ca, gitlab.ca_pem())?;
+    let token = gitlab.new_access_token(&["api"])?;
+    let mut quoted = [0; 2];
+    for status in [200, 400, 401, 403, 404, 422, 500] {
+        for body in [
+            json!({"message": HOSTILE, "error": HOSTILE, "error_description": HOSTILE}).to_string(),
+            json!({"message": {"base": [HOSTILE]}}).to_string(),
+            HOSTILE.to_owned(),
+        ] {
+            gitlab.clear_faults();
+            gitlab.fault("* /*", Fault::Status(status, body.clone()), ALWAYS);
+            for words in
+                ["verify -v", "status -v", "rotate-token --list -v", "rotate-token agent --yes -n gitlab"]
+            {
+                let mut words = words.split(' ');
+                let verb = words.next().unwrap_or_default().replace('-', "_");
+                let mut command = command(&verb);
+                command.args(words).env("KUBECONFIG", cluster.kubeconfig()).env("GITLAB_TOKEN", &token);
+                let ran = run(command.args(["--gitlab-host", &gitlab.url(), "--gitlab-ca-file"]).arg(&ca));
+                for (shown, seen) in [&ran.out, &ran.err].into_iter().zip(&mut quoted) {
+                    let hidden = shown.chars().find(|c| is_hidden(*c) && *c != '\n');
+                    ensure!(hidden.is_none(), "{verb} {status}: {hidden:?} in {shown:?}");
+                    ensure!(!shown.lines().any(|line| line.starts_with("error: forged")), "{shown}");
+                    *seen += usize::from(shown.contains("\\u{1b}[31m"));
+                }
+            }
+        }
+    }
+    ensure!(quoted.iter().all(|seen| *seen > 0), "it was shown on both: {quoted:?}");
     Ok(())
 }

@@ -19,14 +19,72 @@ pub fn visible(text: &str) -> String {
     out
 }
 
-/// True for code points that a terminal would act on or not show.
-pub fn is_hidden(c: char) -> bool {
-    c.is_control()
-        || matches!(c,
-            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
-            | '\u{e0000}'..='\u{e0fff}')
+/// JSON with hidden code points written as escapes, and a line's end: serde writes C1, bidirectional and zero-width ones as
+/// they are.
+pub(crate) fn escape_json(mut json: String) -> String {
+    if json.contains(|c| c != '\n' && is_hidden(c)) {
+        let mut out = String::with_capacity(json.len() + 64);
+        for c in json.chars() {
+            if c != '\n' && is_hidden(c) {
+                let mut units = [0; 2];
+                c.encode_utf16(&mut units).iter().for_each(|unit| out.push_str(&format!("\\u{unit:04x}")));
+            } else {
+                out.push(c);
+            }
+        }
+        json = out;
+    }
+    json.push('\n');
+    json
 }
+
+/// True for code points that a terminal would act on or not show: the one table, for every format and command.
+pub fn is_hidden(c: char) -> bool {
+    // Nearly every character is one of these.
+    if matches!(c, ' '..='~') {
+        return false;
+    }
+    c.is_control() || HIDDEN.binary_search_by(|(first, last)| place(c, *first, *last)).is_ok()
+}
+
+/// Where a range is, seen from a character.
+fn place(c: char, first: char, last: char) -> std::cmp::Ordering {
+    if last < c {
+        std::cmp::Ordering::Less
+    } else if first > c {
+        std::cmp::Ordering::Greater
+    } else {
+        std::cmp::Ordering::Equal
+    }
+}
+
+/// In order: Unicode's Default_Ignorable_Code_Point, Bidi_Control, format characters (but the Arabic and other signs that
+/// are written before a number), separators of lines and paragraphs, private use, and what is blank without being a space.
+const HIDDEN: &[(char, char)] = &[
+    ('\u{ad}', '\u{ad}'),        // soft hyphen
+    ('\u{34f}', '\u{34f}'),      // grapheme joiner
+    ('\u{61c}', '\u{61c}'),      // Arabic letter mark
+    ('\u{115f}', '\u{1160}'),    // Hangul fillers
+    ('\u{17b4}', '\u{17b5}'),    // Khmer inherent vowels
+    ('\u{180b}', '\u{180f}'),    // Mongolian variation selectors
+    ('\u{200b}', '\u{200f}'),    // zero widths, directional marks
+    ('\u{2028}', '\u{202e}'),    // separators, embeddings and overrides
+    ('\u{2060}', '\u{206f}'),    // joiner, invisible operators, isolates
+    ('\u{2800}', '\u{2800}'),    // Braille without a dot
+    ('\u{3164}', '\u{3164}'),    // Hangul filler
+    ('\u{e000}', '\u{f8ff}'),    // private use
+    ('\u{fe00}', '\u{fe0f}'),    // variation selectors
+    ('\u{feff}', '\u{feff}'),    // byte order mark
+    ('\u{ffa0}', '\u{ffa0}'),    // half-width Hangul filler
+    ('\u{fff0}', '\u{fffb}'),    // unassigned, annotations
+    ('\u{13430}', '\u{1343f}'),  // joiners of hieroglyphs
+    ('\u{16fe4}', '\u{16fe4}'),  // Khitan filler
+    ('\u{1bca0}', '\u{1bca3}'),  // shorthand
+    ('\u{1d159}', '\u{1d159}'),  // null note head
+    ('\u{1d173}', '\u{1d17a}'),  // music
+    ('\u{e0000}', '\u{e0fff}'),  // tags, variation selectors
+    ('\u{f0000}', '\u{10ffff}'), // private use
+];
 
 /// Quotes one word for a POSIX shell; a word of plain characters stays as it is. No name of Kubernetes has a line feed or
 /// another hidden code point, and none may begin a line of its own in a command, so they are made [`visible`].
@@ -149,6 +207,34 @@ mod tests {
         ] {
             assert_eq!(visible(raw), shown);
         }
+    }
+
+    /// By Unicode's own properties, whatever its next version adds.
+    #[test]
+    fn what_unicode_calls_invisible_is_hidden() {
+        let hidden = r"[\p{Cc}\p{Cf}\p{Co}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}\p{Bidi_Control}\p{Variation_Selector}\p{Join_Control}--\p{Prepended_Concatenation_Mark}]";
+        let class = |pattern: &str| {
+            let hir = regex_syntax::parse(pattern).expect("a class");
+            let regex_syntax::hir::HirKind::Class(regex_syntax::hir::Class::Unicode(class)) = hir.kind()
+            else {
+                panic!("{hir:?}")
+            };
+            class.clone()
+        };
+        let mut counted = 0;
+        for range in class(hidden).ranges() {
+            for c in range.start()..=range.end() {
+                assert!(is_hidden(c), "{} is shown", c.escape_unicode());
+                counted += 1;
+            }
+        }
+        assert!(counted > 140_000, "{counted}");
+        for range in class(r"[\p{L}\p{N}\p{P}\p{S}\p{Prepended_Concatenation_Mark}--\p{Default_Ignorable_Code_Point}--[\u{2800}]]").ranges() {
+            for c in range.start()..=range.end() {
+                assert!(!is_hidden(c) || matches!(c, '\u{1d159}' | '\u{fffc}'), "{} is hidden", c.escape_unicode());
+            }
+        }
+        assert!(HIDDEN.is_sorted_by(|a, b| a.0 <= a.1 && a.1 < b.0), "in order");
     }
 
     #[test]

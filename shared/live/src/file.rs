@@ -1,4 +1,5 @@
-//! Files that are written: each appears whole or not at all, and what is no regular file is written through.
+//! Files. One that is read has a bound. One that is written appears whole or not at all, and what is no regular file is
+//! written through.
 //!
 //! - A regular file, or nothing: the bytes go to a partial file beside it (made with `O_EXCL`, a random name, mode 0600),
 //!   to the disk, and then in its place. On any failure the partial file is removed; also when the run ends early.
@@ -9,9 +10,11 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::fs::{self, File, Metadata, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+
+use secrecy::zeroize::Zeroizing;
 
 /// Who may read the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +54,26 @@ pub fn write(file: &Path, bytes: &[u8], readers: Readers) -> Result<(), NotWritt
     written.map_err(|error| NotWritten { file: file.to_owned(), error })
 }
 
+/// Reads a file that is no larger than so many bytes.
+///
+/// # Errors
+/// It cannot be read, or it is larger.
+pub(crate) fn read(file: &Path, most: usize) -> io::Result<Vec<u8>> {
+    read_from(File::open(file)?, most)
+}
+
+/// The same from what is open. Whatever was read is wiped where it is too much.
+pub(crate) fn read_from(from: impl Read, most: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = Zeroizing::new(Vec::new());
+    from.take(most as u64 + 1).read_to_end(&mut bytes)?;
+    if bytes.len() > most {
+        let bound =
+            if most < 1 << 20 { format!("{} KiB", most >> 10) } else { format!("{} MiB", most >> 20) };
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it is larger than {bound}")));
+    }
+    Ok(std::mem::take(&mut *bytes))
+}
+
 /// Finds out, before anything is asked or done, whether a file can be written at all.
 ///
 /// # Errors
@@ -84,6 +107,9 @@ fn target(file: &Path) -> io::Result<Target> {
             if file.file_name().is_none() || !folder.is_dir() {
                 return refuse(error.kind(), &format!("there is no folder {}", folder.display()));
             }
+            if file.as_os_str().to_string_lossy().ends_with(std::path::is_separator) {
+                return refuse(error.kind(), "there is no such folder, and no file has a name that ends so");
+            }
             return Ok(Target::Replace { file: file.to_owned(), before: None });
         }
         Err(error) => return Err(error),
@@ -98,6 +124,9 @@ fn target(file: &Path) -> io::Result<Target> {
     if before.is_dir() {
         return refuse(io::ErrorKind::IsADirectory, "it is a folder");
     }
+    if is_socket(&before) {
+        return refuse(io::ErrorKind::Unsupported, "it is a socket");
+    }
     if !before.is_file() || is_descriptor(file) {
         return Ok(Target::Through);
     }
@@ -105,6 +134,17 @@ fn target(file: &Path) -> io::Result<Target> {
     OpenOptions::new().write(true).open(file)?;
     let file = if link { fs::canonicalize(file)? } else { file.to_owned() };
     Ok(Target::Replace { file, before: Some(before) })
+}
+
+/// No program opens a socket by its name.
+#[cfg(unix)]
+fn is_socket(found: &Metadata) -> bool {
+    std::os::unix::fs::FileTypeExt::is_socket(&found.file_type())
+}
+
+#[cfg(not(unix))]
+fn is_socket(_: &Metadata) -> bool {
+    false
 }
 
 fn folder(file: &Path) -> &Path {
@@ -264,7 +304,7 @@ mod tests {
             ("dangling", "leads nowhere", true),
             ("loop", "cannot write", true),
             (long.as_str(), "cannot write", true),
-            ("socket", "cannot write", false),
+            ("socket", "it is a socket", true),
             ("/dev/full", "No space left", false),
         ] {
             let file = at(name);

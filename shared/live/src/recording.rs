@@ -1,7 +1,7 @@
 //! Recordings: a snapshot in a file, plain JSON or gzip.
 
 use std::fs::File;
-use std::io::{BufRead as _, BufReader, Read, Write};
+use std::io::{BufRead as _, BufReader, Write};
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -13,6 +13,7 @@ use gitlab_agent_core::snapshot::mask::{Masker, Values};
 use gitlab_agent_core::text::count;
 
 use crate::file::{self, Readers};
+use crate::known;
 
 /// A recording of 20,000 objects has about 30 MB; a file that holds or unpacks to more than this is not read.
 const LARGEST: usize = 512 << 20;
@@ -30,28 +31,19 @@ pub fn read(path: &Path) -> Result<Snapshot> {
     let mut file = BufReader::new(file.with_context(cannot_read)?);
     let packed = file.fill_buf().with_context(cannot_read)?.starts_with(&[0x1f, 0x8b]);
     let json = if packed {
-        at_most(GzDecoder::new(file)).with_context(|| format!("cannot unpack the recording {shown}"))?
+        file::read_from(GzDecoder::new(file), LARGEST)
+            .with_context(|| format!("cannot unpack the recording {shown}"))?
     } else {
-        at_most(file).with_context(cannot_read)?
+        file::read_from(file, LARGEST).with_context(cannot_read)?
     };
     // Each field takes more memory than its text, however short that is.
-    if json.len() > LARGEST || json.iter().filter(|byte| **byte == b',').count() > MOST_FIELDS {
-        bail!(
-            "the recording {shown} holds more than {} MiB or {MOST_FIELDS} fields, which no recording does",
-            LARGEST >> 20
-        );
+    if json.iter().filter(|byte| **byte == b',').count() > MOST_FIELDS {
+        bail!("the recording {shown} holds more than {MOST_FIELDS} fields, which no recording does");
     }
     let mut snapshot = Snapshot::parse(&json).with_context(|| format!("cannot use {shown}"))?;
     // Of an older version, or made by hand: what it holds is printed as well.
     snapshot.mask(&Masker::new(&Values::default()));
     Ok(snapshot)
-}
-
-/// All of it, or the first byte too many.
-fn at_most(reader: impl Read) -> std::io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    reader.take(LARGEST as u64 + 1).read_to_end(&mut bytes)?;
-    Ok(bytes)
 }
 
 /// `examples/NAME`: a recording that came with the program, beside it, from wherever the person stands.
@@ -70,6 +62,7 @@ fn shipped(path: &Path) -> Option<PathBuf> {
 /// [`file::NotWritten`].
 pub fn write(snapshot: &Snapshot, path: &Path) -> Result<()> {
     let json = snapshot.to_json().context("a snapshot has a JSON form")?;
+    let json = known::run().at_the_door(&json);
     let bytes = if path.extension().is_some_and(|e| e == "gz") {
         let mut packed = GzEncoder::new(Vec::new(), Compression::default());
         packed
@@ -77,7 +70,7 @@ pub fn write(snapshot: &Snapshot, path: &Path) -> Result<()> {
             .and_then(|()| packed.finish())
             .context("cannot pack the recording")?
     } else {
-        json.into_bytes()
+        json.into_owned().into_bytes()
     };
     file::write(path, &bytes, Readers::Owner).context("no recording was made")
 }

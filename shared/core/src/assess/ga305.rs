@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
 use crate::facts::readiness::{Readiness, readiness};
-use crate::facts::token_secret::{NamedSecret, named};
+use crate::facts::token_secret::{Candidates, NamedSecret, named};
 use crate::facts::{Facts, HelmRelease, Why};
 use crate::need::Need;
 
@@ -24,11 +24,12 @@ fn judge(facts: &Facts<'_>, judgement: &mut Judgement) -> Result<(), Why> {
     for why in facts.agent_gaps() {
         judgement.lacks(why.clone());
     }
+    let candidates = Candidates::of(facts.snapshot);
     for named in named(facts.snapshot) {
         let Some(shape) = judgement.known(named.shape.clone()) else { continue };
         judgement.examine();
         let found = match shape {
-            None => missing(facts, &named),
+            None => missing(facts, &candidates, &named),
             Some(_) => not_applied(facts, judgement, &named),
         };
         if let Some(finding) = found {
@@ -47,10 +48,10 @@ fn mounted<'s>(facts: &Facts<'s>, release: &HelmRelease) -> Option<&'s str> {
 
 /// A Secret that does not exist is this check's matter where another one is meant, or where no Deployment mounts it:
 /// else it is GA304's.
-fn missing(facts: &Facts<'_>, named: &NamedSecret<'_>) -> Option<Finding> {
+fn missing(facts: &Facts<'_>, candidates: &Candidates<'_>, named: &NamedSecret<'_>) -> Option<Finding> {
     let release = named.release.metadata.object("HelmRelease");
     let name = &named.object.name;
-    let Some(meant) = named.meant(facts.snapshot) else {
+    let Some(meant) = candidates.meant(named) else {
         let is_mounted = mounted(facts, named.release) == Some(name);
         let message = || format!("names Secret {name}, which does not exist");
         let mend = || {

@@ -90,7 +90,7 @@ impl Remedy {
         let create = Program::new("kubectl create secret generic")
             .name(name)
             .in_namespace(namespace)
-            .word(format!("--from-file={key}=/dev/stdin"))
+            .flag("--from-file", format!("{key}=/dev/stdin"))
             .words("--dry-run=client -o yaml");
         self.run(Command::ask("VALUE").then(print_value().pipe(create).pipe(apply_as_ours())))
     }
@@ -208,7 +208,7 @@ pub(super) fn apply(manifests: impl Into<Word>) -> Program {
 /// Prints one field of an object, with a line feed behind it.
 pub(super) fn field(object: &ObjectRef, path: &'static str) -> Program {
     let template = format!(r#"jsonpath={{{path}}}{{"\n"}}"#);
-    kubectl(&object.namespace, "get").object(object).word("-o").word(template)
+    kubectl(&object.namespace, "get").object(object).words("-o").word(template)
 }
 
 impl Remedy {

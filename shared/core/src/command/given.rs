@@ -10,6 +10,8 @@ pub struct Given {
     cluster: Vec<(&'static str, String)>,
     /// What to look at and with which GitLab: for our own commands.
     own: Vec<(&'static str, String)>,
+    /// Those of them that have no value.
+    switches: Vec<&'static str>,
     /// Why no command can be printed for this run.
     flaw: Option<String>,
 }
@@ -22,7 +24,7 @@ fn takes(verb: &str, flag: &str) -> bool {
     match flag {
         "--from" => matches!(verb, "verify" | "status"),
         "--flux-namespace" => matches!(verb, "verify" | "status" | "reconcile-now" | "rotate-token"),
-        "--namespace" => matches!(verb, "verify" | "status"),
+        "--namespace" | "--no-gitlab" => matches!(verb, "verify" | "status"),
         _ => matches!(verb, "verify" | "status" | "rotate-token"),
     }
 }
@@ -43,6 +45,13 @@ impl Given {
         if let Some(value) = self.printable(flag, value) {
             self.own.push((flag, value));
         }
+        self
+    }
+
+    /// Adds a flag of our own commands that has no value.
+    #[must_use]
+    pub fn switch(mut self, flag: &'static str) -> Self {
+        self.switches.push(flag);
         self
     }
 
@@ -76,10 +85,13 @@ impl Given {
             _ => return,
         };
         let given = |flag: &str| program.has(flag) || flag == "--namespace" && program.has("-n");
+        let verb = plain(2).filter(|_| at == 3).unwrap_or_default();
+        let switches = self.switches.iter().filter(|flag| takes(verb, flag) && !given(flag));
         let flags: Vec<Word> = flags
             .into_iter()
             .filter(|(flag, _)| !given(flag))
             .map(|(flag, value)| Word::from(*flag).text("=").text(value))
+            .chain(switches.map(|flag| Word::from(*flag)))
             .collect();
         program.words.splice(at..at, flags);
     }

@@ -166,19 +166,23 @@ impl Program {
         self
     }
 
-    /// Adds one word of our own, or the value of the option before it: nothing that can begin with a dash unless an
-    /// option takes it.
+    /// Adds one word, or the value of the option before it. Behind no option it must not begin with a dash.
     #[must_use]
     pub fn word(mut self, word: impl Into<Word>) -> Self {
-        self.words.push(word.into());
+        let word = word.into();
+        let is_value = self.words.last().and_then(Word::plain).is_some_and(|before| before.starts_with('-'));
+        if let Some(text) = word.plain().filter(|text| text.starts_with('-') && !is_value) {
+            self = self.flawed(Some(like_an_option(text)));
+        }
+        self.words.push(word);
         self
     }
 
     /// Adds `--flag=value`, or `key=value`, as one word, so that the value is never taken for an option.
     #[must_use]
-    pub fn flag(self, flag: &'static str, value: impl Into<Word>) -> Self {
-        let word = Word::from(flag).text("=").join(value.into());
-        self.word(word)
+    pub fn flag(mut self, flag: &'static str, value: impl Into<Word>) -> Self {
+        self.words.push(Word::from(flag).text("=").join(value.into()));
+        self
     }
 
     /// Adds the name of an object where a program could take it for an option.
@@ -193,9 +197,7 @@ impl Program {
     pub fn operand(self, text: &str) -> Self {
         let flaw = match text {
             "" => Some("a value that it needs is empty".to_owned()),
-            _ if text.starts_with('-') => {
-                Some(format!("`{}` could be taken for an option", shorten(text, SHOWN)))
-            }
+            _ if text.starts_with('-') => Some(like_an_option(text)),
             _ => None,
         };
         self.flawed(flaw).word(text)
@@ -212,7 +214,7 @@ impl Program {
     #[must_use]
     pub fn in_namespace(self, namespace: &str) -> Self {
         let flaw = invalid(namespace);
-        self.flawed(flaw).word("-n").word(namespace)
+        self.flawed(flaw).words("-n").word(namespace)
     }
 
     /// Reads standard input from a file of our own.
@@ -399,6 +401,10 @@ impl std::fmt::Display for Command {
 
 /// Characters of a value in the sentence that says why a command is not printed.
 const SHOWN: usize = 60;
+
+fn like_an_option(text: &str) -> String {
+    format!("`{}` could be taken for an option", shorten(text, SHOWN))
+}
 
 fn invalid(name: &str) -> Option<String> {
     (!name::is_valid(name)).then(|| format!("`{}` is not a valid name", shorten(name, SHOWN)))

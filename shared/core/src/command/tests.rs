@@ -37,6 +37,23 @@ fn words_are_quoted_for_every_shell_at_once() {
 }
 
 #[test]
+fn no_word_is_taken_for_an_option() {
+    for evil in ["-x", "--upload-pack=touch x", "-", "--"] {
+        let raw = Command::from(Program::new("kubectl get").word(evil)).flaw();
+        assert!(raw.is_some_and(|flaw| flaw.contains("could be taken for an option")), "{evil}");
+        let operand = Command::from(Program::new("git ls-remote").operand(evil)).flaw();
+        assert!(operand.is_some(), "{evil}");
+        for fine in [
+            Program::new("kubectl get -o").word(evil),
+            Program::new("grep -F --").word(evil),
+            Program::new("kubectl get").flag("--selector", evil),
+        ] {
+            assert_eq!(Command::from(fine).flaw(), None, "{evil}");
+        }
+    }
+}
+
+#[test]
 fn parts_of_a_command_become_the_syntax_of_the_shell() {
     let stamp = Word::default().output(Program::new("date +%s"));
     assert_eq!(
@@ -102,19 +119,20 @@ fn our_own_commands_get_the_flags_that_they_know_once() {
         .own("--namespace", Some(text("n")))
         .own("--flux-namespace", Some(text("f")))
         .own("--gitlab-host", Some(text("g")))
-        .own("--from", Some(text("r.json")));
+        .own("--from", Some(text("r.json")))
+        .switch("--no-gitlab");
     for (words, complete) in [
         (
             "verify",
-            "verify --context=c --kubeconfig=k --namespace=n --flux-namespace=f --gitlab-host=g --from=r.json",
+            "verify --context=c --kubeconfig=k --namespace=n --flux-namespace=f --gitlab-host=g --from=r.json --no-gitlab",
         ),
         (
             "verify -n x",
-            "verify --context=c --kubeconfig=k --flux-namespace=f --gitlab-host=g --from=r.json -n x",
+            "verify --context=c --kubeconfig=k --flux-namespace=f --gitlab-host=g --from=r.json --no-gitlab -n x",
         ),
         (
             "status --context=d",
-            "status --kubeconfig=k --namespace=n --flux-namespace=f --gitlab-host=g --from=r.json --context=d",
+            "status --kubeconfig=k --namespace=n --flux-namespace=f --gitlab-host=g --from=r.json --no-gitlab --context=d",
         ),
         ("reconcile-now x", "reconcile-now --context=c --kubeconfig=k --flux-namespace=f x"),
         (
@@ -182,7 +200,8 @@ fn fish_runs_in_bash_what_it_has_no_words_for() {
 /// about_Quoting_Rules and about_Parsing of PowerShell; PowerShell language specification, 2.3.5.2.
 #[test]
 fn powershell_gets_single_quotes_or_is_told_of_bash() {
-    let powershell = |word: &str| Command::from(Program::new("kubectl").word(word)).line(Shell::PowerShell);
+    let powershell =
+        |word: &str| Command::from(Program::new("kubectl -o").word(word)).line(Shell::PowerShell);
     for (word, quoted) in [
         ("get", "get"),
         ("-n", "-n"),
@@ -206,10 +225,10 @@ fn powershell_gets_single_quotes_or_is_told_of_bash() {
         ("a|b&c", "'a|b&c'"),
         ("{.a}", "'{.a}'"),
     ] {
-        assert_eq!(powershell(word), format!("kubectl {quoted}"));
+        assert_eq!(powershell(word), format!("kubectl -o {quoted}"));
     }
     for word in ["", r#"{"a":1}"#, r"a b\"] {
-        assert!(powershell(word).starts_with("# run this in bash:\nkubectl "), "{word}");
+        assert!(powershell(word).starts_with("# run this in bash:\nkubectl -o "), "{word}");
     }
     let pipe = Command::from(Program::new("a").pipe(Program::new("b")));
     assert_eq!(pipe.line(Shell::PowerShell), "# run this in bash:\na | b");

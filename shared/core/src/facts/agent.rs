@@ -1,16 +1,17 @@
 //! agentk installations, each joined with its release, token Secret, pods, Lease and log.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::log::reading::Signs;
 use super::log::{Effect, LogLine, Rule, reading};
 use super::workload::selects;
-use super::{Facts, HasMeta, secret};
+use super::{Facts, secret};
 use crate::object::ObjectRef;
+use crate::snapshot::gitlab::AgentEntry;
 use crate::snapshot::kinds::{HelmRelease, Lease, Pod, Volume, Workload};
-use crate::snapshot::{Listing, Observed, PodLog, SecretShape, Snapshot, Why, WhyKind};
+use crate::snapshot::{Observed, PodLog, SecretShape, Snapshot, Why, WhyKind};
 
 /// How long a pod may run before a missing Lease means something: registration and first configuration take
 /// seconds, the Lease's own duration is 15 s, a takeover was seen to take 18 s.
@@ -250,7 +251,11 @@ impl Lease {
 
     /// Whether the holder is this pod; client-go may add a suffix behind `_`.
     pub fn is_held_by(&self, pod: &str) -> bool {
-        self.spec.holder_identity.split('_').next() == Some(pod)
+        self.holder() == pod
+    }
+
+    fn holder(&self) -> &str {
+        self.spec.holder_identity.split('_').next().unwrap_or_default()
     }
 
     fn agent_id(&self) -> Option<u64> {
@@ -260,7 +265,26 @@ impl Lease {
 
 /// Finds the agentk Deployments: by image or arguments, because names and labels differ between chart versions.
 pub(super) fn find(s: &Snapshot) -> Vec<Agent<'_>> {
-    s.deployments.items.iter().filter(|d| is_agent(d)).map(|d| join(s, d)).collect()
+    let deployments: Vec<&Workload> = s.deployments.items.iter().filter(|d| is_agent(d)).collect();
+    if deployments.is_empty() {
+        return Vec::new();
+    }
+    let seen = Seen::of(s);
+    deployments.into_iter().map(|deployment| seen.join(deployment)).collect()
+}
+
+/// What an agent is joined with, each looked through once.
+struct Seen<'s> {
+    s: &'s Snapshot,
+    /// Pods by namespace and one label.
+    pods: HashMap<(&'s str, &'s str, &'s str), Vec<&'s Pod>>,
+    /// Logs by namespace and pod, with their place among all.
+    logs: HashMap<(&'s str, &'s str), Vec<usize>>,
+    /// Leases of agents by namespace and holder, and by namespace, each with its place among all.
+    held: HashMap<(&'s str, &'s str), usize>,
+    leases: HashMap<&'s str, Vec<usize>>,
+    /// What GitLab says of each Deployment.
+    in_gitlab: HashMap<&'s ObjectRef, &'s AgentEntry>,
 }
 
 /// Whether a Deployment runs agentk.
@@ -282,31 +306,136 @@ fn is_agentk(image: &str, args: &[String]) -> bool {
     last.split(':').next() == Some("agentk") || args.iter().any(|a| a.starts_with("--kas-address="))
 }
 
-fn join<'s>(s: &'s Snapshot, deployment: &'s Workload) -> Agent<'s> {
-    let namespace = deployment.metadata.namespace.as_str();
-    let secret_name = token_secret(deployment);
-    let secret = match secret_name {
-        Some(name) => secret(s, namespace, name),
-        None => Ok(None),
-    };
-    let pods = deployment.pods(&s.pods);
-    let lease = lease(&s.leases, namespace, pods.as_deref().unwrap_or_default());
-    let lines = lines(s, deployment);
-    let logged = || lines.as_ref().ok()?.iter().rev().find_map(|(_, line)| line.agent);
-    let id = lease.as_ref().ok().and_then(|l| (*l)?.agent_id()).or_else(logged);
-    let connected = connected(s, deployment);
-    let log_gaps = log_gaps(s, pods.as_deref().unwrap_or_default());
-    Agent {
-        log_gaps,
-        deployment,
-        release: release(s, deployment),
-        secret_name,
-        secret,
-        pods,
-        lease,
-        id,
-        connected,
-        lines,
+impl<'s> Seen<'s> {
+    fn of(s: &'s Snapshot) -> Self {
+        let entries = s.gitlab.get().ok().into_iter().flat_map(|part| &part.agents);
+        let mut seen = Self {
+            s,
+            pods: HashMap::new(),
+            logs: HashMap::new(),
+            held: HashMap::new(),
+            leases: HashMap::new(),
+            in_gitlab: entries.map(|entry| (&entry.deployment, entry)).collect(),
+        };
+        for pod in &s.pods.items {
+            for (key, value) in &pod.metadata.labels {
+                let place = (pod.metadata.namespace.as_str(), key.as_str(), value.as_str());
+                seen.pods.entry(place).or_default().push(pod);
+            }
+        }
+        for (at, log) in s.logs.iter().enumerate() {
+            seen.logs.entry((log.namespace.as_str(), log.pod.as_str())).or_default().push(at);
+        }
+        for (at, lease) in s.leases.items.iter().enumerate().filter(|(_, lease)| lease.agent_id().is_some()) {
+            let namespace = lease.metadata.namespace.as_str();
+            seen.held.entry((namespace, lease.holder())).or_insert(at);
+            seen.leases.entry(namespace).or_default().push(at);
+        }
+        seen
+    }
+
+    fn join(&self, deployment: &'s Workload) -> Agent<'s> {
+        let s = self.s;
+        let namespace = deployment.metadata.namespace.as_str();
+        let secret_name = token_secret(deployment);
+        let secret = match secret_name {
+            Some(name) => secret(s, namespace, name),
+            None => Ok(None),
+        };
+        let own = self.pods_of(deployment);
+        let pods = s.pods.is_known(namespace).map(|()| own.clone());
+        let lease = self.lease(namespace, pods.as_deref().unwrap_or_default());
+        let lines = self.lines(&own);
+        let log_gaps = self.log_gaps(pods.as_deref().unwrap_or_default());
+        let logged = || lines.as_ref().ok()?.iter().rev().find_map(|(_, line)| line.agent);
+        let id = lease.as_ref().ok().and_then(|l| (*l)?.agent_id()).or_else(logged);
+        Agent {
+            log_gaps,
+            deployment,
+            release: release(s, deployment),
+            secret_name,
+            secret,
+            pods,
+            lease,
+            id,
+            connected: self.connected(deployment),
+            lines,
+        }
+    }
+
+    /// The pods that its selector selects, newest first. A selector that names no label selects none.
+    fn pods_of(&self, deployment: &'s Workload) -> Vec<&'s Pod> {
+        let labels = &deployment.spec.selector.match_labels;
+        let Some((key, value)) = labels.iter().next() else { return Vec::new() };
+        let place = (deployment.metadata.namespace.as_str(), key.as_str(), value.as_str());
+        let likely = self.pods.get(&place).into_iter().flatten().copied();
+        let mut own: Vec<&Pod> = likely.filter(|pod| selects(labels, &pod.metadata.labels)).collect();
+        own.sort_by_key(|pod| std::cmp::Reverse(pod.metadata.creation_timestamp));
+        own
+    }
+
+    /// The agent's Lease: the one a pod of it holds, else the only one of that form in the namespace.
+    fn lease(&self, namespace: &str, pods: &[&Pod]) -> Result<Option<&'s Lease>, Why> {
+        self.s.leases.is_known(namespace)?;
+        let held =
+            pods.iter().filter_map(|pod| self.held.get(&(namespace, pod.metadata.name.as_str()))).min();
+        let only = || match self.leases.get(namespace).map(Vec::as_slice) {
+            Some([only]) => Some(only),
+            _ => None,
+        };
+        Ok(held.or_else(only).map(|at| &self.s.leases.items[*at]))
+    }
+
+    /// Since when GitLab lists a connection of each pod.
+    fn connected(&self, deployment: &Workload) -> BTreeMap<&'s str, Timestamp> {
+        let entry = self.in_gitlab.get(&deployment.metadata.object("Deployment"));
+        let record = entry.and_then(|entry| entry.agent.get().ok());
+        let listed = record.and_then(|agent| agent.connections.get().ok()).into_iter().flatten();
+        let own = listed.filter(|c| c.pod_namespace == deployment.metadata.namespace);
+        let mut since = BTreeMap::new();
+        for connection in own {
+            let Some(at) = connection.connected_at else { continue };
+            let newest = since.entry(connection.pod_name.as_str()).or_insert(at);
+            *newest = at.max(*newest);
+        }
+        since
+    }
+
+    /// See [`Agent::log_gaps`].
+    fn log_gaps(&self, pods: &[&Pod]) -> Vec<Why> {
+        let gap = |pod: &&Pod| match self.logs.get(&pod.metadata.place()).and_then(|own| own.first()) {
+            Some(at) => self.s.logs[*at].lines.get().err(),
+            None => Some(Why::new(
+                WhyKind::Unreadable,
+                format!("log of pod {}/{}", pod.metadata.namespace, pod.metadata.name),
+                "it was not read",
+            )),
+        };
+        pods.iter().filter(|pod| is_living(pod)).filter_map(gap).collect()
+    }
+
+    fn lines(&self, pods: &[&'s Pod]) -> Result<Vec<(&'s str, LogLine)>, Why> {
+        let places = pods.iter().map(|pod| pod.metadata.place());
+        let mut own: Vec<usize> =
+            places.filter_map(|place| self.logs.get(&place)).flatten().copied().collect();
+        own.sort_unstable();
+        own.dedup();
+        let mut lines = Vec::new();
+        let mut unknown = None;
+        for log in own.into_iter().map(|at| &self.s.logs[at]) {
+            match &log.lines {
+                Observed::Known(known) => {
+                    let parsed =
+                        reading::without_stacks(known.iter().map(|l| LogLine::parse(l, self.s.taken_at)));
+                    lines.extend(parsed.map(|line| (log.pod.as_str(), line)));
+                }
+                Observed::Unknown(why) => unknown = Some(why.clone()),
+            }
+        }
+        match unknown {
+            Some(why) if lines.is_empty() => Err(why),
+            _ => Ok(lines),
+        }
     }
 }
 
@@ -327,82 +456,15 @@ fn may_hold_a_secret(volume: &Volume) -> bool {
     }
 }
 
-fn release<'s>(s: &'s Snapshot, deployment: &Workload) -> Option<&'s HelmRelease> {
-    let label = |key| deployment.metadata.label(key);
-    let by_label = label("helm.toolkit.fluxcd.io/name").zip(label("helm.toolkit.fluxcd.io/namespace"));
-    let find = |(name, namespace): (&str, &str)| {
-        s.helm_releases.items.iter().find(|r| r.metadata.name == name && r.metadata.namespace == namespace)
-    };
-    by_label.and_then(find)
-}
-
-/// The agent's Lease: the one a pod of it holds, else the only one of that form in the namespace.
-fn lease<'s>(leases: &'s Listing<Lease>, namespace: &str, pods: &[&Pod]) -> Result<Option<&'s Lease>, Why> {
-    let mut found = leases.in_namespace(namespace)?;
-    found.retain(|l| l.agent_id().is_some());
-    let held = found.iter().find(|l| pods.iter().any(|p| l.is_held_by(&p.meta().name)));
-    Ok(held.copied().or_else(|| (found.len() == 1).then(|| found[0])))
-}
-
-/// Since when GitLab lists a connection of each pod.
-fn connected<'s>(s: &'s Snapshot, deployment: &Workload) -> BTreeMap<&'s str, Timestamp> {
-    let object = deployment.metadata.object("Deployment");
-    let part = s.gitlab.get().ok();
-    let entry = part.and_then(|part| part.agents.iter().find(|entry| entry.deployment == object));
-    let record = entry.and_then(|entry| entry.agent.get().ok());
-    let listed = record.and_then(|agent| agent.connections.get().ok()).into_iter().flatten();
-    let own = listed.filter(|c| c.pod_namespace == deployment.metadata.namespace);
-    let mut since = BTreeMap::new();
-    for connection in own {
-        let Some(at) = connection.connected_at else { continue };
-        let newest = since.entry(connection.pod_name.as_str()).or_insert(at);
-        *newest = at.max(*newest);
-    }
-    since
-}
-
-/// See [`Agent::log_gaps`].
-fn log_gaps(s: &Snapshot, pods: &[&Pod]) -> Vec<Why> {
-    let gap = |pod: &&Pod| {
-        let own = |l: &&PodLog| l.namespace == pod.metadata.namespace && l.pod == pod.metadata.name;
-        match s.logs.iter().find(own) {
-            Some(log) => log.lines.get().err(),
-            None => Some(Why::new(
-                WhyKind::Unreadable,
-                format!("log of pod {}/{}", pod.metadata.namespace, pod.metadata.name),
-                "it was not read",
-            )),
-        }
-    };
-    pods.iter().filter(|pod| is_living(pod)).filter_map(gap).collect()
-}
-
 fn is_living(pod: &Pod) -> bool {
     pod.status.phase == "Running" && pod.metadata.deletion_timestamp.is_none()
 }
 
-fn lines<'s>(s: &'s Snapshot, deployment: &Workload) -> Result<Vec<(&'s str, LogLine)>, Why> {
-    let namespace = &deployment.metadata.namespace;
-    let own = |pod: &str| {
-        let found =
-            s.pods.items.iter().find(|p| p.metadata.name == pod && p.metadata.namespace == *namespace);
-        found.is_some_and(|p| selects(&deployment.spec.selector.match_labels, &p.metadata.labels))
-    };
-    let mut lines = Vec::new();
-    let mut unknown = None;
-    for log in s.logs.iter().filter(|l| l.namespace == *namespace && own(&l.pod)) {
-        match &log.lines {
-            Observed::Known(known) => {
-                let parsed = reading::without_stacks(known.iter().map(|l| LogLine::parse(l, s.taken_at)));
-                lines.extend(parsed.map(|line| (log.pod.as_str(), line)));
-            }
-            Observed::Unknown(why) => unknown = Some(why.clone()),
-        }
-    }
-    match unknown {
-        Some(why) if lines.is_empty() => Err(why),
-        _ => Ok(lines),
-    }
+fn release<'s>(s: &'s Snapshot, deployment: &Workload) -> Option<&'s HelmRelease> {
+    let label = |key| deployment.metadata.label(key);
+    let (name, namespace) =
+        label("helm.toolkit.fluxcd.io/name").zip(label("helm.toolkit.fluxcd.io/namespace"))?;
+    s.helm_releases.seen(namespace, name)
 }
 
 impl<'s> Facts<'s> {

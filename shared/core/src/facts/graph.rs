@@ -155,7 +155,8 @@ impl Builder<'_> {
     /// A release that names a Secret that does not exist, while another is meant, is the cause: the Secret, agentk's
     /// Deployment and all behind it hang on the release. So its own wait for that Deployment is left out.
     fn add_releases(&mut self, s: &Snapshot) {
-        let misnamed = token_secret::named(s).filter(|n| n.is_misnamed(s));
+        let candidates = token_secret::Candidates::of(s);
+        let misnamed = token_secret::named(s).filter(|n| candidates.is_misnamed(n));
         let misnamed: HashMap<ObjectRef, ObjectRef> =
             misnamed.map(|n| (n.release.metadata.object("HelmRelease"), n.object)).collect();
         for r in &s.helm_releases.items {
@@ -214,7 +215,8 @@ impl Builder<'_> {
     /// What failed objects waited for and what is missing. A release that names the wrong Secret waits for nothing, see
     /// [`Self::add_releases`].
     fn add_waits(&mut self, s: &Snapshot, missing: &Missings, creators: &Creators) {
-        let misnamed = token_secret::named(s).filter(|n| n.is_misnamed(s));
+        let candidates = token_secret::Candidates::of(s);
+        let misnamed = token_secret::named(s).filter(|n| candidates.is_misnamed(n));
         let misnamed: HashSet<ObjectRef> =
             misnamed.map(|n| n.release.metadata.object("HelmRelease")).collect();
         for (object, need) in waits::edges(s, missing, creators, self.instances) {

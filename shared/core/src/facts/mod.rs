@@ -40,7 +40,6 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::object::ObjectRef;
 pub use crate::snapshot::kinds::*;
-use crate::snapshot::named;
 pub use crate::snapshot::secret::{Fault, KeyShape, ValueKind};
 pub use crate::snapshot::{Listing, Observed, Permission, PodLog, SecretShape, Snapshot, Why, WhyKind};
 use agent::Agent;
@@ -230,7 +229,7 @@ pub(crate) fn secret<'s>(
     namespace: &str,
     name: &str,
 ) -> Result<Option<&'s SecretShape>, Why> {
-    match named(&s.secrets, namespace, name, |e| (&e.namespace, &e.name)) {
+    match s.secret(namespace, name) {
         Some(entry) => entry.shape.get().map(Option::as_ref),
         None => Err(Why::new(
             WhyKind::NotAsked,

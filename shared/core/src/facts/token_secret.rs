@@ -1,5 +1,7 @@
 //! The Secret that an agentk release names in its values, and the Secrets that it may have meant.
 
+use std::collections::{BTreeSet, HashMap};
+
 use super::agent::releases;
 use super::{InventoryEntry, secret};
 use crate::object::ObjectRef;
@@ -43,37 +45,54 @@ fn namespace(release: &HelmRelease) -> &str {
     }
 }
 
-impl NamedSecret<'_> {
-    /// Whether the release names a Secret that does not exist while another one could be meant: then the name is
-    /// wrong, not the Secret.
-    pub fn is_misnamed(&self, s: &Snapshot) -> bool {
-        matches!(self.shape, Ok(None)) && self.meant(s).is_some()
+/// The Secrets that may be meant where a release names one that does not exist, each looked through once.
+pub struct Candidates<'s> {
+    /// Those that hold an agent token, by namespace.
+    holding: HashMap<&'s str, Vec<&'s str>>,
+    /// Those of which only the name was seen, in an inventory, by namespace and name.
+    applied: BTreeSet<(String, String)>,
+}
+
+impl<'s> Candidates<'s> {
+    /// Those of a snapshot. Where each release names a Secret that exists, nothing is looked through.
+    pub fn of(s: &'s Snapshot) -> Self {
+        let mut found = Self { holding: HashMap::new(), applied: BTreeSet::new() };
+        if named(s).all(|named| matches!(named.shape, Ok(Some(_)))) {
+            return found;
+        }
+        for entry in &s.secrets {
+            let shape = entry.shape.get().ok().and_then(Option::as_ref);
+            let token = shape.and_then(|shape| shape.keys.get("token"));
+            if token.is_some_and(|token| token.kind == ValueKind::AgentToken) {
+                found.holding.entry(&entry.namespace).or_default().push(&entry.name);
+            }
+        }
+        let objects = inventories(s).filter_map(InventoryEntry::object).filter(|o| o.kind == "Secret");
+        found.applied = objects.map(|o| (o.namespace, o.name)).collect();
+        for entry in &s.secrets {
+            found.applied.remove(&(entry.namespace.clone(), entry.name.clone()));
+        }
+        found
     }
 
     /// The Secret of the same namespace that is meant: one that holds an agent token, else one of which only the
     /// name was seen, in an inventory, and which is called like it (Kustomize adds a hash to a generated name).
-    pub fn meant<'s>(&self, s: &'s Snapshot) -> Option<Candidate<'s>> {
-        let here =
-            |namespace: &str, name: &str| namespace == self.object.namespace && name != self.object.name;
-        let holds_token = s.secrets.iter().filter(|e| here(&e.namespace, &e.name)).find(|e| {
-            let shape = e.shape.get().ok().and_then(Option::as_ref);
-            shape.and_then(|s| s.keys.get("token")).is_some_and(|token| token.kind == ValueKind::AgentToken)
-        });
-        let seen = |name: &str| s.secrets.iter().any(|e| here(&e.namespace, name) && e.name == name);
-        let hashed = format!("{}-", self.object.name);
-        let applied =
-            inventories(s).filter_map(|entry| Some((entry.object()?, entry))).find(|(object, _)| {
-                object.kind == "Secret"
-                    && here(&object.namespace, &object.name)
-                    && object.name.starts_with(&hashed)
-                    && !seen(&object.name)
-            });
-        match holds_token {
-            Some(entry) => Some(Candidate { name: &entry.name, state: "holds an agent token" }),
-            None => applied.and_then(|(_, entry)| {
-                Some(Candidate { name: entry.id.split('_').nth(1)?, state: "is applied there" })
-            }),
+    pub fn meant(&self, named: &NamedSecret<'_>) -> Option<Candidate<'_>> {
+        let (namespace, name) = (named.object.namespace.as_str(), named.object.name.as_str());
+        let mut holding = self.holding.get(namespace).into_iter().flatten().copied();
+        if let Some(name) = holding.find(|other| *other != name) {
+            return Some(Candidate { name, state: "holds an agent token" });
         }
+        let hashed = (namespace.to_owned(), format!("{name}-"));
+        let (of, name) = self.applied.range(&hashed..).next()?;
+        let is_meant = of == namespace && name.starts_with(&hashed.1);
+        is_meant.then_some(Candidate { name, state: "is applied there" })
+    }
+
+    /// Whether the release names a Secret that does not exist while another one could be meant: then the name is
+    /// wrong, not the Secret.
+    pub fn is_misnamed(&self, named: &NamedSecret<'_>) -> bool {
+        matches!(named.shape, Ok(None)) && self.meant(named).is_some()
     }
 }
 
@@ -87,9 +106,11 @@ fn inventories(s: &Snapshot) -> impl Iterator<Item = &InventoryEntry> {
 mod tests {
     use super::*;
     use crate::fixture;
+    use crate::snapshot::Observed;
 
-    fn meant(s: &Snapshot) -> Option<Candidate<'_>> {
-        named(s).next().expect("the fixture's release names a Secret").meant(s)
+    fn meant(s: &Snapshot) -> Option<(String, &'static str)> {
+        let named = named(s).next().expect("the fixture's release names a Secret");
+        Candidates::of(s).meant(&named).map(|candidate| (candidate.name.to_owned(), candidate.state))
     }
 
     #[test]
@@ -97,7 +118,7 @@ mod tests {
         let mut s = fixture::healthy();
         assert_eq!(meant(&s), None, "the named one is no other");
         s.helm_releases.items[0].spec.values.secret_name = Some("gitlab-token".to_owned());
-        assert_eq!(meant(&s), Some(Candidate { name: "gitlab-agent-token", state: "holds an agent token" }));
+        assert_eq!(meant(&s), Some(("gitlab-agent-token".to_owned(), "holds an agent token")));
         s.helm_releases.items[0].spec.target_namespace = "elsewhere".to_owned();
         assert_eq!(meant(&s), None, "another namespace");
     }
@@ -107,12 +128,11 @@ mod tests {
         let mut s = fixture::healthy();
         let id = |name: &str| InventoryEntry { id: format!("gitlab_{name}__Secret"), v: "v1".to_owned() };
         s.kustomizations.items[0].status.inventory.entries.push(id("other"));
+        let named = s.secrets.iter_mut().find(|entry| entry.name == "gitlab-agent-token");
+        named.expect("the named one").shape = Observed::Known(None);
         assert_eq!(meant(&s), None);
         s.kustomizations.items[0].status.inventory.entries.push(id("gitlab-agent-token-6b8hg2"));
-        assert_eq!(
-            meant(&s),
-            Some(Candidate { name: "gitlab-agent-token-6b8hg2", state: "is applied there" })
-        );
+        assert_eq!(meant(&s), Some(("gitlab-agent-token-6b8hg2".to_owned(), "is applied there")));
     }
 
     #[test]

@@ -24,6 +24,7 @@ use crate::assess::Check;
 use crate::report::Report;
 use crate::rotate::inventory::Inventory;
 use crate::status::Status;
+use crate::text::escape_json;
 
 /// Formats of `verify`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,30 +126,14 @@ pub fn status(status: &Status, format: StatusFormat, style: &Style) -> String {
     }
 }
 
-/// JSON with hidden code points written as escapes: serde writes C1, bidirectional and zero-width ones as they are.
+/// JSON with hidden code points written as escapes.
 fn json(document: &impl serde::Serialize) -> String {
-    escaped(&serde_json::to_string_pretty(document).unwrap_or_default())
+    escape_json(serde_json::to_string_pretty(document).unwrap_or_default())
 }
 
 /// The same on one line.
 fn json_line(document: &impl serde::Serialize) -> String {
-    escaped(&serde_json::to_string(document).unwrap_or_default())
-}
-
-fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + 1);
-    for c in text.chars() {
-        if c != '\n' && crate::text::is_hidden(c) {
-            let mut units = [0; 2];
-            for unit in c.encode_utf16(&mut units) {
-                out.push_str(&format!("\\u{unit:04x}"));
-            }
-        } else {
-            out.push(c);
-        }
-    }
-    out.push('\n');
-    out
+    escape_json(serde_json::to_string(document).unwrap_or_default())
 }
 
 /// YAML of the same document. Hidden code points are made visible before, because not every YAML reader takes

@@ -6,6 +6,7 @@
 pub mod charts;
 pub mod gitlab;
 pub mod kinds;
+mod listing;
 pub mod mask;
 pub mod secret;
 mod texts;
@@ -15,6 +16,8 @@ use serde::{Deserialize, Serialize};
 
 pub use charts::{ChartIndex, ChartVersion};
 use kinds::*;
+pub use listing::Listing;
+use listing::named;
 pub use secret::SecretShape;
 
 /// The version of the recording's format that this crate reads and writes. It is raised when an old reader would
@@ -100,6 +103,9 @@ pub struct Snapshot {
     pub tools: Option<Tools>,
     /// Every Secret that something observed refers to.
     pub secrets: Vec<SecretEntry>,
+    /// Whether they are sorted by namespace and name.
+    #[serde(skip)]
+    pub secrets_in_order: bool,
     /// Objects of other kinds that something failing refers to, or that create what is missing, by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub referenced: Vec<ReferencedEntry>,
@@ -253,93 +259,6 @@ pub struct Trial {
     pub allowed: bool,
 }
 
-/// The objects of one kind that were seen, and what could not be seen of it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Listing<T> {
-    /// What was seen.
-    pub items: Vec<T>,
-    /// Why more may exist than was seen; empty when all that was asked for was seen.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub gaps: Vec<Why>,
-    /// The namespaces that were listed; none means all of them at once.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub namespaces: Option<Vec<String>>,
-}
-
-impl<T> Default for Listing<T> {
-    fn default() -> Self {
-        Self { items: Vec::new(), gaps: Vec::new(), namespaces: None }
-    }
-}
-
-impl<T> Listing<T> {
-    /// A listing that a recording of an older version does not have.
-    fn not_recorded() -> Self {
-        Self::unknown(Why::new(WhyKind::NotAsked, "a listing", "the recording is older and does not hold it"))
-    }
-
-    /// A listing of which nothing could be seen.
-    pub fn unknown(why: Why) -> Self {
-        Self { items: Vec::new(), gaps: vec![why], namespaces: Some(Vec::new()) }
-    }
-}
-
-impl<T: HasMeta> Listing<T> {
-    /// The objects of one namespace (empty for cluster-scoped kinds).
-    ///
-    /// # Errors
-    /// That namespace was not, or could not be, listed; or one of them may be among what could not be read.
-    pub fn in_namespace(&self, namespace: &str) -> Result<Vec<&T>, Why> {
-        match &self.namespaces {
-            Some(listed) if !listed.iter().any(|n| n == namespace) => {
-                let outside = || {
-                    let asked = format!("objects of namespace {namespace}");
-                    Why::new(WhyKind::NotAsked, asked, "the run was limited to other namespaces with -n")
-                };
-                Err(self.gaps.first().cloned().unwrap_or_else(outside))
-            }
-            _ => match self.unreadable() {
-                Some(why) => Err(why.clone()),
-                None => Ok(self.items.iter().filter(|i| i.meta().namespace == namespace).collect()),
-            },
-        }
-    }
-
-    /// One object by name; `Ok(None)` means that it does not exist.
-    ///
-    /// # Errors
-    /// Its namespace was not, or could not be, listed; or it may be among what could not be read.
-    pub fn find(&self, namespace: &str, name: &str) -> Result<Option<&T>, Why> {
-        if let Some(found) = named(&self.items, namespace, name, |i| (&i.meta().namespace, &i.meta().name)) {
-            return Ok(Some(found));
-        }
-        self.in_namespace(namespace).map(|_| None)
-    }
-
-    /// Why an object may exist that is not among the items: it came, and could not be read.
-    fn unreadable(&self) -> Option<&Why> {
-        self.gaps.iter().find(|why| why.kind == WhyKind::Unreadable)
-    }
-}
-
-/// The item of this name. What is observed is sorted by name, so that one of 20,000 is found in 15 steps; only what is not
-/// there, or was put together in another order, is looked for in all.
-pub(crate) fn named<'i, T>(
-    items: &'i [T],
-    namespace: &str,
-    name: &str,
-    name_of: impl Fn(&T) -> (&String, &String),
-) -> Option<&'i T> {
-    let compare = |item: &T| {
-        let (of_namespace, of_name) = name_of(item);
-        (of_namespace.as_str(), of_name.as_str()).cmp(&(namespace, name))
-    };
-    match items.binary_search_by(compare) {
-        Ok(at) => items.get(at),
-        Err(_) => items.iter().find(|item| compare(item).is_eq()),
-    }
-}
-
 /// A Secret that something refers to: its shape, its absence, or why neither is known.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -437,18 +356,55 @@ impl Snapshot {
         match head.format {
             None => Err(FormatError::NotARecording("it has no `format`".to_owned())),
             Some(format) if format != u64::from(FORMAT) => Err(FormatError::Version(format)),
-            Some(_) => serde_json::from_slice(json).map_err(broken),
+            Some(_) => {
+                let mut snapshot: Self = serde_json::from_slice(json).map_err(broken)?;
+                snapshot.put_in_order();
+                Ok(snapshot)
+            }
         }
     }
 
-    /// The recording's text: JSON with two spaces of indentation, so that a person can read and compare it.
+    /// Sorts what is looked up by name.
+    pub fn put_in_order(&mut self) {
+        let sources = [
+            &mut self.git_repositories,
+            &mut self.oci_repositories,
+            &mut self.buckets,
+            &mut self.helm_repositories,
+            &mut self.helm_charts,
+        ];
+        sources.into_iter().for_each(Listing::put_in_order);
+        [&mut self.deployments, &mut self.stateful_sets, &mut self.daemon_sets]
+            .into_iter()
+            .for_each(Listing::put_in_order);
+        self.crds.put_in_order();
+        self.kustomizations.put_in_order();
+        self.helm_releases.put_in_order();
+        self.receivers.put_in_order();
+        self.providers.put_in_order();
+        self.alerts.put_in_order();
+        self.pods.put_in_order();
+        self.leases.put_in_order();
+        self.services.put_in_order();
+        self.endpoint_slices.put_in_order();
+        self.network_policies.put_in_order();
+        self.namespace_objects.put_in_order();
+        self.secrets.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+        self.secrets_in_order = true;
+    }
+
+    /// A Secret that something refers to.
+    pub fn secret(&self, namespace: &str, name: &str) -> Option<&SecretEntry> {
+        named(&self.secrets, self.secrets_in_order, (namespace, name), |e| (&e.namespace, &e.name))
+    }
+
+    /// The recording's text: JSON with two spaces of indentation, so that a person can read and compare it, and without
+    /// what a terminal acts on.
     ///
     /// # Errors
     /// None in practice: every field has a JSON form.
     pub fn to_json(&self) -> Result<String, serde_json::Error> {
-        let mut json = serde_json::to_string_pretty(self)?;
-        json.push('\n');
-        Ok(json)
+        serde_json::to_string_pretty(self).map(crate::text::escape_json)
     }
 
     /// Why each thing is not known that was asked of the API server.
@@ -501,14 +457,6 @@ mod tests {
         assert!(error.to_string().contains("use a newer"), "{error}");
         let error = Snapshot::parse(br#"{"format": 0}"#).expect_err("format 0");
         assert!(error.to_string().contains("record again"), "{error}");
-    }
-
-    #[test]
-    fn what_could_not_be_read_is_not_said_to_be_missing() {
-        let mut listing: Listing<Source> = Listing::default();
-        assert!(matches!(listing.find("n", "a"), Ok(None)));
-        listing.gaps.push(Why::new(WhyKind::Unreadable, "list x", "n/a cannot be read (column 7)"));
-        assert!(listing.find("n", "a").is_err());
     }
 
     #[test]

@@ -74,7 +74,7 @@ impl<T: Texts> Texts for Observed<T> {
 
 impl<T: Texts> Texts for Listing<T> {
     fn texts(&mut self, _: &'static str, edit: &mut dyn FnMut(&'static str, &mut String)) {
-        let Self { items, gaps, namespaces } = self;
+        let Self { items, gaps, namespaces, in_order: _ } = self;
         items.texts("items", edit);
         gaps.texts("gaps", edit);
         namespaces.texts("namespace", edit);
@@ -176,7 +176,7 @@ texts! {
         format, tool, taken_at, origin, namespaces, flux_namespace, server, groups, crds, git_repositories, oci_repositories,
         buckets, helm_repositories, helm_charts, kustomizations, helm_releases, receivers, providers, alerts,
         dispatch_failures, deployments, stateful_sets, daemon_sets, pods, leases, services, endpoint_slices, chart_indexes,
-        network_policies, warnings, referenced, namespace_objects, reviews, tools, secrets, logs, last_words, access, gitlab,
+        network_policies, warnings, referenced, namespace_objects, reviews, tools, secrets, secrets_in_order, logs, last_words, access, gitlab,
     }
 }
 

@@ -1,17 +1,18 @@
 //! What the kubeconfig user signs in with, looked at before a client is built of it: the library panics on a token that
 //! fits no header, runs the program of an `auth-provider`, and takes a token file as it is.
 
-use std::fs::File;
-use std::io::Read;
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use kube::Config;
 use kube::config::AuthInfo;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::exec::CannotSignIn;
+use crate::{file, known};
 
 /// No token is longer: servers refuse headers of this size.
-const LONGEST: u64 = 256 << 10;
+const LONGEST: usize = 256 << 10;
 
 /// Checks the credential and puts it in the form in which the client takes it.
 pub(super) fn check(user: &mut AuthInfo) -> Result<()> {
@@ -43,12 +44,28 @@ fn checked(user: &mut AuthInfo) -> Result<()> {
     Ok(())
 }
 
+/// Makes known what the client signs in with, so that nothing shows it. Tokens are known where they are [`fit`].
+pub(super) fn tell(config: &Config) {
+    let user = &config.auth_info;
+    for (key, value) in [("password", &user.password), ("key", &user.client_key_data)] {
+        if let Some(value) = value {
+            known::run().own(key, value.expose_secret().as_bytes());
+        }
+    }
+    for url in [Some(config.cluster_url.to_string()), config.proxy_url.as_ref().map(ToString::to_string)] {
+        if let Some(url) = url.filter(|url| url.contains('@')) {
+            known::run().own("password", url.as_bytes());
+        }
+    }
+}
+
 /// A token without the white space around it, as client-go reads one from a file; none where nothing is left.
 ///
 /// # Errors
 /// It has characters that no header may have. They are not quoted.
 pub(super) fn fit(token: &str, what: &str) -> Result<Option<SecretString>> {
     let token = token.trim().trim_start_matches('\u{feff}').trim();
+    known::run().own("token", token.as_bytes());
     if !token.chars().all(|c| c.is_ascii_graphic()) {
         bail!(
             "{what} contains characters that are not allowed in an HTTP header (white space, or not ASCII)"
@@ -58,12 +75,8 @@ pub(super) fn fit(token: &str, what: &str) -> Result<Option<SecretString>> {
 }
 
 fn read(file: &str) -> Result<SecretString> {
-    let mut text = String::new();
-    File::open(file)?.take(LONGEST + 1).read_to_string(&mut text).context("it is not text")?;
-    if text.len() as u64 > LONGEST {
-        bail!("it is larger than any token");
-    }
-    Ok(text.into())
+    let bytes = file::read(Path::new(file), LONGEST)?;
+    Ok(String::from_utf8(bytes).ok().context("it is not text")?.into())
 }
 
 #[cfg(test)]
@@ -113,7 +126,7 @@ mod tests {
             assert_eq!(user.token_file.is_some(), again, "{written:?}");
             assert_eq!(token(&user), (!again).then_some("abc"), "{written:?}");
         }
-        for broken in [&b""[..], b"\n", b"a\nb", &[0xff, 0xfe], &[b'a'; (LONGEST + 1) as usize]] {
+        for broken in [&b""[..], b"\n", b"a\nb", &[0xff, 0xfe], &[b'a'; LONGEST + 1]] {
             std::fs::write(&file, broken).expect("writes");
             let mut user = user(serde_json::json!({ "tokenFile": path }));
             assert!(check(&mut user).is_err());

@@ -9,15 +9,16 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use kube::Config;
-use kube::config::{ExecConfig, ExecInteractiveMode};
+use kube::config::{ExecAuthCluster, ExecConfig, ExecInteractiveMode};
 use serde::Deserialize;
 use serde_json::json;
-use tokio::io::AsyncReadExt;
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 use tokio::time::timeout;
 
 use super::credential;
 use crate::gitlab::hide_tokens;
+use crate::known;
+use crate::program::Program;
 
 /// A plugin that asks nobody should answer in this time; the slowest seen in the field took 20 s.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -25,6 +26,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const PATIENCE_INTERACTIVE: Duration = Duration::from_secs(120);
 /// A credential has some kilobytes: a token, or a certificate and its key.
 const LARGEST: usize = 1 << 20;
+
+/// What tells a plugin that it is one.
+const EXEC_INFO: &str = "KUBERNETES_EXEC_INFO";
 
 #[derive(Deserialize)]
 struct ExecCredential {
@@ -58,6 +62,11 @@ pub(super) async fn sign_in(plugin: ExecConfig, config: &mut Config) -> Result<(
 
 async fn obtain(plugin: ExecConfig, config: &mut Config) -> Result<()> {
     let command = plugin.command.clone().context("the kubeconfig user's exec plugin names no command")?;
+    if std::env::var_os(EXEC_INFO).is_some() {
+        bail!(
+            "a credential plugin started this program ({EXEC_INFO} is set), which starts {command} no second time"
+        );
+    }
     let terminal = std::io::IsTerminal::is_terminal(&std::io::stdin());
     if matches!(plugin.interactive_mode, Some(ExecInteractiveMode::Always)) && !terminal {
         bail!("the credential plugin {command} needs a terminal (interactiveMode Always), and there is none");
@@ -78,6 +87,7 @@ async fn obtain(plugin: ExecConfig, config: &mut Config) -> Result<()> {
         credential::fit(&token, &format!("the token of the credential plugin {command}"))?;
     if let (Some(certificate), Some(key)) = (status.client_certificate_data, status.client_key_data) {
         use base64::Engine as _;
+        known::run().own("key", key.as_bytes());
         let encode = |pem: String| base64::engine::general_purpose::STANDARD.encode(pem);
         config.auth_info.client_certificate_data = Some(encode(certificate));
         config.auth_info.client_key_data = Some(encode(key).into());
@@ -93,12 +103,9 @@ async fn run(
     patience: Duration,
 ) -> Result<Vec<u8>> {
     let hint = plugin.install_hint.as_deref().map(|h| format!("; {h}")).unwrap_or_default();
-    let child = prepare(plugin, command, interactive, config).spawn();
-    let mut running = Running {
-        child: child.with_context(|| format!("cannot start the credential plugin {command}{hint}"))?,
-        own_group: !interactive,
-    };
-    let (output, status) = match timeout(patience, running.output()).await {
+    let running = Program::start(&mut prepare(plugin, command, interactive, config), interactive);
+    let running = running.with_context(|| format!("cannot start the credential plugin {command}{hint}"))?;
+    let (output, status) = match timeout(patience, running.output(LARGEST)).await {
         Ok(output) => output.with_context(|| format!("cannot read from the credential plugin {command}"))?,
         Err(_) => bail!("the credential plugin {command} did not answer in {} s", patience.as_secs()),
     };
@@ -121,75 +128,48 @@ async fn run(
 fn prepare(plugin: &ExecConfig, command: &str, interactive: bool, config: &Config) -> Command {
     let version = plugin.api_version.as_deref().unwrap_or("client.authentication.k8s.io/v1");
     let mut spec = json!({ "interactive": interactive });
-    if plugin.provide_cluster_info {
-        spec["cluster"] = json!({ "server": config.cluster_url.to_string() });
+    if let Some(cluster) = plugin.cluster.as_ref().filter(|_| plugin.provide_cluster_info) {
+        spec["cluster"] = json!(ExecAuthCluster {
+            // What is in force: a proxy may also be one of the environment.
+            proxy_url: config.proxy_url.as_ref().map(ToString::to_string),
+            ..cluster.clone()
+        });
+        if config.disable_compression {
+            spec["cluster"]["disable-compression"] = json!(true);
+        }
     }
     let info = json!({"apiVersion": version, "kind": "ExecCredential", "spec": spec});
     let mut child = Command::new(command);
-    hide_tokens(&mut child);
-    child.args(plugin.args.iter().flatten()).env("KUBERNETES_EXEC_INFO", info.to_string());
+    hide_tokens(child.as_std_mut());
+    child.args(plugin.args.iter().flatten()).env(EXEC_INFO, info.to_string());
     for entry in plugin.env.iter().flatten() {
         if let (Some(name), Some(value)) = (entry.get("name"), entry.get("value")) {
             child.env(name, value);
+            tell(name, value);
         }
     }
-    child.kill_on_drop(true).stdout(Stdio::piped());
+    child.stdout(Stdio::piped());
     child.stdin(if interactive { Stdio::inherit() } else { Stdio::null() });
     // What it says there is never shown, so nothing is kept of it.
     child.stderr(if interactive { Stdio::inherit() } else { Stdio::null() });
-    // With a group of its own all that it started ends with it. One that asks the person has to stay in the terminal's.
-    #[cfg(unix)]
-    if !interactive {
-        child.process_group(0);
-    }
     child
 }
 
-/// A plugin that runs. Whatever it started ends with it, also where this run is stopped.
-struct Running {
-    child: Child,
-    own_group: bool,
-}
-
-impl Running {
-    /// What it prints, and how it ends. More than the limit is not waited for.
-    async fn output(&mut self) -> std::io::Result<(Vec<u8>, std::process::ExitStatus)> {
-        let mut output = Vec::new();
-        if let Some(stdout) = self.child.stdout.take() {
-            stdout.take(LARGEST as u64 + 1).read_to_end(&mut output).await?;
-        }
-        if output.len() > LARGEST {
-            self.kill_group();
-            self.child.start_kill()?;
-        }
-        Ok((output, self.child.wait().await?))
-    }
-
-    #[cfg(unix)]
-    fn kill_group(&self) {
-        let id =
-            self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw);
-        if let Some(group) = id.filter(|_| self.own_group) {
-            // It may have ended meanwhile.
-            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
-        }
-    }
-
-    #[cfg(not(unix))]
-    fn kill_group(&self) {
-        let Self { own_group: _, .. } = self;
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.kill_group();
+/// What the kubeconfig gives the plugin may be a credential, and the plugin may repeat it.
+fn tell(name: &str, value: &str) {
+    const SECRET: [&str; 5] = ["TOKEN", "SECRET", "PASS", "KEY", "CREDENTIAL"];
+    let name = name.to_ascii_uppercase();
+    // The path of a file is none.
+    if SECRET.iter().any(|word| name.contains(word)) && !value.starts_with(['/', '.', '~']) {
+        known::run().own("token", value.as_bytes());
     }
 }
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use std::path::Path;
+
+    use kube::config::Kubeconfig;
 
     use super::*;
 
@@ -251,6 +231,13 @@ mod tests {
     async fn what_a_plugin_started_ends_with_the_run() {
         let dir = tempfile::tempdir().expect("a directory");
         let file = dir.path().join("pid");
+        for ending in [r#"printf '%s' '{"status": {"token": "abc"}}'"#, "exit 1", "printf nonsense"] {
+            let behind = format!("sleep 1000 >/dev/null & echo $! >{}; {ending}", file.display());
+            let said = said(&behind).await;
+            assert_eq!(said.is_ok(), ending.contains("token"), "{ending}: {said:?}");
+            let pid = std::fs::read_to_string(&file).expect("a process");
+            until(|| !lives(&pid)).await;
+        }
         let (plugin, config) =
             shell(&format!("sleep 1000 & echo $! >{0}.new && mv {0}.new {0}; wait", file.display()));
         let started = |file: &Path| file.exists();
@@ -264,17 +251,58 @@ mod tests {
         assert!(late.to_string().contains("did not answer in 0 s"), "{late}");
     }
 
+    /// What kubectl gives it: docs "Client Authentication (v1)", `Cluster`.
     #[test]
-    fn a_plugin_gets_no_gitlab_token_and_what_its_configuration_says() {
+    fn a_plugin_that_asks_for_the_cluster_gets_all_of_it() {
+        let info = |provide: bool| {
+            let kubeconfig = json!({
+                "current-context": "a",
+                "contexts": [{"name": "a", "context": {"cluster": "c", "user": "u"}}],
+                "clusters": [{"name": "c", "cluster": {
+                    "server": "https://127.0.0.1:6443",
+                    "tls-server-name": "kubernetes",
+                    "certificate-authority-data": "eAo=",
+                    "proxy-url": "http://127.0.0.1:3128",
+                    "extensions": [
+                        {"name": "client.authentication.k8s.io/exec", "extension": {"audience": "x"}},
+                        {"name": "other", "extension": {"audience": "y"}},
+                    ],
+                }}],
+                "users": [{"name": "u", "user": {"exec": {"command": "true", "provideClusterInfo": provide}}}],
+            });
+            let kubeconfig: Kubeconfig = serde_json::from_value(kubeconfig).expect("a kubeconfig");
+            let user = kubeconfig.auth_infos[0].auth_info.clone().expect("a user");
+            let cluster = kubeconfig.clusters[0].cluster.clone().expect("a cluster");
+            let mut plugin = user.exec.expect("a plugin");
+            plugin.cluster = Some((&cluster).try_into().expect("a cluster"));
+            let mut config = Config::new("https://127.0.0.1:6443".parse().expect("a URL"));
+            config.proxy_url = Some("http://127.0.0.1:3128".parse().expect("a URL"));
+            let child = prepare(&plugin, "true", false, &config);
+            let mut given = child.as_std().get_envs();
+            let info = given.find(|(name, _)| *name == EXEC_INFO).and_then(|(_, value)| value);
+            serde_json::from_str::<serde_json::Value>(&info.expect("given").to_string_lossy()).expect("JSON")
+        };
+        assert_eq!(info(false)["spec"], json!({"interactive": false}));
+        assert_eq!(
+            info(true)["spec"]["cluster"],
+            json!({
+                "server": "https://127.0.0.1:6443",
+                "tls-server-name": "kubernetes",
+                "certificate-authority-data": "eAo=",
+                "proxy-url": "http://127.0.0.1:3128/",
+                "config": {"audience": "x"},
+            })
+        );
+    }
+
+    #[test]
+    fn a_plugin_gets_what_its_configuration_says() {
         let (mut plugin, config) = shell("true");
         plugin.env = Some(vec![
             [("name", "AWS_PROFILE"), ("value", "x")].map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
         ]);
         let child = prepare(&plugin, "sh", false, &config);
         let given: Vec<_> = child.as_std().get_envs().collect();
-        for name in ["GITLAB_TOKEN", "GITLAB_ACCESS_TOKEN", "OAUTH_TOKEN"] {
-            assert!(given.contains(&(name.as_ref(), None)), "{name}");
-        }
         assert!(given.contains(&("AWS_PROFILE".as_ref(), Some("x".as_ref()))));
     }
 }

@@ -1,20 +1,30 @@
 //! kubeconfig as kubectl reads it: several files, missing ones skipped, flags over files, in-cluster as a last resort.
 
 use std::env;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
+use base64::Engine as _;
 use gitlab_agent_core::text::quote;
 use kube::Config;
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::config::{ExecConfig, KubeConfigOptions, Kubeconfig};
+use secrecy::SecretString;
+use secrecy::zeroize::Zeroizing;
+use serde::Deserialize as _;
 use serde_json::{Value, json};
 
 use super::{credential, exec};
+use crate::file;
 
 /// A kubeconfig of 100,000 contexts has about 40 MB.
 const LARGEST: usize = 256 << 20;
+
+/// A bundle of all public authorities has 200 KiB.
+const LARGEST_CERTIFICATE: usize = 1 << 20;
+
+const SERVICE_ACCOUNT_CA: &str = "/var/run/secrets/kubernetes.io/serviceaccount/ca.crt";
+const SERVICE_ACCOUNT_NAMESPACE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
 
 /// Which cluster to talk to, as whom, and how long to wait. All fields have kubectl's meaning.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -77,10 +87,11 @@ impl Access {
     /// Finds the configuration.
     pub(super) async fn resolve(&self) -> Result<Resolved> {
         let files = self.files();
-        let Some(kubeconfig) = self.read(&files)? else { return self.in_cluster(&files) };
+        let Some(mut kubeconfig) = self.read(&files)? else { return self.in_cluster(&files) };
         let context =
             self.context.clone().or_else(|| kubeconfig.current_context.clone()).filter(|c| !c.is_empty());
         self.check_names(&kubeconfig, context.as_deref())?;
+        self.read_certificates(&mut kubeconfig, context.as_deref())?;
         let options = KubeConfigOptions {
             context: context.clone(),
             cluster: self.cluster.clone(),
@@ -91,10 +102,11 @@ impl Access {
         let mut config =
             config.with_context(|| format!("cannot use kubeconfig context {}", quote(&shown)))?;
         credential::check(&mut config.auth_info)?;
-        if let Some(plugin) = config.auth_info.exec.take() {
-            exec::sign_in(plugin, &mut config).await?;
-        }
         self.apply(&mut config)?;
+        if let Some(plugin) = config.auth_info.exec.take() {
+            exec::sign_in(self.with_server(plugin), &mut config).await?;
+        }
+        credential::tell(&config);
         Ok(Resolved { config, context })
     }
 
@@ -116,27 +128,22 @@ impl Access {
 
     /// Reads and merges the files. A missing one is skipped unless `--kubeconfig` names it.
     fn read(&self, files: &[PathBuf]) -> Result<Option<Kubeconfig>> {
-        let mut merged: Option<Kubeconfig> = None;
-        for file in files {
-            if !file.exists() && self.kubeconfig.is_none() {
-                continue;
-            }
-            let next = read_one(file)?;
-            merged = Some(match merged {
-                None => next,
-                Some(first) => first
-                    .merge(next)
-                    .with_context(|| format!("cannot merge kubeconfig {}", file.display()))?,
-            });
-        }
-        Ok(merged)
+        let there = files.iter().filter(|file| file.exists() || self.kubeconfig.is_some());
+        let parts = there.map(|file| read_one(file)).collect::<Result<Vec<_>>>()?;
+        in_halves(parts, &mut Kubeconfig::merge).context("the kubeconfig files cannot be merged")
     }
 
     fn in_cluster(&self, files: &[PathBuf]) -> Result<Resolved> {
         if env::var_os("KUBERNETES_SERVICE_HOST").is_some() {
+            // The library reads them without a bound.
+            for file in [SERVICE_ACCOUNT_CA, SERVICE_ACCOUNT_NAMESPACE] {
+                file::read(Path::new(file), LARGEST_CERTIFICATE)
+                    .with_context(|| format!("cannot read {file} of the pod's own service account"))?;
+            }
             let mut config = Config::incluster().context("cannot use the pod's own service account")?;
             credential::check(&mut config.auth_info)?;
             self.apply(&mut config)?;
+            credential::tell(&config);
             return Ok(Resolved { config, context: None });
         }
         let looked: Vec<String> = files.iter().map(|f| f.display().to_string()).collect();
@@ -162,6 +169,41 @@ impl Access {
         }
         if let Some(name) = &self.user {
             exists("user", name, kubeconfig.auth_infos.iter().map(|u| u.name.as_str()))?;
+        }
+        Ok(())
+    }
+
+    /// The plugin, with the API server that it is to sign in to.
+    fn with_server(&self, mut plugin: ExecConfig) -> ExecConfig {
+        if let (Some(cluster), Some(server)) = (&mut plugin.cluster, &self.server) {
+            cluster.server = Some(server.clone());
+        }
+        plugin
+    }
+
+    /// Puts the certificates and the key of the files that it names into the kubeconfig. The library would read a file
+    /// without end.
+    fn read_certificates(&self, kubeconfig: &mut Kubeconfig, context: Option<&str>) -> Result<()> {
+        let named = kubeconfig.contexts.iter().find(|named| Some(named.name.as_str()) == context);
+        let chosen = named.and_then(|named| named.context.as_ref());
+        let cluster = self.cluster.clone().or_else(|| chosen.map(|chosen| chosen.cluster.clone()));
+        let user = self.user.clone().or_else(|| chosen.and_then(|chosen| chosen.user.clone()));
+        let clusters = kubeconfig.clusters.iter_mut().filter(|named| Some(&named.name) == cluster.as_ref());
+        for cluster in clusters.filter_map(|named| named.cluster.as_mut()) {
+            let data = cluster.certificate_authority_data.take();
+            let file = cluster.certificate_authority.take();
+            cluster.certificate_authority_data = inline(data, file, "certificate-authority")?;
+        }
+        let users = kubeconfig.auth_infos.iter_mut().filter(|named| Some(&named.name) == user.as_ref());
+        for user in users.filter_map(|named| named.auth_info.as_mut()) {
+            let data = user.client_certificate_data.take();
+            let file = user.client_certificate.take();
+            user.client_certificate_data = inline(data, file, "client-certificate")?;
+            let file = user.client_key.take();
+            user.client_key_data = match user.client_key_data.take() {
+                Some(key) => Some(key),
+                None => inline(None, file, "client-key")?.map(SecretString::from),
+            };
         }
         Ok(())
     }
@@ -196,12 +238,7 @@ impl Access {
 /// for each of its types, half a megabyte in every program. No message quotes the file, which holds credentials.
 fn read_one(file: &Path) -> Result<Kubeconfig> {
     let read = || -> Result<Kubeconfig> {
-        let mut bytes = Vec::new();
-        std::fs::File::open(file)?.take(LARGEST as u64 + 1).read_to_end(&mut bytes)?;
-        if bytes.len() > LARGEST {
-            bail!("it is larger than {} MiB", LARGEST >> 20);
-        }
-        let mut config = parse(&decode(bytes)?)?;
+        let mut config = parse(&decode(file::read(file, LARGEST)?)?)?;
         if let Some(folder) = file.parent() {
             paths_from(folder, &mut config);
         }
@@ -233,12 +270,26 @@ fn parse(text: &str) -> Result<Kubeconfig> {
         let place = error.location().map(|at| format!(" (line {} column {})", at.line(), at.column()));
         anyhow!("it is not YAML{}", place.unwrap_or_default())
     })?;
-    documents.into_iter().try_fold(Kubeconfig::default(), |merged, document| {
-        let next = whole(document.clone()).map_err(|wanted| {
-            anyhow!("it is no kubeconfig{wanted}{}", entry(&document).unwrap_or_default())
-        })?;
-        merged.merge(next).context("its documents cannot be merged")
-    })
+    let parts = documents.into_iter().map(|document| {
+        whole(&document)
+            .map_err(|wanted| anyhow!("it is no kubeconfig{wanted}{}", entry(&document).unwrap_or_default()))
+    });
+    let merged = in_halves(parts.collect::<Result<Vec<_>>>()?, &mut Kubeconfig::merge);
+    Ok(merged.context("its documents cannot be merged")?.unwrap_or_default())
+}
+
+/// Merges the first half with the second, each merged in the same way: one after the other, each would be looked through
+/// again for each that follows.
+fn in_halves<T, E>(mut parts: Vec<T>, merge: &mut dyn FnMut(T, T) -> Result<T, E>) -> Result<Option<T>, E> {
+    if parts.len() < 2 {
+        return Ok(parts.pop());
+    }
+    let second = in_halves(parts.split_off(parts.len() / 2), merge)?;
+    let first = in_halves(parts, merge)?;
+    match (first, second) {
+        (Some(first), Some(second)) => merge(first, second).map(Some),
+        (first, second) => Ok(first.or(second)),
+    }
 }
 
 /// The reader's own bounds end at some 10,000 contexts, and some people have more. What an alias may repeat, and how deep
@@ -255,8 +306,8 @@ fn bounds() -> serde_saphyr::Options {
 
 /// A document as a kubeconfig; or what it lacks. The library's words are `invalid type: string "…", expected struct
 /// AuthInfo`: the value itself stays out.
-fn whole(document: Value) -> Result<Kubeconfig, String> {
-    serde_json::from_value(document).map_err(|error| {
+fn whole(document: &Value) -> Result<Kubeconfig, String> {
+    Kubeconfig::deserialize(document).map_err(|error| {
         let words = error.to_string();
         let wanted = words.rsplit_once(", expected ").map(|(_, wanted)| format!(": {wanted} is missing"));
         wanted.unwrap_or_default()
@@ -267,7 +318,7 @@ fn whole(document: Value) -> Result<Kubeconfig, String> {
 fn entry(document: &Value) -> Option<String> {
     ["clusters", "contexts", "users"].into_iter().find_map(|section| {
         let entries = document[section].as_array()?;
-        let at = entries.iter().position(|entry| whole(json!({ section: [entry] })).is_err())?;
+        let at = entries.iter().position(|entry| whole(&json!({ section: [entry] })).is_err())?;
         Some(format!(" in entry {} of {section}", at + 1))
     })
 }
@@ -292,6 +343,14 @@ fn paths_from(folder: &Path, config: &mut Kubeconfig) {
             absolute(&mut plugin.command);
         }
     }
+}
+
+/// What stands in the kubeconfig itself, else what the file holds, in base64.
+fn inline(data: Option<String>, file: Option<String>, what: &str) -> Result<Option<String>> {
+    let (None, Some(file)) = (&data, file) else { return Ok(data) };
+    let bytes = file::read(Path::new(&file), LARGEST_CERTIFICATE)
+        .with_context(|| format!("cannot read the kubeconfig's {what} {file}"))?;
+    Ok(Some(base64::engine::general_purpose::STANDARD.encode(Zeroizing::new(bytes))))
 }
 
 fn exists<'a>(what: &str, name: &str, names: impl Iterator<Item = &'a str> + Clone) -> Result<()> {
@@ -360,6 +419,29 @@ mod tests {
         assert_eq!(user("a", &config).client_certificate.unwrap(), "/abs/c.pem");
         assert_eq!(user("a", &config).token_file.unwrap(), dir.path().join("t").to_str().unwrap());
         assert_eq!(user("b", &config).exec.unwrap().command.unwrap(), "aws");
+    }
+
+    /// Each part is looked through as often as it is halved: 17 times of 100,000.
+    #[test]
+    fn many_documents_and_files_are_merged_in_few_steps() {
+        let steps = |number: usize| {
+            let mut steps = 0;
+            let parts = (0..number).map(|n| vec![n]).collect();
+            let merged = in_halves(parts, &mut |mut first: Vec<usize>, second: Vec<usize>| {
+                steps += first.len() + second.len();
+                first.extend(second);
+                Ok::<_, ()>(first)
+            });
+            assert!(merged.unwrap().unwrap_or_default().into_iter().eq(0..number), "in their order");
+            steps
+        };
+        assert_eq!((steps(0), steps(1), steps(3)), (0, 0, 5));
+        assert!(steps(100_000) <= 17 * 100_000, "{}", steps(100_000));
+        let documents: String = (0..300)
+            .map(|n| format!("---\ncurrent-context: c{n}\nusers: [{{name: u{}}}]\n", n / 2))
+            .collect();
+        let config = read(documents.as_bytes()).unwrap();
+        assert_eq!((config.current_context.as_deref(), config.auth_infos.len()), (Some("c0"), 150));
     }
 
     #[test]

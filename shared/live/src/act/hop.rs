@@ -11,7 +11,7 @@ use gitlab_agent_core::plan::journal::{End, Event, State, unanswered};
 use gitlab_agent_core::plan::pods::workloads;
 use gitlab_agent_core::plan::{is_revision, same_revision};
 use gitlab_agent_core::snapshot::kinds::Workload;
-use gitlab_agent_core::snapshot::{Why, WhyKind, mask};
+use gitlab_agent_core::snapshot::{Why, WhyKind};
 use gitlab_agent_core::text;
 use http::StatusCode;
 use jiff::Timestamp;
@@ -387,11 +387,11 @@ impl Drive<'_, '_> {
             hint: fault.hint(kind),
             ..End::new(State::Failed, format!("{}{again}", fault.phrase(kind)))
         }
-        .said(mask::free_text(&fault.message))
+        .said(fault.message.as_str())
     }
 
     fn tell_phase(&mut self, phase: String) {
-        let phase = mask::free_text(&phase);
+        let phase = self.run.client.mask(&phase);
         if phase != self.phase && !phase.is_empty() {
             (self.run.tell)(Event::Working { hop: self.hop, phase: phase.clone() });
             self.phase = phase;

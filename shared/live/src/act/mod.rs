@@ -96,6 +96,7 @@ impl Run<'_> {
     /// wait for those: Flux does not either, unless it is told to, and then they are part of its answer.
     async fn one(&self, hop: usize) -> End {
         let mut end = self.in_turn(hop).await;
+        end.said = self.client.mask(&end.said);
         (self.tell)(Event::Ended { hop, end: end.clone() });
         self.ends[hop].send_replace(Some(end.clone()));
         let begun = Instant::now().checked_sub(end.took).unwrap_or_else(Instant::now);

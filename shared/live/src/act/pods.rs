@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use gitlab_agent_core::object::ObjectRef;
 use gitlab_agent_core::plan::journal::Event;
 use gitlab_agent_core::plan::pods::{Deployed, Pods, Rollout};
-use gitlab_agent_core::snapshot::{Listing, Why, WhyKind, mask};
+use gitlab_agent_core::snapshot::{Listing, Why, WhyKind};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::time::{Instant, sleep};
@@ -127,6 +127,6 @@ impl Run<'_> {
         let pods = Listing { items: items.map(|i| i.items).unwrap_or_default(), ..Listing::default() };
         let trouble = deployed.stopped(&object.kind, &pods)?;
         let place = trouble.pod.map(|pod| format!(", {pod}")).unwrap_or_default();
-        Some(mask::free_text(&format!("{object}{place}: {} ({})", trouble.reason, trouble.message)))
+        Some(self.client.mask(&format!("{object}{place}: {} ({})", trouble.reason, trouble.message)))
     }
 }

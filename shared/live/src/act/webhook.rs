@@ -13,7 +13,7 @@ use gitlab_agent_core::object::ObjectRef;
 use gitlab_agent_core::plan::answer::{Live, REQUESTED_AT};
 use gitlab_agent_core::plan::journal::{End, State};
 use gitlab_agent_core::snapshot::kinds::{Condition, Meta, ReceiverSpec};
-use gitlab_agent_core::snapshot::{Why, WhyKind, mask};
+use gitlab_agent_core::snapshot::{Why, WhyKind};
 use http::StatusCode;
 use ring::hmac;
 use secrecy::{ExposeSecret, SecretSlice};
@@ -271,7 +271,7 @@ fn check(receiver: &Receiver, name: &ObjectRef) -> Result<(), End> {
     match readiness(&status.conditions, generation, status.observed_generation, false) {
         Readiness::Failed(c) | Readiness::Waiting(c) => {
             let said = c.message.replace(&status.webhook_path, "/hook/…");
-            Err(link(format!("{name} is not ready"), hint).said(mask::free_text(&said)))
+            Err(link(format!("{name} is not ready"), hint).said(said))
         }
         _ if status.webhook_path.is_empty() => Err(link(
             format!("{name} has no webhook path: notification-controller has not taken it up"),

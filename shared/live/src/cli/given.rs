@@ -50,9 +50,10 @@ impl Common {
             ("--gitlab-ca-file", path(&gitlab.gitlab_ca_file)),
         ];
         let agents = agents.iter().map(|agent| ("--gitlab-agent", Some(agent.to_string().into())));
-        flags
+        let given = flags
             .into_iter()
             .chain(agents)
-            .fold(of_cluster(&self.access), |given, (flag, value)| given.own(flag, value.as_deref()))
+            .fold(of_cluster(&self.access), |given, (flag, value)| given.own(flag, value.as_deref()));
+        if gitlab.no_gitlab { given.switch("--no-gitlab") } else { given }
     }
 }

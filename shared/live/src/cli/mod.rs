@@ -5,6 +5,7 @@ pub mod completion;
 pub mod front;
 mod gitlab;
 mod given;
+mod modes;
 mod namespace;
 pub mod reconcile_now;
 mod repeat;
@@ -25,6 +26,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use clap::ValueEnum;
+use gitlab_agent_core::command::{Command, Program};
 use gitlab_agent_core::render::Style;
 use gitlab_agent_core::snapshot::Snapshot;
 
@@ -39,7 +41,8 @@ use crate::recording;
 
 /// How `status` and `verify` end, for their help.
 pub(crate) const EXIT_CODES: &str = "Exit codes: 0 fine · 1 problems · 2 usage · 3 could not find out · 4 cluster \
-                                     unreachable or sign-in failed · 124 timed out · 130 interrupted";
+                                     unreachable or sign-in failed · 74 output not written · 124 timed out · 129 hung up · 130 \
+                                     interrupted · 143 terminated";
 
 /// Flags of every command that reads.
 #[derive(Clone, Debug, clap::Args)]
@@ -120,19 +123,29 @@ impl Common {
         }
         let connection = self.connect().await?;
         let snapshot = self.look(&connection).await?;
-        self.record(&snapshot, true);
+        self.record(&snapshot, Some(VERIFY));
         Ok(snapshot)
     }
 
-    /// Writes the recording, where one is wanted, and says what it holds. Where it cannot be written, the report is shown
-    /// all the same.
-    pub(crate) fn record(&self, snapshot: &Snapshot, is_said: bool) {
+    /// Writes the recording, where one is wanted, and says what it holds and which command reads it, where one is named.
+    /// Where it cannot be written, the report is shown all the same.
+    pub(crate) fn record(&self, snapshot: &Snapshot, reader: Option<&'static str>) {
         let Some(file) = &self.record else { return };
-        match recording::write(snapshot, file) {
-            Err(error) => streams::unwritten(&format!("{error:#}")),
-            Ok(()) if is_said => recorded(snapshot, file),
-            Ok(()) => {}
+        match (recording::write(snapshot, file), reader) {
+            (Err(error), _) => streams::unwritten(&format!("{error:#}")),
+            (Ok(()), Some(reader)) => recorded(snapshot, file, reader),
+            (Ok(()), None) => {}
         }
+    }
+
+    /// Finds out whether the recording can be written, before anything is asked: what cannot be written at all is a
+    /// mistake in the arguments.
+    ///
+    /// # Errors
+    /// It cannot.
+    pub(crate) fn check_record(&self) -> Result<()> {
+        let Some(file) = &self.record else { return Ok(()) };
+        file::check(file).map_err(|error| UsageError(format!("--record: {error}")).into())
     }
 
     /// The recording, where one is to be read.
@@ -165,10 +178,7 @@ impl Common {
     /// # Errors
     /// The kubeconfig cannot be used.
     pub async fn connect(&self) -> Result<Connection> {
-        if let Some(file) = &self.record {
-            // Before anything is asked: what cannot be written at all is a mistake in the arguments.
-            file::check(file).map_err(|error| UsageError(format!("--record: {error}")))?;
-        }
+        self.check_record()?;
         let begun = Cell::new(Some(Instant::now()));
         let gitlab = self.gitlab.access(&self.access)?;
         Ok(Connection { client: ReadClient::connect(&self.access).await?, gitlab, begun })
@@ -243,14 +253,24 @@ pub(crate) async fn apart<T: Send + 'static>(work: impl FnOnce() -> T + Send + '
 /// Writes a recording, and says in one line what it holds.
 fn record(snapshot: &Snapshot, file: &Path) -> Result<()> {
     recording::write(snapshot, file)?;
-    recorded(snapshot, file);
+    recorded(snapshot, file, VERIFY);
     Ok(())
 }
 
-/// Says what the recording holds that was just written.
-fn recorded(snapshot: &Snapshot, file: &Path) {
-    let (summary, file) = (recording::summary(snapshot), file.display());
-    note(&format!("recorded {summary} to {file}; read it with `kubectl gitlab-agent verify --from {file}`"));
+/// What reads a recording, as words of a command.
+const VERIFY: &str = "kubectl gitlab-agent verify";
+
+/// Says what the recording holds that was just written, and what reads it.
+fn recorded(snapshot: &Snapshot, file: &Path, reader: &'static str) {
+    let command = file.to_str().and_then(|file| line(Program::new(reader).flag("--from", file)));
+    let read = command.map(|command| format!("; read it with `{command}`")).unwrap_or_default();
+    note(&format!("recorded {} to {}{read}", recording::summary(snapshot), file.display()));
+}
+
+/// A command to paste, for the shell in use; none where it must not be printed.
+pub(crate) fn line(program: Program) -> Option<String> {
+    let command = Command::from(program);
+    command.flaw().is_none().then(|| command.line(given::shell()))
 }
 
 #[cfg(test)]

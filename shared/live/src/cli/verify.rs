@@ -14,7 +14,7 @@ use gitlab_agent_core::snapshot::Snapshot;
 
 use jiff::SignedDuration;
 
-use super::{Common, Connection, EXIT_CODES, HasDeadline, UsageError, apart, out, repeat};
+use super::{Common, Connection, EXIT_CODES, HasDeadline, UsageError, VERIFY, apart, out, repeat};
 use crate::access::duration;
 
 /// Checks everything between a git push and a running pod: what fails, why, and the command that mends it
@@ -213,9 +213,9 @@ impl Looker<'_> {
         };
         let record = common.clone();
         // Of many looks one line is enough.
-        let first = !std::mem::replace(&mut self.recorded, true);
+        let reader = (!std::mem::replace(&mut self.recorded, true)).then_some(VERIFY);
         let report = apart(move || {
-            record.record(&snapshot, first);
+            record.record(&snapshot, reader);
             judge.report(snapshot)
         })
         .await?;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
+use gitlab_agent_core::snapshot::mask::Values;
 use http::Method;
 use secrecy::SecretString;
 use serde::de::DeserializeOwned;
@@ -44,6 +45,11 @@ pub struct GraphQl<T> {
 }
 
 impl GitLab {
+    /// Adds the person's token to what is masked.
+    pub(crate) fn tell_token(&self, values: &mut Values) {
+        self.transport.tell_token(values);
+    }
+
     /// Builds the client; nothing is sent yet.
     ///
     /// # Errors

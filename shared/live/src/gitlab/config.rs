@@ -37,13 +37,6 @@ const HOST_VARIABLES: [&str; 3] = ["GITLAB_HOST", "GITLAB_URI", "GL_HOST"];
 /// The environment variables that hold the token. glab also reads `OAUTH_TOKEN`, which may be anybody's.
 const TOKEN_VARIABLES: [&str; 2] = ["GITLAB_TOKEN", "GITLAB_ACCESS_TOKEN"];
 
-/// Takes GitLab tokens out of the environment of a program that has nothing to do with GitLab.
-pub(crate) fn hide_tokens(command: &mut tokio::process::Command) {
-    for name in TOKEN_VARIABLES.iter().chain(&["OAUTH_TOKEN"]) {
-        command.env_remove(name);
-    }
-}
-
 /// What is needed to ask one GitLab.
 #[derive(Clone, Debug)]
 pub struct Credentials {

@@ -6,11 +6,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
 use super::host::Host;
 use super::token;
+use crate::file;
 
 /// One instance of glab's configuration.
 #[derive(Clone, Debug)]
@@ -43,6 +45,9 @@ struct Raw {
     ca_cert: Option<PathBuf>,
 }
 
+/// glab writes some kilobytes.
+const LARGEST: usize = 1 << 20;
+
 /// Finds the file as glab does.
 pub(super) fn file(env: &dyn Fn(&str) -> Option<String>) -> Option<PathBuf> {
     if let Some(dir) = env("GLAB_CONFIG_DIR") {
@@ -64,13 +69,15 @@ pub(super) fn read(file: &Path) -> Result<Vec<Entry>> {
         opened => opened.with_context(|| format!("cannot read glab's configuration {name}"))?,
     };
     token::only_own(&opened, file)?;
-    let text = std::io::read_to_string(opened).with_context(|| format!("cannot read {name}"))?;
-    parse(&text).with_context(|| format!("glab's configuration {name} cannot be used"))
+    let bytes =
+        Zeroizing::new(file::read_from(opened, LARGEST).with_context(|| format!("cannot read {name}"))?);
+    let text = std::str::from_utf8(&bytes).ok().with_context(|| format!("{name} is not text"))?;
+    parse(text).with_context(|| format!("glab's configuration {name} cannot be used"))
 }
 
 fn parse(text: &str) -> Result<Vec<Entry>> {
     // glab leaves the tag of the empty value it replaces: `token: !!null VALUE`.
-    let text = secrecy::zeroize::Zeroizing::new(text.replace("!!null ", ""));
+    let text = Zeroizing::new(text.replace("!!null ", ""));
     if text.trim().is_empty() {
         return Ok(Vec::new());
     }

@@ -11,6 +11,7 @@
 mod answerer;
 mod client;
 mod config;
+mod environment;
 mod fault;
 mod glab;
 mod host;
@@ -22,8 +23,8 @@ mod transport;
 mod write;
 
 pub use client::{GitLab, GraphQl, Listed};
-pub(crate) use config::hide_tokens;
 pub use config::{Credentials, GitLabArgs, Trust};
+pub(crate) use environment::{hide_tokens, tell_tokens};
 pub use fault::{Fault, FaultKind};
 pub use host::Host;
 pub use own::{FINE_GRAINED, Own};

@@ -5,7 +5,7 @@ use std::error::Error as StdError;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use gitlab_agent_core::name;
 use gitlab_agent_core::snapshot::mask::{self, Masker, Values};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
@@ -21,6 +21,8 @@ use super::host::Host;
 
 /// Answers larger than this, unpacked, are not read: a page of a hundred objects has well under one.
 const LARGEST: usize = 16 << 20;
+/// A bundle of all public authorities has 200 KiB.
+const LARGEST_CA: u64 = 1 << 20;
 /// Requests under way at once: GitLab counts them against the person's limit.
 const AT_ONCE: usize = 6;
 /// Connecting takes no longer, so that a change that was not sent is known as not sent.
@@ -83,6 +85,18 @@ impl Transport {
         config.default_retry = false;
         config.connect_timeout = Some(patience.map_or(CONNECT, |p| p.min(CONNECT)));
         config.write_timeout = patience;
+        if let Some((ca_file, Ok(found))) =
+            credentials.ca_file.as_ref().map(|file| (file, std::fs::metadata(file)))
+        {
+            // The library reads it again and again, without a bound.
+            let is_bounded = found.is_file() && found.len() <= LARGEST_CA;
+            ensure!(
+                is_bounded,
+                "{} is no regular file of at most {} MiB",
+                ca_file.display(),
+                LARGEST_CA >> 20
+            );
+        }
         config.root_cert_file.clone_from(&credentials.ca_file);
         config.proxy_url = proxy(&base);
         let builder = ClientBuilder::try_from(config).map_err(|e| {
@@ -176,8 +190,13 @@ impl Transport {
     /// Masks the token itself, should an answer repeat it.
     pub(super) fn mask(&self, text: &str) -> String {
         let mut own = Values::default();
-        own.add("token", self.token.expose_secret().as_bytes());
+        self.tell_token(&mut own);
         Masker::new(&own).free_text(text)
+    }
+
+    /// Adds the token to what is masked.
+    pub(super) fn tell_token(&self, values: &mut Values) {
+        values.add("token", self.token.expose_secret().as_bytes());
     }
 
     /// The fault that an exchange ended in, where it is one.

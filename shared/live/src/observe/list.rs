@@ -57,6 +57,7 @@ where
     let needed = permission(row, namespace);
     let trial = |allowed| vec![Trial { permission: needed.clone(), allowed }];
     let (mut listing, ended) = question.pages(client).await;
+    listing.put_in_order();
     match ended {
         Ok(()) => {
             listing.namespaces = namespace.map(|n| vec![n.to_owned()]);
@@ -97,15 +98,15 @@ impl Question<'_> {
             }
             let following = match answer.and_then(|answer| self.read(&answer, &mut listing, &client.budget)) {
                 Ok(following) => following,
-                Err(why) => return (listing.sorted(), Err(why)),
+                Err(why) => return (listing, Err(why)),
             };
             match following {
-                None => return (listing.sorted(), Ok(())),
-                Some(same) if same == next => return (listing.sorted(), Err(self.goes_on())),
+                None => return (listing, Ok(())),
+                Some(same) if same == next => return (listing, Err(self.goes_on())),
                 Some(following) => next = following,
             }
         }
-        (listing.sorted(), Err(self.goes_on()))
+        (listing, Err(self.goes_on()))
     }
 
     fn goes_on(&self) -> Why {
@@ -201,21 +202,6 @@ impl Question<'_> {
             return Err(format!("{} is not in the place that was asked for", name_of(raw)));
         }
         Ok(item)
-    }
-}
-
-trait Sorted {
-    fn sorted(self) -> Self;
-}
-
-impl<T: HasMeta> Sorted for Listing<T> {
-    /// By namespace and name.
-    fn sorted(mut self) -> Self {
-        self.items.sort_by(|a, b| {
-            let (a, b) = (a.meta(), b.meta());
-            (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name))
-        });
-        self
     }
 }
 

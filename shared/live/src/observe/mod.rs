@@ -30,6 +30,7 @@ use serde::de::DeserializeOwned;
 
 use crate::access::{Answer, ReadClient, at};
 use crate::gitlab::GitLab;
+use crate::known;
 pub use gitlab::NamedAgent;
 pub(crate) use gitlab::{moment, protection};
 use list::{JSON, METADATA, list};
@@ -87,7 +88,7 @@ pub async fn observe(client: &ReadClient, scope: &Scope, ask: &dyn AskGitLab) ->
     let (mut snapshot, tools) = tokio::join!(observer.listings(taken_at), tools::versions());
     snapshot.tools = Some(tools);
     snapshot.taken_at = client.of_server(snapshot.taken_at);
-    let door = Door::new(client.own.clone());
+    let door = Door::new(known::run().values());
     let indexes = observer.chart_indexes(charts::repositories(&snapshot));
     let references = async {
         observer.references(&mut snapshot, &door).await;
@@ -110,6 +111,7 @@ pub async fn observe(client: &ReadClient, scope: &Scope, ask: &dyn AskGitLab) ->
     snapshot.access.sort_by(|a, b| a.permission.cmp(&b.permission));
     snapshot.access.dedup();
     snapshot.mask(&door.masker());
+    snapshot.put_in_order();
     snapshot
 }
 
@@ -141,6 +143,7 @@ async fn of_gitlab(snapshot: &Snapshot, door: &Door, ask: &dyn AskGitLab) -> Obs
     };
     match ask.client(host.as_deref()) {
         Ok(client) => {
+            door.know(&client);
             let inventory = ask.for_inventory();
             Observed::Known(gitlab::observe(&client, snapshot, door, ask.agents(), inventory).await)
         }
@@ -207,6 +210,7 @@ pub async fn observe_chain(client: &ReadClient, flux_namespace: &str) -> Snapsho
         reviews: Vec::new(),
         tools: None,
         secrets: Vec::new(),
+        secrets_in_order: false,
         referenced: Vec::new(),
         warnings: Listing::unknown(not_asked()),
         logs: Vec::new(),
@@ -215,7 +219,8 @@ pub async fn observe_chain(client: &ReadClient, flux_namespace: &str) -> Snapsho
         gitlab: Observed::Unknown(not_asked()),
     };
     snapshot.taken_at = client.of_server(snapshot.taken_at);
-    snapshot.mask(&Masker::new(&client.own));
+    snapshot.mask(&Masker::new(&known::run().values()));
+    snapshot.put_in_order();
     snapshot
 }
 
@@ -288,6 +293,7 @@ impl Observer<'_> {
             reviews: Vec::new(),
             tools: None,
             secrets: Vec::new(),
+            secrets_in_order: false,
             referenced: Vec::new(),
             warnings: Listing { namespaces: Some(Vec::new()), ..Listing::default() },
             logs: Vec::new(),
@@ -401,7 +407,7 @@ impl Observer<'_> {
             likely.dedup();
             let (seen, _) = self.some(need, &likely).await;
             let listed = seen.namespaces.unwrap_or_default();
-            all = Listing { items: seen.items, gaps: all.gaps, namespaces: Some(listed) };
+            all = Listing { gaps: all.gaps, namespaces: Some(listed), ..seen };
             trials.truncate(1);
         }
         (all, trials)

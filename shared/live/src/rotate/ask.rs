@@ -5,7 +5,7 @@ use std::time::Duration;
 use gitlab_agent_core::facts::flux::KINDS;
 use gitlab_agent_core::object::ObjectRef;
 use gitlab_agent_core::plan::answer::{Answer, Live, REQUESTED_AT, answer};
-use gitlab_agent_core::snapshot::{Why, mask};
+use gitlab_agent_core::snapshot::Why;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -43,7 +43,7 @@ impl Run<'_> {
             match live {
                 Ok(Some(live)) => match answer(&object.kind, &live, &token) {
                     Answer::Done(_) => return Asked::Done,
-                    Answer::Failed(fault) => return Asked::Failed(mask::free_text(&fault.message)),
+                    Answer::Failed(fault) => return Asked::Failed(self.client.mask(&fault.message)),
                     Answer::Suspended => {
                         return Asked::Open(
                             "it is suspended; what it does when it is resumed is not known".to_owned(),
@@ -54,7 +54,7 @@ impl Run<'_> {
                         return Asked::Open("somebody else's request took the place of this one".to_owned());
                     }
                     Answer::Working(text) | Answer::Waiting(_, text) if !text.is_empty() => {
-                        last = mask::free_text(&text);
+                        last = self.client.mask(&text);
                     }
                     Answer::Working(_) | Answer::Waiting(..) => {}
                 },

@@ -67,6 +67,7 @@ impl Run<'_> {
         if let Some(words) = self.rescue().await {
             ended.why = Some(ended.why.map_or(words.clone(), |why| format!("{why}. {words}")));
         }
+        ended.why = ended.why.map(|why| self.client.mask(&why));
         ended
     }
 

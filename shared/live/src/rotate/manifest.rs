@@ -5,8 +5,10 @@ use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::thread;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use gitlab_agent_core::snapshot::mask::{Masker, Values};
 use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret, SecretSlice};
 use serde_json::json;
@@ -14,9 +16,16 @@ use serde_json::json;
 use super::secret::{Content, Place, Read};
 use crate::cli::streams;
 use crate::file::{self, Readers};
+use crate::gitlab::hide_tokens;
 
 /// Where SOPS's rules for a repository are.
 const RULES: &str = ".sops.yaml";
+
+/// Rules for a repository have some kilobytes.
+const LARGEST_RULES: usize = 1 << 20;
+
+/// A Secret has one MiB at most; encrypted and in base64 it has half as much again.
+const LARGEST_OUTPUT: usize = 4 << 20;
 
 /// Rules of SOPS that say which values are encrypted. Without one all are, also the Secret's name.
 const WHICH: [&str; 5] = [
@@ -26,9 +35,6 @@ const WHICH: [&str; 5] = [
     "unencrypted_suffix",
     "encrypted_comment_regex",
 ];
-
-/// Environment variables that are not handed to `sops`.
-const OURS: [&str; 4] = ["GITLAB_TOKEN", "GITLAB_ACCESS_TOKEN", "OAUTH_TOKEN", "KUBECONFIG"];
 
 /// Where the manifest goes, and how.
 #[derive(Clone, Debug)]
@@ -132,7 +138,7 @@ impl Manifest {
         let text = self.seal(&document(place, read, content), content)?;
         match &self.to {
             None => {
-                streams::data(text.as_bytes()).context("standard output")?;
+                streams::manifest(&text).context("standard output")?;
             }
             Some(file) => self.store(file, &text).with_context(|| file.display().to_string())?,
         }
@@ -154,7 +160,8 @@ impl Manifest {
             return Ok(Zeroizing::new(plain.to_owned()));
         };
         let name = self.to.clone().unwrap_or_else(|| rules.with_file_name("secret.yaml"));
-        let text = fs::read_to_string(rules).with_context(|| rules.display().to_string())?;
+        let text = file::read(rules, LARGEST_RULES).with_context(|| rules.display().to_string())?;
+        let text = String::from_utf8_lossy(&text);
         let mut sops = Command::new(program);
         sops.args(["--encrypt", "--input-type", "yaml", "--output-type", "yaml", "--config"]).arg(rules);
         sops.arg("--filename-override").arg(&name);
@@ -162,19 +169,31 @@ impl Manifest {
             sops.args(["--encrypted-regex", "^(data|stringData)$"]);
         }
         sops.arg("/dev/stdin").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        for variable in OURS {
-            sops.env_remove(variable);
-        }
+        hide_tokens(&mut sops);
+        sops.env_remove("KUBECONFIG");
         let mut child = sops.spawn().with_context(|| program.display().to_string())?;
         let mut stdin = child.stdin.take().context("no way into sops")?;
         // A manifest fits into a pipe's buffer; what sops says of one that it does not read, comes from it.
         let sent = stdin.write_all(plain.as_bytes());
         drop(stdin);
-        let done = child.wait_with_output()?;
-        let says = String::from_utf8_lossy(&done.stderr);
-        let says = gitlab_agent_core::snapshot::mask::free_text(says.trim());
-        ensure!(done.status.success() && sent.is_ok(), "sops does not encrypt it: {says}");
-        let sealed = Zeroizing::new(String::from_utf8(done.stdout).ok().context("sops wrote no text")?);
+        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        let (stdout, stderr) = (stdout.context("no way out of sops")?, stderr.context("no way out of sops")?);
+        let says = thread::spawn(move || file::read_from(stderr, LARGEST_OUTPUT));
+        let sealed = file::read_from(stdout, LARGEST_OUTPUT);
+        if sealed.is_err() {
+            child.kill()?;
+        }
+        let status = child.wait()?;
+        let says = says.join().ok().and_then(Result::ok).unwrap_or_default();
+        let says = String::from_utf8_lossy(&says);
+        let sealed = sealed.context("what sops prints")?;
+        let mut values = Values::default();
+        for (key, value) in content.iter().filter_map(|(key, value)| Some((key, value.as_ref()?))) {
+            values.add(key, value.expose_secret());
+        }
+        let says = Masker::new(&values).free_text(says.trim());
+        ensure!(status.success() && sent.is_ok(), "sops does not encrypt it: {says}");
+        let sealed = Zeroizing::new(String::from_utf8(sealed).ok().context("sops wrote no text")?);
         let open = content.values().flatten().any(|value| {
             let text = String::from_utf8_lossy(value.expose_secret());
             text.lines().any(|line| line.len() >= 8 && sealed.contains(line))

@@ -4,7 +4,6 @@ use gitlab_agent_core::facts::protection::{DEVELOPER, role_name};
 use gitlab_agent_core::object::ObjectRef;
 use gitlab_agent_core::rotate::owner::{Metadata, owners};
 use gitlab_agent_core::rotate::{Held, Journal, Proof, Stage};
-use gitlab_agent_core::snapshot::mask;
 use jiff::Timestamp;
 use serde::Deserialize;
 use tokio::time::Instant;
@@ -146,7 +145,7 @@ impl Run<'_> {
             event.last().is_some_and(|at| at.as_second() > since.as_second())
         };
         let found = events.items.iter().find(|event| of(event) && late(event))?;
-        Some(format!("a notification was not delivered: {}", mask::free_text(&found.message)))
+        Some(format!("a notification was not delivered: {}", self.client.mask(&found.message)))
     }
 
     /// Whether what the Secret holds stays: what may write it too is asked to reconcile, and the Secret read again.

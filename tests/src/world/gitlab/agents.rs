@@ -69,7 +69,8 @@ impl State {
     /// The connections that kas still lists.
     pub(super) fn connections_of(&self, agent: u64) -> impl Iterator<Item = &Connection> {
         let lag = self.settings.connection_lag;
-        let listed = move |gone: &Option<Instant>| gone.is_none_or(|gone| gone.elapsed() < lag);
+        let lists = self.settings.lists_connections;
+        let listed = move |gone: &Option<Instant>| lists && gone.is_none_or(|gone| gone.elapsed() < lag);
         self.connections.iter().filter(move |entry| entry.agent == agent && listed(&entry.gone))
     }
 

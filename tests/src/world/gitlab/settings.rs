@@ -27,6 +27,8 @@ pub struct Settings {
     pub proxy_decodes_paths: bool,
     /// How long a pod that is gone stays in the list of connections (in reality up to 20 minutes).
     pub connection_lag: Duration,
+    /// kas lists connections; otherwise it forgot those that there are.
+    pub lists_connections: bool,
     /// Lists of agent tokens come from a replica that is so far behind.
     pub list_lag: Duration,
     /// How often the use of an agent token is noted (kas asks GitLab every five minutes).
@@ -64,6 +66,7 @@ impl Default for Settings {
             token_prefix: String::new(),
             proxy_decodes_paths: false,
             connection_lag: Duration::from_secs(3),
+            lists_connections: true,
             list_lag: Duration::ZERO,
             usage_granularity: Duration::from_secs(300),
             version_warning: None,

@@ -207,7 +207,7 @@ impl Remedy {
 
     /// Adds the printing of one key of a Secret that is not secret itself. Dots in the key are written `\.`.
     fn show(self, secret: &ObjectRef, key: &'static str) -> Self {
-        let get = kubectl(&secret.namespace, "get").object(secret).word("-o");
+        let get = kubectl(&secret.namespace, "get").object(secret).words("-o");
         let decoded = get.word(format!("jsonpath={{.data.{key}}}")).pipe(Program::new("base64 -d"));
         self.run(Command::from(decoded).then(Program::new("echo")))
     }
@@ -235,7 +235,7 @@ impl Remedy {
     fn write_pair(self, secret: &ObjectRef, user: &'static str, password: &'static str) -> Self {
         let create = new_secret(secret)
             .flag("--from-literal", Word::from(user).text("=").variable(Variable::new("NAME")))
-            .word(format!("--from-file={password}=/dev/stdin"));
+            .flag("--from-file", format!("{password}=/dev/stdin"));
         let written = print_value().pipe(as_manifest(create)).pipe(apply_as_ours());
         self.run(ask_pair(user, password).then(written))
     }

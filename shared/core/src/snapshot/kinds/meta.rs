@@ -181,6 +181,11 @@ impl Meta {
         self.resource_version.parse().ok()
     }
 
+    /// Where it stands among the objects of its kind.
+    pub fn place(&self) -> (&str, &str) {
+        (&self.namespace, &self.name)
+    }
+
     /// Names the object.
     pub fn object(&self, kind: &str) -> ObjectRef {
         ObjectRef::new(kind, &self.namespace, &self.name)

@@ -5,6 +5,8 @@ use std::ops::Range;
 
 use daachorse::{DoubleArrayAhoCorasick, DoubleArrayAhoCorasickBuilder};
 
+use super::tokens::is_random;
+
 /// Longer patterns are looked for in pieces, so that the middle of one is found where its beginning was cut off.
 const LONGEST: usize = 240;
 
@@ -13,6 +15,12 @@ pub(super) const WHOLE: usize = 8;
 
 /// So much of a pattern at a place where a text was cut off counts as the pattern.
 const BEGINNING: usize = 8;
+
+/// So much of a pattern counts as the pattern wherever it stands, if it looks random: no text begins so by chance.
+const RANDOM: usize = 10;
+
+/// What of a beginning is looked at to tell whether it looks random.
+const LOOKED_AT: usize = 24;
 
 /// Texts shorter than this were not cut off, unless they say so with an ellipsis.
 const CUT: usize = 200;
@@ -52,26 +60,32 @@ impl Known {
 
     /// Gives the longest pattern that ends at each byte; `read` is what is looked at in place of a byte.
     pub(super) fn each(&self, text: &[u8], read: fn(u8) -> u8, found: &mut dyn FnMut(Range<usize>)) {
-        let mut long = self.long.as_ref().map(Patterns::find_overlapping_stepper);
-        let mut words = self.words.as_ref().map(Patterns::find_overlapping_stepper);
-        for (at, byte) in text.iter().enumerate() {
-            let (byte, end) = (read(*byte), at + 1);
-            if let Some(long) = &mut long {
-                long.consume(byte);
-                let longest = long.matches().next().map_or(0, |longest| end - longest.start());
-                if longest > 0 {
-                    found(end - longest..end);
-                }
-                let depth = long.depth().map_or(0, |depth| depth as usize);
-                if depth >= BEGINNING && depth > longest && is_cut(text, end) {
-                    found(end - depth..end);
-                }
-            }
-            if let Some(words) = &mut words {
-                words.consume(byte);
-                let ends_here = words.matches().map(|word| word.start()..end);
+        let bytes = || text.iter().map(|byte| read(*byte)).zip(1..);
+        if let Some(words) = &self.words {
+            let mut stepper = words.find_overlapping_stepper();
+            for (byte, end) in bytes() {
+                stepper.consume(byte);
+                let ends_here = stepper.matches().map(|word| word.start()..end);
                 ends_here.filter(|word| stands_alone(text, word)).for_each(&mut *found);
             }
+        }
+        if let Some(long) = &self.long {
+            let mut stepper = long.find_overlapping_stepper();
+            let mut beginning = 0..0;
+            for (byte, end) in bytes() {
+                stepper.consume(byte);
+                let start = end - stepper.depth().map_or(0, |depth| depth as usize);
+                if start != beginning.start {
+                    begun(text, beginning, found);
+                }
+                beginning = start..end;
+                if let Some(longest) = stepper.matches().next() {
+                    found(longest.start()..end);
+                    // The whole of it is no beginning.
+                    beginning.start = if longest.start() == start { end } else { start };
+                }
+            }
+            begun(text, beginning, found);
         }
     }
 }
@@ -81,6 +95,17 @@ impl Known {
 fn compiled(patterns: &[&[u8]]) -> Option<Patterns> {
     let builder = DoubleArrayAhoCorasickBuilder::new().use_prefilter(false);
     (!patterns.is_empty()).then(|| builder.build(patterns).expect("far fewer patterns than 2^24"))
+}
+
+/// Gives the beginning of a pattern, which does not go on here, where it counts as the pattern.
+fn begun(text: &[u8], beginning: Range<usize>, found: &mut dyn FnMut(Range<usize>)) {
+    let looked_at = beginning.start..beginning.end.min(beginning.start + LOOKED_AT);
+    let random = || std::str::from_utf8(&text[looked_at]).is_ok_and(is_random);
+    if (beginning.len() >= BEGINNING && is_cut(text, beginning.end))
+        || (beginning.len() >= RANDOM && random())
+    {
+        found(beginning);
+    }
 }
 
 /// A long pattern in pieces; the last one reaches back, so that none is short.

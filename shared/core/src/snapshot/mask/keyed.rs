@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::patterns::{Text, Until, is_opaque};
+use super::tokens::is_random;
 
 /// What may stand before a credential in an Authorization header.
 const SCHEMES: &[&str] = &["apikey", "basic", "bearer", "digest", "negotiate", "token"];
@@ -78,17 +79,61 @@ pub(super) fn scheme(text: &mut Text<'_>, sign: &Range<usize>) -> Option<Range<u
     ((is_opaque(found) || end - from >= 20) && !challenge).then_some(from..end)
 }
 
-/// `-pSECRET`, as clients of databases take it.
+/// What looks random behind a name, or a part of one, that tells of a credential: `token_1 = X`, `AccountKey=X`,
+/// `tokens: [X]`, `PASSWORD X`.
+pub(super) fn random(text: &mut Text<'_>, name: &Range<usize>) -> Option<Range<usize>> {
+    const BETWEEN: &[u8] = b" \t\r\n=:>[{(\"'`\\";
+    let bytes = text.bytes;
+    let count = |from: usize, most: usize, of: &dyn Fn(&u8) -> bool| {
+        bytes.get(from..).unwrap_or_default().iter().take(most).take_while(|byte| of(byte)).count()
+    };
+    let plural = count(name.end, 1, &|byte| b"snSN".contains(byte));
+    let tail = name.end + plural;
+    let number = tail + count(tail, 8, &|byte| byte.is_ascii_digit() || b"_.[]-".contains(byte));
+    let word = if bytes.get(number..number + 5).is_some_and(|word| word.eq_ignore_ascii_case(b"value")) {
+        5
+    } else {
+        0
+    };
+    let from = number + word;
+    let at = from + count(from, 8, &|byte| BETWEEN.contains(byte));
+    let between = bytes.get(from..at)?;
+    let known = bytes[name.clone()].to_ascii_lowercase();
+    let spaced = SPACED.iter().any(|spaced| spaced.as_bytes() == known) && !between.is_empty();
+    if !spaced && !between.iter().any(|byte| b"=:\t[".contains(byte)) {
+        return None;
+    }
+    let end = text.end(at, Until::Parameter);
+    let end = trimmed(bytes, at, end);
+    is_random(text.beginning(at..end)).then_some(at..end)
+}
+
+/// Names behind which a credential stands also without a sign between. `secret` is none: the name of a Secret does.
+const SPACED: &[&str] = &["pass", "passphrase", "passwd", "password", "private-token", "token"];
+
+/// `-pSECRET`, as clients of databases take it, and `-p SECRET`, as registries do.
 pub(super) fn flag(text: &mut Text<'_>, sign: &Range<usize>) -> Option<Range<usize>> {
-    let end = text.end(sign.end, Until::Word);
-    let found = text.beginning(sign.end..end);
-    (is_opaque(found) && !found.contains(['/', '='])).then_some(sign.end..end)
+    is_option(text.bytes, sign.start).then_some(())?;
+    let gap = text.bytes[sign.end..].iter().take(2).take_while(|byte| b" =".contains(byte)).count();
+    let from = sign.end + gap;
+    let end = text.end(from, Until::Word);
+    let end = trimmed(text.bytes, from, end);
+    let found = text.beginning(from..end);
+    let is_secret = if gap > 0 { is_random(found) } else { is_opaque(found) };
+    (is_secret && !found.contains(['/', '='])).then_some(from..end)
+}
+
+/// Whether a dash begins an option, and is none within a word.
+fn is_option(bytes: &[u8], dash: usize) -> bool {
+    let before = dash.checked_sub(1).map(|before| bytes[before]);
+    before.is_none_or(|byte| !byte.is_ascii_alphanumeric() && !b"-_.".contains(&byte))
 }
 
 /// The password of `-u USER:PASSWORD`, as curl takes it.
 pub(super) fn user(text: &mut Text<'_>, sign: &Range<usize>) -> Option<Range<usize>> {
-    let open = text.bytes.get(sign.end).is_some_and(|byte| b"'\"".contains(byte));
-    let from = sign.end + usize::from(open);
+    is_option(text.bytes, sign.start).then_some(())?;
+    let gap = text.bytes[sign.end..].iter().take(2).take_while(|byte| b" '\"".contains(byte)).count();
+    let from = sign.end + gap;
     let end = text.end(from, Until::Word);
     let colon = text.bytes.get(from..end)?.iter().take(256).position(|byte| *byte == b':')?;
     Some(from + colon + 1..end)
@@ -147,7 +192,7 @@ fn closing(text: &mut Text<'_>, start: &Start, from: usize) -> usize {
 }
 
 /// A value without the marks that end a sentence or a list.
-fn trimmed(bytes: &[u8], from: usize, end: usize) -> usize {
+pub(super) fn trimmed(bytes: &[u8], from: usize, end: usize) -> usize {
     let kept =
         bytes.get(from..end).and_then(|value| value.iter().rposition(|byte| !b",;)]}.\\".contains(byte)));
     kept.map_or(from, |last| from + last + 1)

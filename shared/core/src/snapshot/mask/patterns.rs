@@ -42,13 +42,21 @@ const SIGNS: &[(&str, Rule)] = &[
     ("npm_", Rule::Token),
     ("dckr_pat_", Rule::Token),
     ("hvs.", Rule::Token),
+    ("hvb.", Rule::Token),
+    ("hvr.", Rule::Token),
+    ("ya29.", Rule::Token),
+    ("whsec_", Rule::Token),
+    ("pypi-", Rule::Token),
+    ("hf_", Rule::Token),
+    ("dop_v1_", Rule::Token),
+    ("shpat_", Rule::Token),
     ("age-secret-key-1", Rule::Token),
     ("aiza", Rule::Token),
     ("akia", Rule::AccessKey),
     ("asia", Rule::AccessKey),
     ("eyj", Rule::Jwt),
     ("-----begin ", Rule::Pem),
-    ("/hook/", Rule::Hook),
+    ("hook/", Rule::Hook),
     ("://", Rule::Url),
     ("@", Rule::Login),
     // Hosts of chats, whose addresses are credentials, also without a scheme.
@@ -67,6 +75,8 @@ const SIGNS: &[(&str, Rule)] = &[
     ("qyapi.weixin.qq.com/", Rule::Chat),
     ("webexapis.com/v1/webhooks/", Rule::Chat),
     ("hooks.zapier.com/", Rule::Chat),
+    ("events.pagerduty.com/integration/", Rule::Chat),
+    ("maker.ifttt.com/trigger/", Rule::Chat),
     // Headers and settings.
     ("authorization", Rule::Authorization),
     ("bearer ", Rule::Scheme),
@@ -104,8 +114,19 @@ const SIGNS: &[(&str, Rule)] = &[
     ("signature", Rule::Setting),
     ("token", Rule::Setting),
     ("\"auth\"", Rule::Setting),
-    (" -p", Rule::Flag),
-    (" -u ", Rule::User),
+    // Parts of such names: what stands behind them counts only where it looks random.
+    ("auth", Rule::Part),
+    ("bearer", Rule::Part),
+    ("hmac", Rule::Part),
+    ("key", Rule::Part),
+    ("pass", Rule::Part),
+    ("sessid", Rule::Part),
+    ("session", Rule::Part),
+    ("sessionid", Rule::Part),
+    ("sid", Rule::Part),
+    ("sig", Rule::Part),
+    ("-p", Rule::Flag),
+    ("-u", Rule::User),
     ("--user ", Rule::User),
     ("--user=", Rule::User),
 ];
@@ -124,6 +145,7 @@ enum Rule {
     Scheme,
     Header,
     Setting,
+    Part,
     Flag,
     User,
 }
@@ -254,8 +276,9 @@ fn apply(rule: Rule, text: &mut Text<'_>, sign: Range<usize>, give: &mut dyn FnM
         Rule::Chat => Some(sign.end..text.end(sign.end, Until::UrlEnd)),
         Rule::Authorization => keyed::authorization(text, &sign),
         Rule::Scheme => keyed::scheme(text, &sign),
-        Rule::Header => keyed::value(text, &sign, true),
-        Rule::Setting => keyed::value(text, &sign, false),
+        Rule::Header => keyed::value(text, &sign, true).or_else(|| keyed::random(text, &sign)),
+        Rule::Setting => keyed::value(text, &sign, false).or_else(|| keyed::random(text, &sign)),
+        Rule::Part => keyed::random(text, &sign),
         Rule::Flag => keyed::flag(text, &sign),
         Rule::User => keyed::user(text, &sign),
     };
@@ -326,8 +349,16 @@ fn pem(text: &mut Text<'_>, sign: &Range<usize>) -> Option<Range<usize>> {
     Some(begin..end)
 }
 
-/// The path of a Flux Receiver: whoever knows it can use it.
+/// The path of a Flux Receiver: whoever knows it can use it. Without the slash before it, it is only told by its digest.
 fn hook(text: &mut Text<'_>, sign: &Range<usize>) -> Option<Range<usize>> {
-    let end = text.run(sign.end, u8::is_ascii_hexdigit);
-    (end - sign.end >= 8).then_some(sign.end..end)
+    const DIGEST: usize = 16;
+    let gap = text.bytes[sign.end..].iter().take(4).take_while(|byte| byte.is_ascii_whitespace()).count();
+    let digest = text.run(sign.end + gap, u8::is_ascii_hexdigit);
+    if digest - sign.end - gap >= DIGEST {
+        return Some(sign.end + gap..digest);
+    }
+    let rooted = sign.start.checked_sub(1).is_some_and(|before| b"/\\".contains(&text.bytes[before]));
+    let end = text.end(sign.end, Until::UrlEnd);
+    let end = keyed::trimmed(text.bytes, sign.end, end);
+    (rooted && end > sign.end).then_some(sign.end..end)
 }

@@ -44,6 +44,10 @@ const ENCODINGS: &[Encoding] = &[
     ("hex with colons", |t| t.bytes().map(|b| format!("{b:02x}")).collect::<Vec<_>>().join(":")),
     ("Go's bytes", |t| format!("{:?}", t.as_bytes()).replace(',', "")),
     ("a list of numbers", |t| serde_json::to_string(t.as_bytes()).expect("a list")),
+    ("a list of numbers, one a line", |t| serde_json::to_string_pretty(t.as_bytes()).expect("a list")),
+    ("hex with colons behind a word", |t| {
+        format!("tok{}", t.bytes().map(|b| format!("{b:02x}")).collect::<Vec<_>>().join(":"))
+    }),
     ("Go's syntax", |t| t.bytes().map(|b| format!("0x{b:02x}")).collect::<Vec<_>>().join(", ")),
     ("percent of all", |t| hex(t, |b| format!("%{b:02X}"))),
     ("percent", |t| some(t, |c| c.is_ascii_alphanumeric(), |b| format!("%{b:02x}"))),

@@ -120,6 +120,61 @@ fn headers_settings_and_arguments_are_told_by_their_name() {
 }
 
 #[test]
+fn what_looks_random_is_told_by_a_part_of_its_name() {
+    check(
+        "q7Wz3Kd9Lm2Xp8Rt5Vb1",
+        &[
+            "-token SECRET",
+            "-p SECRET",
+            "-p=SECRET",
+            "(-pSECRET)",
+            "docker login -u a -p SECRET",
+            "curl -uuser:SECRET https://h",
+            "{Private-Token SECRET}",
+            "pass: SECRET",
+            "auth=SECRET",
+            "authn: SECRET",
+            "token_1=SECRET",
+            "token[0]=SECRET",
+            "token.value=SECRET",
+            "tokens: [SECRET]",
+            "credentials: SECRET",
+            "encryption_key=SECRET",
+            "signing-key: SECRET",
+            "passkey=SECRET",
+            "AccountKey=SECRET==",
+            "SharedAccessKey=SECRET=",
+            "sig=SECRET",
+            "hmac: SECRET",
+            "bearer: SECRET",
+            "bearer=SECRET",
+            "sessionid=SECRET",
+            "JSESSIONID=SECRET",
+            "PHPSESSID=SECRET",
+            "sid=SECRET",
+            "\"token\":\n\"SECRET\"",
+            "password\tSECRET",
+            "PASSWORD SECRET",
+            "token \"SECRET\"",
+            "password \"SECRET\"",
+            "machine h login a password SECRET",
+            "//user:SECRET@h/x",
+            "user:SECRET@h",
+            "https://h/x;jsessionid=SECRET",
+            "hvb.SECRET",
+            "ya29.SECRET",
+            "whsec_SECRET",
+            "pypi-SECRET",
+            "/hook/SECRET",
+            "/hook/x/SECRET",
+            "https://events.pagerduty.com/integration/SECRET/enqueue",
+        ],
+    );
+    let digest = "0123456789abcdef".repeat(4);
+    check(&digest, &["/hook//SECRET", "/hook/./SECRET", "hook/SECRET", "/hook/\nSECRET", "/Hook/SECRET"]);
+}
+
+#[test]
 fn addresses_are_told_by_their_form() {
     check(
         "p4sswordX/9",
@@ -220,6 +275,12 @@ fn ordinary_texts_stay_as_they_are() {
         "npm/@scope/x@1.2.3",
         "lookup gitlab.example.com: no such host",
         "glrt-worker-pool",
+        "Secret \"gitlab-agent-token-6b8hg2\" not found",
+        "secret gitlab-agent-token-6b8hg2 not found",
+        "key: flux-system/podinfo",
+        "pod gitlab-agent-v2-5d79447cbd-7blfr passed 3 of 5 keys",
+        "session: closed by 10.0.0.1:443",
+        "the webhook/v1 path",
         "failed calling webhook \"x.example.com\": Post \"https://x.svc:443/validate\": context deadline exceeded",
     ] {
         assert_eq!(free_text(text), text);

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::patterns::{Text, Until, is_opaque};
+use super::tokens::is_random;
 use super::{MASK, free_text};
 
 /// No further is looked back or ahead from a place where a look may be taken again and again.
@@ -91,10 +92,13 @@ pub(super) fn login(text: &mut Text<'_>, at: usize) -> Option<Range<usize>> {
         .take(LONGEST)
         .take_while(|byte| byte.is_ascii_alphanumeric() || b".-".contains(byte));
     let name = name.count();
-    bytes[at + 1..at + 1 + name].contains(&b'.').then_some(())?;
+    let is_host = bytes[at + 1..at + 1 + name].contains(&b'.');
+    (name > 0).then_some(())?;
     let before = &bytes[at.saturating_sub(LONGEST)..at];
     let word = before.iter().rposition(|byte| byte.is_ascii_whitespace() || b"\"'<>`,;()".contains(byte));
     let word = &before[word.map_or(0, |space| space + 1)..];
+    // What is left of a URL whose scheme was cut off.
+    let word = word.strip_prefix(b"//").unwrap_or(word);
     let colon = word.iter().position(|byte| *byte == b':')?;
     let password = &word[colon + 1..];
     let user = &word[..colon];
@@ -102,6 +106,7 @@ pub(super) fn login(text: &mut Text<'_>, at: usize) -> Option<Range<usize>> {
     (!user.is_empty()
         && plain
         && !password.is_empty()
+        && (is_host || std::str::from_utf8(password).is_ok_and(is_random))
         && !password.contains(&b'/')
         && !password.starts_with(MASK.as_bytes()))
     .then_some(at - password.len()..at)

@@ -6,6 +6,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use base64::{Engine, alphabet};
 
 use super::automaton::WHOLE;
+use super::tokens;
 
 /// Keys whose value is no secret, wherever they stand: in a Secret, in JSON, in YAML, in a file of settings.
 const PUBLIC: &[&str] = &[
@@ -161,9 +162,22 @@ impl Values {
     }
 
     fn inside(&mut self, key: &str, value: &[u8], depth: usize) {
+        if depth > DEPTH {
+            return;
+        }
+        if let Some(text) = from_utf_16(value) {
+            return self.inside(key, text.as_bytes(), depth + 1);
+        }
         let Ok(text) = std::str::from_utf8(value) else { return self.bytes(key, value) };
         let text = text.trim_start_matches('\u{feff}').trim();
-        if text.is_empty() || depth > DEPTH || (is_public(key) && !looks_secret(text)) {
+        if text.is_empty() {
+            return;
+        }
+        let public = is_public(key);
+        if !public || text.contains("://") {
+            self.tokens(key, text, depth);
+        }
+        if public && (tokens::is_certificate(key) || !looks_secret(text)) {
             return;
         }
         if text.starts_with(['{', '[', '"'])
@@ -175,6 +189,29 @@ impl Values {
             return self.lines(key, text, depth);
         }
         self.line(key, text, depth, true);
+    }
+
+    /// What looks like a credential in a text of any form, and what is encoded in it.
+    fn tokens(&mut self, key: &str, text: &str, depth: usize) {
+        // The host and path of a URL are as random as a cluster's names are.
+        let text = text.split_once("://").filter(|_| is_public(key)).map_or(text, |(_, rest)| rest);
+        tokens::each(text, &mut |token| {
+            self.keep(token.name.unwrap_or(key), token.text.as_bytes());
+            self.decoded(key, token.text, depth);
+        });
+        if text.contains(char::is_whitespace) {
+            let whole: String = text.split_whitespace().collect();
+            self.decoded(key, &whole, depth);
+        }
+    }
+
+    /// What a text says in base64 or hex.
+    fn decoded(&mut self, key: &str, text: &str, depth: usize) {
+        let printable = |inner: &Vec<u8>| inner.len() >= SHORTEST && is_printable(inner);
+        let base64 = BASE64.iter().find_map(|engine| engine.decode(text).ok());
+        for inner in [base64, from_hex(text)].into_iter().flatten().filter(printable) {
+            self.inside(key, &inner, depth + 1);
+        }
     }
 
     /// What is no text as a whole: itself, and the texts in it.
@@ -247,10 +284,7 @@ impl Values {
         {
             self.keep("password", password.as_bytes());
         }
-        let decoded = BASE64.iter().find_map(|engine| engine.decode(text).ok());
-        if let Some(inner) = decoded.filter(|inner| inner.len() >= SHORTEST && is_printable(inner)) {
-            self.inside(key, &inner, depth + 1);
-        }
+        self.decoded(key, text, depth);
     }
 
     fn keep(&mut self, key: &str, value: &[u8]) {
@@ -290,7 +324,7 @@ fn is_public(key: &str) -> bool {
     PUBLIC.contains(&key.as_str())
 }
 
-fn is_credential(key: &str) -> bool {
+pub(super) fn is_credential(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
     CREDENTIAL.iter().any(|part| key.contains(part))
 }
@@ -331,6 +365,31 @@ fn is_open_address(text: &str) -> bool {
     !rest.contains(['@', '?', '#'])
         && !rest.split('/').skip(1).any(opaque)
         && !rest.contains(char::is_whitespace)
+}
+
+fn from_hex(text: &str) -> Option<Vec<u8>> {
+    let digits: Option<Vec<u8>> = text
+        .bytes()
+        .map(|byte| char::from(byte).to_digit(16).and_then(|digit| digit.try_into().ok()))
+        .collect();
+    let digits = digits?;
+    let (pairs, rest) = digits.as_chunks::<2>();
+    rest.is_empty().then(|| pairs.iter().map(|[high, low]| high << 4 | low).collect())
+}
+
+/// The text of a value in UTF-16, as Windows writes it: with a mark, or with a zero beside each letter.
+fn from_utf_16(value: &[u8]) -> Option<String> {
+    let (pairs, rest) = value.as_chunks::<2>();
+    let zeros = |at: usize| pairs.iter().filter(|pair| pair[at] == 0).count() * 4 > pairs.len() * 3;
+    let unit = match value {
+        [0xFF, 0xFE, ..] => u16::from_le_bytes,
+        [0xFE, 0xFF, ..] => u16::from_be_bytes,
+        _ if pairs.len() > 1 && zeros(1) && !zeros(0) => u16::from_le_bytes,
+        _ if pairs.len() > 1 && zeros(0) && !zeros(1) => u16::from_be_bytes,
+        _ => return None,
+    };
+    let text: String = char::decode_utf16(pairs.iter().copied().map(unit)).collect::<Result<_, _>>().ok()?;
+    rest.is_empty().then(|| text.trim_start_matches('\u{feff}').to_owned())
 }
 
 fn is_printable(bytes: &[u8]) -> bool {

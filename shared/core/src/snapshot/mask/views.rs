@@ -230,13 +230,14 @@ fn from_hex(view: &View, run: &[(u8, usize)]) -> View {
     out
 }
 
-/// Lists of bytes as Go and JSON print them: `[103 108]`, `[103,108]`, `0x67, 0x6c`, `67:6c`, `67 6c`.
+/// Lists of bytes as Go and JSON print them: `[103 108]`, `[103,108]`, `0x67, 0x6c`, `67:6c`, `67 6c`, also one a line.
 fn numbers(view: &View, each: &mut dyn FnMut(View)) {
     let bytes = &view.bytes;
     for radix in [10, 16] {
         let (mut out, mut at) = (View::empty(), 0);
         while at < bytes.len() {
-            let fresh = at == 0 || !bytes[at - 1].is_ascii_alphanumeric();
+            // Two hexadecimal digits are told by what stands behind them, also directly behind a word.
+            let fresh = radix == 16 || at == 0 || !bytes[at - 1].is_ascii_digit();
             let number = if fresh { number(&bytes[at..], radix) } else { None };
             let Some((byte, length)) = number else {
                 at += 1;
@@ -244,7 +245,7 @@ fn numbers(view: &View, each: &mut dyn FnMut(View)) {
             };
             out.push(&[byte], view, at, at + length);
             at += length;
-            let gap = bytes[at..].iter().take(3).take_while(|byte| b" ,:".contains(byte)).count();
+            let gap = bytes[at..].iter().take(20).take_while(|byte| b" ,:\t\r\n".contains(byte)).count();
             let goes_on = gap > 0 && bytes.get(at + gap).is_some_and(u8::is_ascii_hexdigit);
             at += gap.max(usize::from(!goes_on));
             if !goes_on {

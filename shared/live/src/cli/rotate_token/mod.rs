@@ -4,6 +4,7 @@ mod args;
 mod shown;
 
 use std::cell::RefCell;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -21,6 +22,7 @@ use tokio::time::Instant;
 use super::streams::note_lines;
 use super::{Signal, Signals, UsageError, namespace, note, out, token_list};
 use crate::access::WriteClient;
+use crate::file;
 use crate::gitlab::GitLabWriter;
 use crate::observe::{Scope, WithoutGitLab, observe};
 use crate::rotate::{self, Checked, Event, Manifest, Options, Refusal, Target, Wanted};
@@ -194,6 +196,8 @@ impl Args {
     async fn prepare(&self, manifest: Option<&Manifest>) -> Result<Result<Prepared, Exit>> {
         self.fits()?;
         let trust = self.gitlab.trust()?;
+        // Before a credential plugin runs, which is not to get it under another name.
+        let settled = trust.is_settled().then(|| trust.credentials(None)).transpose()?;
         let client = WriteClient::connect(&self.access).await?;
         let scope = Scope { namespace: self.namespace.clone(), flux_namespace: self.flux_namespace.clone() };
         let mut snapshot = observe(&client.read, &scope, &WithoutGitLab).await;
@@ -210,7 +214,7 @@ impl Args {
             Ok(target) => target,
             Err(text) => return Ok(Err(self.refuse(Exit::Refused, "refused", &[text]))),
         };
-        let credentials = match trust.credentials(target.host.as_deref())? {
+        let credentials = match settled.map_or_else(|| trust.credentials(target.host.as_deref()), Ok)? {
             Ok(credentials) => credentials,
             Err(why) => {
                 let text =
@@ -316,7 +320,7 @@ impl Args {
 fn who() -> String {
     let get = |names: &[&str]| names.iter().find_map(|n| std::env::var(n).ok().filter(|v| !v.is_empty()));
     let host = get(&["HOSTNAME", "COMPUTERNAME"])
-        .or_else(|| std::fs::read_to_string("/etc/hostname").ok())
+        .or_else(|| String::from_utf8(file::read(Path::new("/etc/hostname"), 1 << 10).ok()?).ok())
         .map_or_else(|| "unknown".to_owned(), |h| h.trim().to_owned());
     let user = get(&["USER", "USERNAME", "LOGNAME"]).unwrap_or_else(|| "unknown".to_owned());
     visible(&format!("{user}@{host}")).chars().take(100).collect()
