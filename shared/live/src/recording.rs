@@ -98,7 +98,8 @@ mod tests {
     #[test]
     fn plain_and_packed_recordings_read_back_the_same() {
         let dir = tempfile::tempdir().expect("a directory");
-        let snapshot = fixture::healthy();
+        let mut snapshot = fixture::healthy();
+        snapshot.put_in_order();
         for name in ["a.json", "a.json.gz"] {
             let path = dir.path().join(name);
             write(&snapshot, &path).expect("writes");

@@ -357,6 +357,9 @@ fn hook(text: &mut Text<'_>, sign: &Range<usize>) -> Option<Range<usize>> {
     if digest - sign.end - gap >= DIGEST {
         return Some(sign.end + gap..digest);
     }
+    if text.bytes[sign.end..].starts_with(super::MASK.as_bytes()) {
+        return None;
+    }
     let rooted = sign.start.checked_sub(1).is_some_and(|before| b"/\\".contains(&text.bytes[before]));
     let end = text.end(sign.end, Until::UrlEnd);
     let end = keyed::trimmed(text.bytes, sign.end, end);
