@@ -61,8 +61,10 @@ pub enum Action {
     Backup,
     /// Write the new value and `written` in one change.
     Write,
-    /// Write `handed`, and hand the new value over.
+    /// Write `handed`: the new value is given to a person next.
     HandOver,
+    /// Give the new value to a person.
+    Deliver,
     /// Ask the pods to restart.
     Restart,
     /// Wait for the pods.
@@ -144,7 +146,7 @@ impl Action {
             Self::RevokeOrphan(_) | Self::Create | Self::Renew(_) => Step::Create,
             Self::Survey => Step::ProveUnused,
             Self::Revoke(_) => Step::Revoke,
-            Self::Backup | Self::Write | Self::HandOver | Self::Restore => Step::Write,
+            Self::Backup | Self::Write | Self::HandOver | Self::Deliver | Self::Restore => Step::Write,
             Self::Restart | Self::Wait => Step::RollOut,
             Self::Verify => Step::Verify,
             Self::Prove => Step::ProveNotReverted,

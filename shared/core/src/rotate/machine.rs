@@ -227,11 +227,22 @@ impl View<'_> {
             _ if refused.is_some() => {
                 Action::TurnBack(Turn::NotWritten(refused.cloned().unwrap_or_default()))
             }
-            _ if self.goal == Goal::Begin => Action::Done(Outcome::Handed),
+            _ if self.goal == Goal::Begin => self.deliver(),
             (Held::New, true) => Action::GoForward,
             (Held::New, false) => Action::Stop("the Secret was given the new value, and its token was revoked: write another one where the Secret's owner takes it from".to_owned()),
             (Held::Old, false) if self.old_lives() => Action::TurnBack(Turn::NewIsDead),
             (Held::Old, _) => Action::Stop("the Secret does not hold the new value yet: get the manifest to the Secret's owner (commit it, and let Flux apply it), then --finish; or --rollback".to_owned()),
+        }
+    }
+
+    /// Only what this process gave away itself is with a person; an answer that was lost on the way to the journal is no
+    /// delivery.
+    fn deliver(&self) -> Action {
+        let new = self.journal.new_token;
+        match (self.memory.delivered, self.memory.in_hand) {
+            (Some(_), _) if self.memory.delivered == new => Action::Done(Outcome::Handed),
+            (_, Some(_)) if self.memory.in_hand == new => Action::Deliver,
+            _ => Action::TurnBack(Turn::NotHanded),
         }
     }
 

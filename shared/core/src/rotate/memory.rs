@@ -21,6 +21,8 @@ pub struct Memory {
     pub in_hand: Option<u64>,
     /// How often a token was asked for; [`Memory::give_up_creating`] where asking again makes no sense.
     pub creations: u32,
+    /// The token whose value this process gave to a person.
+    pub delivered: Option<u64>,
     /// The Secret with the old value, the Secret itself, or what is handed over cannot be written; what came back.
     pub write_refused: Option<String>,
     /// Whether what the Secret holds now was seen to work.

@@ -67,6 +67,7 @@ impl Run<'_> {
             (Action::Backup, Some(j)) => self.back_up(read, j).await,
             (Action::Write, Some(j)) => self.write(read, j).await,
             (Action::HandOver, Some(j)) => self.hand_over(read, j).await,
+            (Action::Deliver, Some(j)) => self.deliver(read, j),
             (Action::Restore, Some(j)) => self.restore(read, j).await,
             (Action::Restart, Some(j)) => self.restart(j).await,
             (Action::Verify, Some(j)) => {
@@ -308,24 +309,37 @@ impl Run<'_> {
         Ok(done.then(|| format!("Secret {} holds {} {id}", place.name, self.issuer.kind().word())))
     }
 
-    /// Writes down that it is handed over, and hands it over. In this order: a value that is with a person and not in the
-    /// journal would be revoked as nobody's.
+    /// Writes down that it is handed over, before it is: a value that is with a person and not in the journal would be revoked
+    /// as nobody's.
     async fn hand_over(&self, read: &Read, j: &Journal) -> Result<Option<String>, Stop> {
+        let Some((id, content)) = self.in_hand() else {
+            return Err(Stop("the new value is lost".to_owned()));
+        };
+        let journal = self.given(j, Stage::Handed, id, &content);
+        if self.edit(read, &journal, None, json!({})).await? {
+            self.last.borrow_mut().journal = Some(journal);
+        }
+        Ok(None)
+    }
+
+    /// Gives the value to a person.
+    fn deliver(&self, read: &Read, j: &Journal) -> Result<Option<String>, Stop> {
         let Some((id, content)) = self.in_hand() else {
             return Err(Stop("the new value is lost".to_owned()));
         };
         let Some(manifest) = &self.options.manifest else {
             return Err(Stop("there is nowhere to hand it over to".to_owned()));
         };
-        let journal = self.given(j, Stage::Handed, id, &content);
-        let done = self.edit(read, &journal, None, json!({})).await?;
-        if !done {
-            return Ok(None);
+        // What was written down is what is given away.
+        if j.new_fingerprint != Some(fingerprint_of(&j.id, &content)) {
+            return Err(Stop("the journal names another value than the one in hand".to_owned()));
         }
-        self.turned();
-        self.last.borrow_mut().journal = Some(journal);
         match manifest.write(&self.target.secret, read, &content) {
-            Ok(text) => Ok(Some(text)),
+            Ok(text) => {
+                self.turned();
+                self.memory.borrow_mut().delivered = Some(id);
+                Ok(Some(text))
+            }
             Err(error) => {
                 self.memory.borrow_mut().write_refused = Some(format!("{error:#}"));
                 Ok(None)

@@ -31,6 +31,7 @@ fn check(world: World, undo: bool, first: Goal, gaps: bool, events: Vec<Event>) 
         prop_assert!(well, "after {event:?}: {:?}", play.world);
         prop_assert!(play.world.cut_off.is_empty(), "after {event:?} a holder was cut off: {:?}", play.world);
         prop_assert!(!play.is_deaf(), "after {event:?} it does not end: {:?}", play.world);
+        prop_assert!(!play.hands_over_nothing(), "after {event:?} nobody has the value: {:?}", play.world);
         prop_assert!(play.world.active().len() <= play.world.most());
     }
     let Some(outcome) = play.finish() else { return Ok(()) };

@@ -122,15 +122,19 @@ impl World {
             }),
             Action::HandOver => {
                 let Some(new) = memory.in_hand else { return false };
-                let done = self.edit(version, |_, j| {
+                self.edit(version, |_, j| {
                     j.stage = Stage::Handed;
                     (j.new_token, j.new_fingerprint) = (Some(new), Some(new.to_string()));
-                });
-                // It is handed over by the process that lives to do it.
-                if done && answered {
-                    self.handed = Some(new);
-                }
-                done
+                })
+            }
+            // A file is written or it is not: there is no answer that could be lost.
+            Action::Deliver => {
+                let Some(new) = memory.in_hand else { return false };
+                self.handed = Some(new);
+                self.delivered.push(new);
+                memory.delivered = Some(new);
+                memory.in_hand = None;
+                true
             }
             Action::Write => {
                 let Some(new) = memory.in_hand else { return false };
@@ -195,6 +199,6 @@ fn remember(memory: &mut Memory, action: &Action) {
             | Action::StartOver(_)
     ) {
         memory.forget_proofs();
-        memory.in_hand = None;
+        memory.in_hand = memory.in_hand.filter(|_| *action == Action::HandOver);
     }
 }

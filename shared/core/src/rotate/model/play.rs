@@ -117,13 +117,9 @@ impl Play {
             (Fault::Blind, Action::Prove) => memory.proven = unknown,
             (Fault::Blind, Action::Survey) => memory.alone = unknown,
             (Fault::Refused, Action::Create) => memory.give_up_creating(),
-            (Fault::Refused, Action::HandOver) => {
-                // The journal was written, and the manifest was not.
-                if self.world.perform(at, *goal, memory, action, version, false) {
-                    memory.write_refused = Some(String::new());
-                }
+            (Fault::Refused, Action::Write | Action::Backup | Action::Deliver) => {
+                memory.write_refused = Some(String::new());
             }
-            (Fault::Refused, Action::Write | Action::Backup) => memory.write_refused = Some(String::new()),
             (Fault::Refused, Action::Verify) => memory.verified = Some(Proof::No(String::new())),
             (Fault::Refused, Action::Survey) => memory.alone = Some(Proof::No(String::new())),
             (Fault::DoneUnanswered, _) => {
@@ -162,6 +158,13 @@ impl Play {
     /// Somebody looked for other holders, and found none.
     fn surveyed(&self) -> bool {
         self.processes.iter().any(|p| matches!(p.memory.alone, Some(Proof::Yes(_))))
+    }
+
+    /// A process says that it handed a value over, and nobody has it.
+    pub(super) fn hands_over_nothing(&self) -> bool {
+        let new = self.world.journal.as_ref().and_then(|journal| journal.new_token);
+        let said = |p: &Process| p.ended == Some(Action::Done(Outcome::Handed));
+        new.is_some_and(|new| !self.world.delivered.contains(&new)) && self.processes.iter().any(said)
     }
 
     /// Whoever was told to end goes on for ever.

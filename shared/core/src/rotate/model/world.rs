@@ -72,6 +72,8 @@ pub(super) struct World {
     pub(super) foreign: bool,
     /// What a person was handed, to bring it into the Secret through its owner.
     pub(super) handed: Option<Value>,
+    /// All that a person was ever handed.
+    pub(super) delivered: Vec<Value>,
 }
 
 /// What may happen to one action on its way.
@@ -178,6 +180,7 @@ impl World {
             kind: Kind::AgentToken,
             foreign: false,
             handed: None,
+            delivered: Vec::new(),
         }
     }
 
