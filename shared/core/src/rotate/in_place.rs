@@ -186,6 +186,8 @@ mod tests {
                         renewing: None,
                         renewing_at: None,
                         hold: false,
+                        host: None,
+                        owners: None,
                         started_at: Timestamp::UNIX_EPOCH,
                         who: "somebody".to_owned(),
                     });

@@ -6,6 +6,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::machine::Token;
+
 /// The annotation that holds the journal while a rotation is under way.
 pub const ANNOTATION: &str = "cli.gitlab-agent.dev/rotation";
 
@@ -103,7 +105,7 @@ pub struct Journal {
     /// [`fingerprint`] of the value that it was given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub new_fingerprint: Option<String>,
-    /// [`super::holders::Mark`] of the credential that the Secret held at first, salted with the id: tells whether another
+    /// [`super::mark::Mark`] of the credential that the Secret held at first, salted with the id: tells whether another
     /// Secret holds it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub old_mark: Option<String>,
@@ -138,6 +140,12 @@ pub struct Journal {
     /// The Secret was held off from its Kustomization for this rotation ([`HOLD`]).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub hold: bool,
+    /// The GitLab that it was begun with; none in a journal of an older version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// What else wrote the Secret when it began, each in words; none in a journal of an older version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owners: Option<Vec<String>>,
     /// When it began, by the clock of who began it.
     pub started_at: Timestamp,
     /// Who began it: `user@host`.
@@ -167,6 +175,25 @@ impl Journal {
     /// The name that the new token gets in GitLab; by it a token is found again whose making was not answered.
     pub fn token_name(&self) -> String {
         self.family.clone().unwrap_or_else(|| format!("kubectl-gitlab-agent-{}", self.id))
+    }
+
+    /// Why it cannot be what it says, by the names of the tokens in GitLab: it lies where others may write, and what it calls
+    /// the old one is revoked at the end. A person's token keeps its name when it is renewed.
+    pub fn contradiction(&self, tokens: &[Token]) -> Option<String> {
+        if self.family.is_some() {
+            return None;
+        }
+        let name = self.token_name();
+        let listed = |id: Option<u64>| tokens.iter().find(|token| Some(token.id) == id);
+        let new = listed(self.new_token).filter(|token| token.name != name);
+        // Where the Secret's own died, one that this rotation made may have taken its place.
+        let old = listed(self.old_token).filter(|token| token.name == name && !self.no_return);
+        let (token, word) = new.map(|token| (token, "new")).or(old.map(|token| (token, "old")))?;
+        Some(format!(
+            "the journal on the Secret calls token {} \"{}\" the {word} one, which its name in GitLab contradicts: somebody changed \
+             the journal. See what is there in GitLab and in the Secret, then take the annotation {ANNOTATION} away",
+            token.id, token.name
+        ))
     }
 
     /// What the pod template is marked with: once on the way forward, once on the way back.
@@ -235,6 +262,8 @@ mod tests {
             renewing: None,
             renewing_at: None,
             hold: false,
+            host: None,
+            owners: None,
             started_at: Timestamp::UNIX_EPOCH,
             who: "ada@console".to_owned(),
         }
@@ -274,5 +303,35 @@ mod tests {
         let forward = journal();
         let back = Journal { stage: Stage::Undo, ..journal() };
         assert_ne!(forward.mark(), back.mark());
+    }
+
+    #[test]
+    fn a_journal_that_the_names_in_gitlab_contradict_is_not_believed() {
+        let token = |id: u64, name: &str| Token { id, name: name.to_owned() };
+        let ours = format!("kubectl-gitlab-agent-{}", journal().id);
+        let of = |old: Option<u64>, new: Option<u64>, no_return: bool, family: Option<&str>| Journal {
+            old_token: old,
+            new_token: new,
+            no_return,
+            family: family.map(str::to_owned),
+            ..journal()
+        };
+        let tokens = [token(1, "first"), token(2, &ours), token(3, "another")];
+        for (journal, fine) in [
+            (of(Some(1), Some(2), false, None), true),
+            (of(Some(1), None, false, None), true),
+            (of(None, Some(2), false, None), true),
+            (of(Some(9), Some(8), false, None), true),
+            (of(Some(2), None, true, None), true),
+            (of(Some(2), Some(1), false, None), false),
+            (of(Some(2), None, false, None), false),
+            (of(Some(1), Some(3), false, None), false),
+            (of(None, Some(1), false, None), false),
+            (of(Some(1), Some(2), false, Some("flux")), true),
+            (of(Some(2), Some(3), true, None), false),
+        ] {
+            let why = journal.contradiction(&tokens);
+            assert_eq!(why.is_none(), fine, "{journal:?}: {why:?}");
+        }
     }
 }

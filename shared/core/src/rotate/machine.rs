@@ -108,6 +108,9 @@ pub fn next(seen: &Seen, memory: &Memory, goal: Goal) -> Action {
             (true, _) => Action::Stop("another process took this rotation over".to_owned()),
         };
     }
+    if let Some(why) = journal.contradiction(&seen.tokens) {
+        return Action::Stop(why);
+    }
     let view = View { seen, memory, journal, goal };
     if let Some(id) = memory.lists.refuses_to_go() {
         return Action::Stop(format!(

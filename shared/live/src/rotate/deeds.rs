@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use gitlab_agent_core::rotate::journal::{ANNOTATION, HOLD, TOKEN_ID};
-use gitlab_agent_core::rotate::{Action, Goal, Journal, Kind, Outcome, Proof, Stage, Turn};
+use gitlab_agent_core::rotate::owner::owners;
+use gitlab_agent_core::rotate::{Action, Goal, Held, Journal, Kind, Outcome, Proof, Stage, Turn};
 use gitlab_agent_core::snapshot::Why;
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -106,6 +107,10 @@ impl Run<'_> {
                 if j.hold && *outcome == Outcome::Undone {
                     annotations[HOLD] = Value::Null;
                 }
+                // Whoever put the old value back left the number of the new one.
+                if j.kind == Kind::AgentToken && read.held() == Held::Old && !j.no_return {
+                    annotations[TOKEN_ID] = j.old_token.map_or(Value::Null, |id| id.to_string().into());
+                }
                 self.memory.borrow_mut().outcome = Some(*outcome);
                 let change = place.change(self.client, read, annotations, None).await;
                 self.settle(change).await?;
@@ -177,6 +182,8 @@ impl Run<'_> {
             renewing: None,
             renewing_at: None,
             hold: self.options.hold,
+            host: Some(self.issuer.host()),
+            owners: Some(self.writers(read)),
             started_at: Timestamp::now(),
             who: self.options.who.clone(),
         };
@@ -358,6 +365,14 @@ impl Run<'_> {
     fn mark(&self, id: &str, content: &Content) -> Option<String> {
         let read = Read { values: content.clone(), ..Read::default() };
         self.target.form.mark(id, &read).map(|mark| mark.fingerprint().to_owned())
+    }
+
+    /// What else writes the Secret, each in words; that one is held off does not count.
+    pub(super) fn writers(&self, read: &Read) -> Vec<String> {
+        let mut all: Vec<String> = owners(&read.metadata).iter().map(|o| o.object.to_string()).collect();
+        all.sort_unstable();
+        all.dedup();
+        all
     }
 
     /// The journal once the new one is given away.

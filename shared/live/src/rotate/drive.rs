@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use gitlab_agent_core::rotate::{Action, Outcome, Pods, Seen, next};
+use gitlab_agent_core::rotate::{Action, Journal, Outcome, Pods, Seen, next};
 use gitlab_agent_core::snapshot::{Why, WhyKind};
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
@@ -111,14 +111,20 @@ impl Run<'_> {
         let memory = self.memory.borrow();
         let journal = left.as_ref().or(last.journal.as_ref());
         let turned = memory.turned.as_ref().map(|turn| turn_words(turn, last.said.as_deref()));
+        let lost = memory.began && left.is_none() && result.is_err();
         let (outcome, why, midway) = match result {
             Ok(outcome) => (Some(outcome), turned, false),
-            Err(Stop(text)) => (None, Some(text), left.is_some() || memory.began),
+            Err(Stop(text)) => {
+                let named = journal.filter(|_| lost).map(|j| self.left_behind(j));
+                let text = named.map_or(text.clone(), |named| format!("{text}; {named}"));
+                (None, Some(text), left.is_some() || memory.began)
+            }
         };
         Ended {
             outcome,
             why,
             midway,
+            lost,
             kind: last.trouble.as_ref().map(|why| why.kind),
             old_token: journal.and_then(|j| j.old_token),
             new_token: journal.and_then(|j| j.new_token),
@@ -126,6 +132,19 @@ impl Run<'_> {
             verified: last.verified.clone(),
             proven: last.proven.clone(),
         }
+    }
+
+    /// What a rotation whose journal is gone may have left: nothing else knows of it.
+    fn left_behind(&self, journal: &Journal) -> String {
+        let place = &self.target.secret;
+        let backup = journal.backup_name(&place.name);
+        let kind = self.issuer.kind().word();
+        let new = journal
+            .new_token
+            .map(|id| format!("{kind} {id} \"{}\", which this rotation made", journal.token_name()));
+        let kept = format!("Secret {}/{backup}, which keeps the old value", place.namespace);
+        let all: Vec<String> = new.into_iter().chain([kept]).collect();
+        format!("look for {}, and revoke and remove what nobody uses", all.join(" and for "))
     }
 
     /// It was asked to end.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use gitlab_agent_core::object::ObjectRef;
 use gitlab_agent_core::rotate::{Journal, Proof, Stage};
 use gitlab_agent_core::snapshot::Why;
 use serde::Deserialize;
@@ -151,8 +152,8 @@ impl Run<'_> {
         let name = format!("agent-{}-lock", keys.agent);
         let namespace = segment(&agentk.deployment.namespace);
         let path = format!("/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/{name}");
-        let asked = format!("get lease {}/{name}", agentk.deployment.namespace);
-        let lease = pods::get::<Lease>(self.client, &path, &asked).await.ok()??;
+        let object = ObjectRef::new("Lease", &agentk.deployment.namespace, &name);
+        let lease = pods::get::<Lease>(self.client, &path, &object).await.ok()??;
         let holder = lease.spec.holder_identity?;
         Some((holder.split('_').next()?.to_owned(), lease.spec.renew_time?))
     }

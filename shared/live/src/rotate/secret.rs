@@ -19,7 +19,7 @@ use secrecy::{ExposeSecret, SecretSlice};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::access::{WriteClient, segment};
+use crate::access::{Answer, WriteClient, segment};
 
 /// Only metadata: whether an object is there, without what is in it.
 const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
@@ -81,6 +81,10 @@ impl Place {
         format!("{}/{}", self.collection(), segment(name))
     }
 
+    fn object(&self, name: &str) -> ObjectRef {
+        ObjectRef::new("Secret", &self.namespace, name)
+    }
+
     fn asked(&self, verb: &str, name: &str) -> String {
         format!("{verb} secret {}/{name}", self.namespace)
     }
@@ -92,7 +96,7 @@ impl Place {
         if answer.status == StatusCode::NOT_FOUND {
             return Ok(None);
         }
-        let own = answer.expect_object(&asked, &ObjectRef::new("Secret", &self.namespace, name));
+        let own = answer.expect_object(&asked, &self.object(name));
         let read = own.and_then(|()| decode(&answer.body, &self.keys, &asked));
         answer.body.zeroize();
         read.map(Some)
@@ -102,7 +106,11 @@ impl Place {
     pub(super) async fn exists(&self, client: &WriteClient, name: &str) -> Result<bool, Why> {
         let asked = self.asked("get", name);
         let answer = client.read.get(&self.path(name), METADATA, &asked).await?;
-        Ok(answer.status != StatusCode::NOT_FOUND)
+        if answer.status == StatusCode::NOT_FOUND {
+            return Ok(false);
+        }
+        let bare = ObjectRef::new("PartialObjectMetadata", &self.namespace, name);
+        answer.expect_object(&asked, &bare).map(|()| true)
     }
 
     /// Changes annotations (`null` takes one away) and, where given, the values; only as the version that was read.
@@ -114,7 +122,8 @@ impl Place {
         content: Option<&Content>,
     ) -> Change {
         let patch = patch(read, annotations, content);
-        made(client.patch(&self.path(&self.name), &patch, &self.asked("patch", &self.name)).await)
+        let asked = self.asked("patch", &self.name);
+        changed(client.patch(&self.path(&self.name), &patch, &asked).await, &asked, &self.object(&self.name))
     }
 
     /// The same without doing it.
@@ -125,7 +134,12 @@ impl Place {
         content: Option<&Content>,
     ) -> Change {
         let patch = patch(read, json!({ANNOTATION: "{}"}), content);
-        made(client.try_patch(&self.path(&self.name), &patch, &self.asked("patch", &self.name)).await)
+        let asked = self.asked("patch", &self.name);
+        changed(
+            client.try_patch(&self.path(&self.name), &patch, &asked).await,
+            &asked,
+            &self.object(&self.name),
+        )
     }
 
     /// Keeps the values in a Secret of its own, owned by this one.
@@ -139,10 +153,11 @@ impl Place {
             "data": data,
         });
         let asked = self.asked("create", name);
-        made(match dry {
+        let answer = match dry {
             true => client.try_create(&self.collection(), &backup, &asked).await,
             false => client.create(&self.collection(), &backup, &asked).await,
-        })
+        };
+        changed(answer, &asked, &self.object(name))
     }
 
     /// Removes the Secret that [`Place::back_up`] made.
@@ -193,7 +208,7 @@ impl Read {
 }
 
 /// What became of a change, from its answer.
-pub(super) fn made(answer: Result<crate::access::Answer, Why>) -> Change {
+pub(super) fn made(answer: Result<Answer, Why>) -> Change {
     match answer {
         Ok(answer) if answer.status == StatusCode::CONFLICT => Change::Conflict,
         Ok(answer) if answer.status == StatusCode::NOT_FOUND => {
@@ -206,6 +221,16 @@ pub(super) fn made(answer: Result<crate::access::Answer, Why>) -> Change {
         }
         Err(why) => Change::Unknown(why),
     }
+}
+
+/// The same where the answer must be the object as it is after the change: of what else says yes nobody knows what it did.
+pub(super) fn changed(answer: Result<Answer, Why>, asked: &str, object: &ObjectRef) -> Change {
+    made(answer.and_then(|answer| {
+        if answer.status.is_success() {
+            answer.expect_object(asked, object)?;
+        }
+        Ok(answer)
+    }))
 }
 
 fn is_no(why: &Why) -> bool {

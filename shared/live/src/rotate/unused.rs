@@ -2,16 +2,17 @@
 
 use std::time::Duration;
 
-use gitlab_agent_core::rotate::holders::Mark;
-use gitlab_agent_core::rotate::{Journal, Kind, Proof, Stage};
+use gitlab_agent_core::rotate::mark::Mark;
+use gitlab_agent_core::rotate::{Goal, Journal, Kind, Proof, Stage};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::Run;
 use super::agent::{self, Listing};
-use super::holders::Holders;
+use super::holders::{Holders, Sought};
 use super::issuer::Issuer;
 use super::keys::Keys;
+use super::secret::fingerprint_of;
 use crate::gitlab::FaultKind;
 
 /// How often is looked.
@@ -23,6 +24,16 @@ const REGISTERED: Duration = Duration::from_secs(30);
 const AGENT_USE: Duration = Duration::from_secs(330);
 /// The use of an access token is noted every ten minutes at most (GitLab, "Personal access tokens"), with a margin.
 const ACCESS_USE: Duration = Duration::from_secs(630);
+
+/// For how long a credential of a kind is watched: as long as GitLab may take to show a use of it.
+pub fn usual_watch(kind: Kind) -> Duration {
+    match kind {
+        Kind::AgentToken => AGENT_USE,
+        Kind::AccessToken => ACCESS_USE,
+        // GitLab shows no use of the others.
+        Kind::DeployToken | Kind::DeployKey | Kind::PersonalToken => Duration::ZERO,
+    }
+}
 
 /// When the last known reader had moved over, and what GitLab knew then of the old one's use.
 #[derive(Clone, Copy)]
@@ -71,39 +82,75 @@ impl Run<'_> {
     /// Whether nothing else was seen to hold or use what is revoked next.
     pub(super) async fn unused(&self, journal: &Journal) -> Proof {
         let back = journal.stage == Stage::Undo;
-        let mark = if back { &journal.new_mark } else { &journal.old_mark };
-        let mark = mark.as_ref().map(|fingerprint| Mark::known(&journal.id, fingerprint));
         let place = &self.target.secret;
         let backup = journal.backup_name(&place.name);
-        let holders = Holders::look(self.client, self.target, mark.as_ref(), &[&place.name, &backup]).await;
+        let read = match place.read(self.client, &place.name).await {
+            Ok(read) => read.unwrap_or_default(),
+            Err(why) => {
+                return Proof::Open(format!(
+                    "nothing was revoked, because who else holds it cannot be seen: {}: {}",
+                    why.asked, why.message
+                ));
+            }
+        };
+        if let Some(known) = &journal.owners {
+            let new: Vec<String> = self.writers(&read).into_iter().filter(|o| !known.contains(o)).collect();
+            if !new.is_empty() {
+                let what =
+                    format!("{} writes the Secret by now, and would give it another value", new.join(", "));
+                return sign(back, &what, "see what value it writes");
+            }
+        }
+        let sought = self.sought(journal, &backup, back).await;
+        let own = [place.name.as_str(), backup.as_str()];
+        let holders = Holders::look(self.client, self.target, sought.as_ref(), &read, &own).await;
         let left = holders.left_behind(&format!("Secret {}/{}", place.namespace, place.name));
         if !left.is_empty() {
-            return sign(&left.join("; "), "give each the new value, or take it away");
+            return sign(back, &left.join("; "), "give each the new value, or take it away");
         }
-        if !holders.unseen.is_empty() && !self.options.allow_unseen {
+        if !holders.silent.is_empty() {
+            return Proof::Open(format!(
+                "nothing was revoked, because who else holds it is not known: {}",
+                holders.silent.join("; ")
+            ));
+        }
+        let mut unseen = holders.unseen;
+        if sought.is_none() {
+            unseen.push("copies of it, which the journal does not tell how to recognize".to_owned());
+        }
+        if !unseen.is_empty() && !self.options.allow_unseen {
             return Proof::Open(format!(
                 "nothing was revoked, because who else holds it cannot be seen: {}; --resume --allow-unseen-holders goes on \
                  without",
-                holders.unseen.join("; ")
+                unseen.join("; ")
             ));
         }
-        if back {
-            return Proof::Yes("nothing else holds it".to_owned());
+        // That a pod started since does not prove what it read: a kubelet may have given it a value of before.
+        let watch = usual_watch(self.issuer.kind());
+        if let Issuer::Agent(keys) = self.issuer
+            && let Err(proof) = self.only_ours(keys, journal).await
+        {
+            return proof;
         }
-        let mut watch = if self.issuer.kind() == Kind::AccessToken { ACCESS_USE } else { Duration::ZERO };
-        if let Issuer::Agent(keys) = self.issuer {
-            match self.only_ours(keys, journal).await {
-                Ok(true) => {}
-                // Without the list only the last use tells.
-                Ok(false) => watch = AGENT_USE,
-                Err(proof) => return proof,
-            }
-        }
-        self.stays_unused(journal, self.options.watch_old.unwrap_or(watch)).await
+        // What goes back by itself was given to nobody else; who takes it back later may have passed the new one on.
+        let passed_on = !back || self.options.goal == Goal::Undo;
+        let watch = if passed_on { self.options.watch_old.unwrap_or(watch) } else { Duration::ZERO };
+        self.stays_unused(if back { journal.new_token } else { journal.old_token }, back, watch).await
     }
 
-    /// Whether GitLab lists connections of nothing but pods of ours; `false` where its list tells nothing.
-    async fn only_ours(&self, keys: &Keys, journal: &Journal) -> Result<bool, Proof> {
+    /// What is looked for: by its mark, and while the value from before is kept, by that.
+    async fn sought(&self, journal: &Journal, backup: &str, back: bool) -> Option<Sought> {
+        let mark = if back { &journal.new_mark } else { &journal.old_mark };
+        let mark = Mark::known(&journal.id, mark.as_ref()?);
+        let kept =
+            if back { None } else { self.target.secret.read(self.client, backup).await.ok().flatten() };
+        let kept = kept.filter(|kept| fingerprint_of(&journal.id, &kept.values) == journal.old_fingerprint);
+        Some(Sought { mark, value: kept.and_then(|kept| self.target.form.token(&kept)) })
+    }
+
+    /// Whether GitLab lists connections of nothing but pods of ours. Where its list tells nothing, or lists pods that are gone for
+    /// longer than they should be (a clone of this cluster would have pods of their names), the last use has to tell.
+    async fn only_ours(&self, keys: &Keys, journal: &Journal) -> Result<(), Proof> {
         let begun = Instant::now();
         loop {
             let why = match agent::listing(self.client, keys, self.target.agentks(), &journal.pods).await {
@@ -115,20 +162,26 @@ impl Run<'_> {
                             pods.join(", ")
                         );
                         return Err(sign(
+                            journal.stage == Stage::Undo,
                             &format!(
-                                "{what}, which is no pod of this cluster: another cluster runs with the same token"
+                                "{what}, which is no pod of what takes part here: another cluster, or another Deployment, runs with \
+                                 the same token"
                             ),
                             "register an agent of its own for it; a pod that is gone GitLab forgets within 20 minutes",
                         ));
                     }
-                    Listing::OnlyOurs => return Ok(true),
+                    Listing::OnlyOurs => return Ok(()),
+                    Listing::Lingering(_) if begun.elapsed() > REGISTERED || self.must_end() => {
+                        return Ok(());
+                    }
+                    Listing::Lingering(pods) => format!("GitLab lists {} still", pods.join(", ")),
                     Listing::Unknown => "GitLab lists no connection of the pods that are here".to_owned(),
                 },
                 Err(fault) => fault.to_string(),
             };
             if begun.elapsed() > REGISTERED || self.must_end() {
                 return match self.options.allow_unseen {
-                    true => Ok(false),
+                    true => Ok(()),
                     false => Err(Proof::Open(format!(
                         "nothing was revoked, because whether another cluster uses the token is not known ({why}); --resume \
                          --allow-unseen-holders goes by its last use alone"
@@ -139,9 +192,9 @@ impl Run<'_> {
         }
     }
 
-    /// Whether GitLab saw no use of the old one since the last known reader moved over, for as long as a use may take to show.
-    async fn stays_unused(&self, journal: &Journal, watch: Duration) -> Proof {
-        let Some(id) = journal.old_token else { return Proof::Yes("nothing else holds it".to_owned()) };
+    /// Whether GitLab saw no use of a token since the last known reader moved over, for as long as a use may take to show.
+    async fn stays_unused(&self, token: Option<u64>, back: bool, watch: Duration) -> Proof {
+        let Some(id) = token else { return Proof::Yes("nothing else holds it".to_owned()) };
         let telling = matches!(self.issuer.kind(), Kind::AgentToken | Kind::AccessToken);
         if !telling {
             return Proof::Yes(format!(
@@ -149,6 +202,7 @@ impl Run<'_> {
                 self.issuer.kind().word()
             ));
         }
+        let mut told = false;
         loop {
             let used = match self.last_use(id).await {
                 Ok(LastUse::At(used)) => used,
@@ -165,11 +219,20 @@ impl Run<'_> {
                 && let Some(at) = used
             {
                 return sign(
+                    back,
                     &format!(
-                        "GitLab saw token {id} used at {at:.0}, after all that is known here had moved to the new one"
+                        "GitLab saw token {id} used at {at:.0}, after all that is known here had moved over"
                     ),
                     "find out what uses it and give it a credential of its own",
                 );
+            }
+            if !told && watch > PAUSE {
+                told = true;
+                let text = format!(
+                    "watching token {id} for {} s, because GitLab shows a use late; both work",
+                    watch.as_secs()
+                );
+                crate::cli::note(&text);
             }
             if moved.since.elapsed() >= watch {
                 return Proof::Yes(format!(
@@ -189,9 +252,10 @@ impl Run<'_> {
 }
 
 /// A sign of life: it is said whose, and how to go on.
-fn sign(what: &str, how: &str) -> Proof {
+fn sign(back: bool, what: &str, how: &str) -> Proof {
+    let again = if back { "--rollback" } else { "--resume" };
     Proof::No(format!(
-        "nothing was revoked, both credentials work: {what}. First {how}; then --resume. --resume --revoke-anyway revokes it all \
-         the same"
+        "nothing was revoked, both credentials work: {what}. First {how}; then {again}. {again} --revoke-anyway revokes it all the \
+         same"
     ))
 }

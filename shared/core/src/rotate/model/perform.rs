@@ -32,7 +32,7 @@ impl World {
                 self.perform_in_gitlab(memory, action, locked, answered)
             }
             Action::Verify | Action::Prove | Action::Survey => self.perform_proof(memory, action),
-            _ => self.perform_in_cluster(goal, memory, action, version, locked, answered),
+            _ => self.perform_in_cluster(goal, memory, action, version, locked),
         };
         if done && answered {
             remember(memory, action);
@@ -99,7 +99,6 @@ impl World {
         action: &Action,
         version: u64,
         locked: bool,
-        answered: bool,
     ) -> bool {
         let run = memory.run.clone();
         match action {

@@ -373,6 +373,8 @@ impl World {
             renewing: None,
             renewing_at: None,
             hold: false,
+            host: None,
+            owners: None,
             started_at: Timestamp::UNIX_EPOCH,
             who: "somebody".to_owned(),
         }
