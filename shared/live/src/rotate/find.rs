@@ -28,6 +28,13 @@ pub(super) struct Found {
     pub(super) notes: Vec<String>,
 }
 
+/// What is left of an old one that another does not take the place of.
+struct Stays {
+    /// What it is, and why it stays.
+    kept: Option<(String, String)>,
+    notes: Vec<String>,
+}
+
 /// What is known by the time that it is decided where the new one is made.
 struct Ground<'a> {
     gitlab: &'a GitLabWriter,
@@ -130,7 +137,7 @@ impl Ground<'_> {
 
     /// One of the project, where the old one is of another kind or place, or not known.
     async fn anew(&self, old: Old) -> Result<Found, Refusal> {
-        let (kept, notes) = self.stays(old)?;
+        let Stays { kept, notes } = self.stays(old)?;
         self.one_project()?;
         let kind = wanted(self.target, self.choice)?;
         let grant = fresh_grant(kind, self.target, self.choice, enough(&self.statuses, self.choice)?);
@@ -140,7 +147,7 @@ impl Ground<'_> {
 
     /// What the old one is and why it stays, and what is worth knowing; where the old one does not prove which project the new
     /// one may open, only on a person's word.
-    fn stays(&self, old: Old) -> Result<(Option<(String, String)>, Vec<String>), Refusal> {
+    fn stays(&self, old: Old) -> Result<Stays, Refusal> {
         let named = self.choice.project.is_some();
         let project = &self.first.project.path_with_namespace;
         let elsewhere = |what: &str| {
@@ -149,7 +156,8 @@ impl Ground<'_> {
                  enough. Name the project yourself: --project {project}"
             ))
         };
-        let kept = |title: String, why: String| (Some((title, why)), Vec::new());
+        let kept = |title: String, why: String| Stays { kept: Some((title, why)), notes: Vec::new() };
+        let noted = |note: String| Ok(Stays { kept: None, notes: vec![note] });
         match old {
             Old::Listed(_, kind, item) => Ok(kept(
                 item.title(kind),
@@ -179,15 +187,11 @@ impl Ground<'_> {
                 item.title(Kind::AccessToken),
                 of_bot(&bot),
             ))),
-            Old::Doubtful(why) if named => Ok((None, vec![format!("{why}; nothing old is revoked")])),
+            Old::Doubtful(why) if named => noted(format!("{why}; nothing old is revoked")),
             Old::Doubtful(why) => Err(elsewhere(&why)),
-            Old::Unknown if named => Ok((
-                None,
-                vec![
-                    "which credential the Secret holds now GitLab does not show: it is not revoked"
-                        .to_owned(),
-                ],
-            )),
+            Old::Unknown if named => noted(
+                "which credential the Secret holds now GitLab does not show: it is not revoked".to_owned(),
+            ),
             Old::Unknown => Err(elsewhere(
                 "which credential of GitLab it holds is not known: it may be dead, or of a group or person that your token does \
                  not see",
