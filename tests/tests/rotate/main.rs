@@ -27,7 +27,7 @@ use base64::engine::general_purpose::STANDARD;
 use gitlab_agent_tests::canary::hides;
 use gitlab_agent_tests::programs::{Ran, command, run};
 use gitlab_agent_tests::world::World;
-use gitlab_agent_tests::world::gitlab::{AGENT_ID, AGENT_PROJECT, Fault, Role};
+use gitlab_agent_tests::world::gitlab::{AGENT_ID, AGENT_PROJECT, Fault};
 use gitlab_agent_tests::world::wait::yes;
 use serde_json::{Value, json};
 
@@ -159,8 +159,7 @@ impl<'w> Stage<'w> {
 
 /// The old credential is looked at once and not watched, unless a test says otherwise: GitLab takes minutes to show a use.
 fn watch(args: &[&str]) -> &'static [&'static str] {
-    let ends = ["--list"].iter().any(|flag| args.contains(flag));
-    if ends || args.contains(&"--watch-old") { &[] } else { &["--watch-old", "0s"] }
+    if args.contains(&"--watch-old") { &[] } else { &["--watch-old", "0s"] }
 }
 
 /// This program asked GitLab for no change. Flux's own statuses are none of ours.

@@ -1,6 +1,6 @@
 //! Sources that are not rotated: what would go wrong later is refused now.
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use gitlab_agent_tests::world::World;
 use gitlab_agent_tests::world::gitlab::{AGENT_PROJECT, EXAMPLE_PROJECT, Role};
 use gitlab_agent_tests::world::wait::yes;

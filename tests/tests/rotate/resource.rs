@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use gitlab_agent_tests::programs::{Ran, command, run};
 use gitlab_agent_tests::world::World;
 use gitlab_agent_tests::world::gitlab::ssh::key_pair;
-use gitlab_agent_tests::world::gitlab::{AGENT_PROJECT, ALWAYS, EXAMPLE_PROJECT, Fault, Role, in_days};
+use gitlab_agent_tests::world::gitlab::{EXAMPLE_PROJECT, Fault, Role, in_days};
 use gitlab_agent_tests::world::wait::yes;
 use serde_json::{Value, json};
 
