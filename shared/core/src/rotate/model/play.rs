@@ -37,7 +37,7 @@ impl Play {
     }
 
     /// After a kill the person runs it again.
-    fn again(&mut self, at: usize) {
+    pub(super) fn again(&mut self, at: usize) {
         let goal = if self.undo { Goal::Undo } else { Goal::Resume };
         self.processes[at] = Process::new(self.runs, goal);
         self.runs += 1;
@@ -169,7 +169,9 @@ impl Play {
     pub(super) fn hands_over_nothing(&self) -> bool {
         let new = self.world.journal.as_ref().and_then(|journal| journal.new_token);
         let said = |p: &Process| p.ended == Some(Action::Done(Outcome::Handed));
-        new.is_some_and(|new| !self.world.delivered.contains(&new)) && self.processes.iter().any(said)
+        !self.world.meddled
+            && new.is_some_and(|new| !self.world.delivered.contains(&new))
+            && self.processes.iter().any(said)
     }
 
     /// Whoever was told to end goes on for ever.
@@ -210,7 +212,7 @@ impl Play {
 }
 
 impl World {
-    fn happen_to_all_pods(&mut self) {
+    pub(super) fn happen_to_all_pods(&mut self) {
         let before = self.clone();
         self.roll_all();
         if before.aims() && !self.aims() {
