@@ -130,6 +130,138 @@ fn a_second_cluster_is_not_cut_off() -> Result<()> {
     })
 }
 
+/// A clone of the cluster has pods of the same names.
+#[test]
+fn a_clone_of_the_cluster_is_not_cut_off() -> Result<()> {
+    World::with(|world| {
+        let stage = Stage::new(world)?;
+        let gitlab = world.gitlab();
+        let pod = gitlab.connections(AGENT_ID).first().context("a connection")?.pod.clone();
+        let clone = gitlab.connect_a_clone(AGENT_ID, "gitlab", &pod, "v19.2.2");
+        stage.refuses(&mut stage.prepared(&["--yes"]), 5, &["a second gitlab/", "another cluster"])?;
+        gitlab.forget_connection(clone);
+
+        // Cloned in the middle: its pods go on with the old one when those of here are gone, and GitLab sees that.
+        let old = gitlab.agent_tokens(AGENT_ID).into_iter().find(|t| !t.revoked).context("the old one")?.id;
+        let mut running = Running::start(&mut stage.prepared(&["--yes", "--watch-old", "60s"]))?;
+        running.until("prove-not-reverted", 1)?;
+        let clone = gitlab.connect_a_clone(AGENT_ID, "gitlab", &pod, "v19.2.2");
+        gitlab.change_agent_token(old, |token| token.last_used = Some(jiff::Timestamp::now()))?;
+        let (code, seen) = running.ended()?;
+        ensure!(code == Some(7) && seen.contains("used at"), "{code:?} {seen}");
+        ensure!(stage.active().len() == 2, "both work");
+        gitlab.forget_connection(clone);
+        stage.is_connected()?;
+        let ran = stage.rotate(&["--resume", "-o", "json"]);
+        ensure!(ran.code == 0, "{ran:?}");
+        stage.is_clean()
+    })
+}
+
+/// What a key of the same Secret holds is left as it is.
+#[test]
+fn the_value_under_another_key_of_the_secret_is_refused() -> Result<()> {
+    World::with(|world| {
+        let stage = Stage::new(world)?;
+        let token = stage.held()?;
+        let patch = |data: Value| {
+            let patch = json!({ "data": data }).to_string();
+            stage.kubectl(&["patch", "secret", "gitlab-agent-token", "--type=merge", "-p", &patch])
+        };
+        for (key, text) in [
+            ("agent-token", token.clone()),
+            ("config.yaml", format!("token: {token}\n")),
+            (".netrc", format!("machine h login x password {token}")),
+        ] {
+            patch(json!({key: STANDARD.encode(text)}))?;
+            stage.refuses(&mut stage.prepared(&["--yes"]), 5, &["under another key", key])?;
+            patch(json!({key: null}))?;
+        }
+        stage.is_clean()
+    })
+}
+
+/// It adopts the Secret while the pods restart.
+#[test]
+fn an_owner_that_appears_meanwhile_stops_it_before_the_revoke() -> Result<()> {
+    World::with(|world| {
+        let stage = Stage::new(world)?;
+        let label = |value: Value| {
+            let patch =
+                json!({"metadata": {"labels": {"reconcile.external-secrets.io/managed": value}}}).to_string();
+            stage.kubectl(&["patch", "secret", "gitlab-agent-token", "--type=merge", "-p", &patch])
+        };
+        let mut running = Running::start(&mut stage.prepared(&["--yes"]))?;
+        running.until("write", 2)?;
+        label("true".into())?;
+        let (code, seen) = running.ended()?;
+        ensure!(code == Some(7) && seen.contains("ExternalSecret"), "{code:?} {seen}");
+        ensure!(stage.active().len() == 2, "both work");
+        label(Value::Null)?;
+        let ran = stage.rotate(&["--resume", "-o", "json"]);
+        ensure!(ran.code == 0, "{ran:?}");
+        stage.is_clean()
+    })
+}
+
+/// Somebody puts the old value back, and nothing but the value: the Secret must not name the new token after that.
+#[test]
+fn a_value_that_is_put_back_leaves_a_secret_that_can_be_rotated() -> Result<()> {
+    World::with(|world| {
+        let stage = Stage::new(world)?;
+        let old = stage.held()?;
+        let mut running = Running::start(&mut stage.prepared(&["--yes"]))?;
+        running.until("write", 2)?;
+        let back = json!({"data": {"token": STANDARD.encode(&old)}}).to_string();
+        stage.kubectl(&["patch", "secret", "gitlab-agent-token", "--type=merge", "-p", &back])?;
+        let (code, seen) = running.ended()?;
+        ensure!(code == Some(6) && stage.held()? == old, "{code:?} {seen}");
+        let id =
+            world.gitlab().agent_tokens(AGENT_ID).into_iter().find(|t| !t.revoked).context("a token")?.id;
+        let named = stage.secret()?["metadata"]["annotations"]["gitlab.com/agent-token-id"].clone();
+        ensure!(named == id.to_string(), "it names the token that it holds: {named}");
+        stage.is_clean()?;
+        let ran = stage.rotate(&["--yes", "-o", "json"]);
+        ensure!(ran.code == 0, "{ran:?}");
+        stage.is_clean()
+    })
+}
+
+/// What it says is contradicted by the names in GitLab.
+#[test]
+fn a_journal_that_somebody_changed_is_not_believed() -> Result<()> {
+    World::with(|world| {
+        let stage = Stage::new(world)?;
+        stage.killed_after("verify", 1, &["--yes"])?;
+        let key = "cli.gitlab-agent.dev/rotation";
+        let journal = || -> Result<Value> {
+            let text =
+                stage.secret()?["metadata"]["annotations"][key].as_str().context("a journal")?.to_owned();
+            Ok(serde_json::from_str(&text)?)
+        };
+        let write = |journal: &Value| {
+            let patch = json!({"metadata": {"annotations": {key: journal.to_string()}}}).to_string();
+            stage.kubectl(&["patch", "secret", "gitlab-agent-token", "--type=merge", "-p", &patch])
+        };
+        let before = journal()?;
+        let mut exchanged = before.clone();
+        exchanged["oldToken"] = before["newToken"].clone();
+        exchanged["newToken"] = before["oldToken"].clone();
+        write(&exchanged)?;
+        let ran = stage.rotate(&["--resume", "-o", "json"]);
+        ensure!(ran.code == 7 && stage.active().len() == 2, "{ran:?}");
+        let mut elsewhere = before.clone();
+        elsewhere["host"] = "https://staging.example.com".into();
+        write(&elsewhere)?;
+        let ran = stage.rotate(&["--resume"]);
+        ensure!(ran.code == 5 && ran.err.contains("staging.example.com"), "{ran:?}");
+        write(&before)?;
+        let ran = stage.rotate(&["--resume", "-o", "json"]);
+        ensure!(ran.code == 0, "{ran:?}");
+        stage.is_clean()
+    })
+}
+
 #[test]
 fn a_token_that_is_not_proven_to_be_the_secrets_is_not_revoked() -> Result<()> {
     World::with(|world| {

@@ -11,11 +11,11 @@ use base64::engine::general_purpose::STANDARD;
 use gitlab_agent_tests::programs::{Ran, command, run};
 use gitlab_agent_tests::world::World;
 use gitlab_agent_tests::world::gitlab::ssh::key_pair;
-use gitlab_agent_tests::world::gitlab::{AGENT_PROJECT, ALWAYS, EXAMPLE_PROJECT, Fault, Role, in_days};
+use gitlab_agent_tests::world::gitlab::{EXAMPLE_PROJECT, Fault, Role, in_days};
 use gitlab_agent_tests::world::wait::yes;
 use serde_json::{Value, json};
 
-use super::{Running, hides, nothing_was_asked_for, while_watched};
+use super::{Running, hides, nothing_was_asked_for, watch, while_watched};
 
 const SOON: Duration = Duration::from_secs(120);
 /// The GitRepository, its Secret and its Kustomization have one name.
@@ -42,7 +42,8 @@ impl<'w> Person<'w> {
         let mut command = command("rotate_token");
         command
             .args(args)
-            .args(["--gitlab-host", &self.world.gitlab().url(), "--watch-old", "0s", "--gitlab-ca-file"])
+            .args(watch(args))
+            .args(["--gitlab-host", &self.world.gitlab().url(), "--gitlab-ca-file"])
             .arg(&self.ca);
         command.env("KUBECONFIG", self.world.kubeconfig()).env("GITLAB_TOKEN", &self.token);
         command.env("USER", "ada").env("HOSTNAME", "console");
@@ -83,7 +84,7 @@ impl<'w> Person<'w> {
     }
 
     /// The source is fetched, as far as Flux says.
-    fn is_ready(&self, names: &[&str]) -> Result<()> {
+    pub(super) fn is_ready(&self, names: &[&str]) -> Result<()> {
         let path = r#"jsonpath={.status.conditions[?(@.type=="Ready")].status}"#;
         self.world.wait_until("the sources to be fetched", SOON, || {
             for name in names {
@@ -107,7 +108,7 @@ impl<'w> Person<'w> {
     }
 
     /// Everything that opens something now.
-    fn living(&self) -> Vec<String> {
+    pub(super) fn living(&self) -> Vec<String> {
         let mut all: Vec<String> =
             self.world.gitlab().tokens().into_iter().filter(|t| t.active).map(|t| t.value).collect();
         all.sort_unstable();
@@ -115,7 +116,7 @@ impl<'w> Person<'w> {
     }
 
     /// What was rotated is one for one: the old one for what the Secret holds now, where that is another.
-    fn one_for_one(&self, before: &[String], old: &str, now: &str) -> Result<()> {
+    pub(super) fn one_for_one(&self, before: &[String], old: &str, now: &str) -> Result<()> {
         let mut wanted: Vec<String> = before.iter().filter(|v| *v != old).cloned().collect();
         wanted.push(now.to_owned());
         wanted.sort_unstable();
@@ -147,13 +148,18 @@ impl<'w> Person<'w> {
 }
 
 /// Watches that the token which the Secret holds is active, all the while.
-fn watched(person: &Person<'_>, secret: &str, key: &str, test: impl FnOnce() -> Result<()>) -> Result<()> {
+pub(super) fn watched(
+    person: &Person<'_>,
+    secret: &str,
+    key: &str,
+    test: impl FnOnce() -> Result<()>,
+) -> Result<()> {
     let values =
         || person.world.gitlab().tokens().into_iter().filter(|t| t.active).map(|t| t.value).collect();
     while_watched(person.world, ("flux-system", secret, key), &values, test)
 }
 
-fn source_like(name: &str) -> Value {
+pub(super) fn source_like(name: &str) -> Value {
     json!({"apiVersion": "source.toolkit.fluxcd.io/v1", "kind": "GitRepository",
         "metadata": {"name": name, "namespace": "flux-system"}})
 }
@@ -432,141 +438,5 @@ fn a_schedule_rotates_only_what_is_due() -> Result<()> {
             }
             _ => Ok(()),
         }
-    })
-}
-
-#[test]
-fn a_notification_gets_a_token_of_its_project_and_sets_a_status_with_it() -> Result<()> {
-    World::with(|world| {
-        let person = Person::new(world)?;
-        let old = person.held(STATUS, "token")?;
-        let ran = person.rotate(&["notification", STATUS, "--yes", "-o", "json", "-v"]);
-        ensure!(ran.code == 0 && ran.json()["verdict"] == "rotated", "{ran:?}");
-        let new = person.held(STATUS, "token")?;
-        ensure!(new != old && person.is_active(&new) && !person.is_active(&old), "{ran:?}");
-        ensure!(world.gitlab().token(&new).is_some_and(|t| t.last_used.is_some()), "it was used");
-        hides(&format!("{}{}", ran.out, ran.err), &[old, new.clone(), person.token.clone()])?;
-        person.is_clean(STATUS)?;
-
-        // A deploy token cannot do it, whatever the documents say: it is replaced, and not made.
-        let usage = person.rotate(&["notification", STATUS, "--make", "deploy-token", "--yes"]);
-        ensure!(usage.code == 2 && usage.err.contains("cannot set a commit status"), "{usage:?}");
-        let (_, deploy) = world.gitlab().new_deploy_token(EXAMPLE_PROJECT, &["read_repository"])?;
-        person.write(STATUS, json!({"token": deploy}))?;
-        person.refuses(
-            &mut person.prepared(&["notification", STATUS, "--yes"]),
-            5,
-            STATUS,
-            &["--project"],
-        )?;
-        let ran = person.rotate(&["notification", STATUS, "--yes", "--project", EXAMPLE_PROJECT]);
-        ensure!(ran.code == 0 && person.is_active(&deploy), "{ran:?}");
-        let made = person.held(STATUS, "token")?;
-        let all = world.gitlab().access_tokens();
-        let made = all.iter().find(|t| t.value == made).context("an access token")?;
-        ensure!(made.scopes == ["api"] && made.place.is_some(), "{made:?}");
-        person.is_clean(STATUS)
-    })
-}
-
-#[test]
-fn a_notification_that_gitlab_refuses_is_taken_back() -> Result<()> {
-    World::with(|world| {
-        let person = Person::new(world)?;
-        let (old, before) = (person.held(STATUS, "token")?, person.living());
-        // A role that cannot do it is refused before anything is made.
-        let reporter = ["notification", STATUS, "--yes", "--role", "reporter"];
-        person.refuses(
-            &mut person.prepared(&reporter),
-            5,
-            STATUS,
-            &["role Reporter may not", "Developer"],
-        )?;
-        // Where GitLab does not show what the branch asks for, the token itself shows it.
-        let silent = Fault::Status(500, r#"{"message":"500 Internal Server Error"}"#.to_owned());
-        world.gitlab().fault("GET /api/v4/projects/*/protected_branches", silent, ALWAYS);
-        let ran = person.rotate(&["notification", STATUS, "--yes", "--role", "reporter", "-o", "json"]);
-        world.gitlab().clear_faults();
-        ensure!(ran.code == 6 && ran.json()["verdict"] == "undone", "{ran:?}");
-        ensure!(person.held(STATUS, "token")? == old && person.is_active(&old), "the old one is back");
-        person.one_for_one(&before, &old, &old)?;
-        person.is_clean(STATUS)
-    })
-}
-
-/// What would go wrong later is refused now, and nothing is changed anywhere.
-#[test]
-fn a_source_that_cannot_be_rotated_is_refused() -> Result<()> {
-    World::with(|world| {
-        let person = Person::new(world)?;
-        let yes = || person.prepared(&["source", SOURCE, "--yes"]);
-        person.refuses(
-            &mut person.prepared(&["source", "gitrepository/none", "--yes"]),
-            5,
-            APP,
-            &["there is no", APP],
-        )?;
-        person.refuses(&mut person.prepared(&["source", APP, "--yes"]), 2, APP, &["KIND/NAME"])?;
-        person.refuses(&mut person.prepared(&["source", SOURCE]), 5, APP, &["--yes"])?;
-
-        let patch = |kind: &str, name: &str, patch: &str| {
-            world.kubectl(&["-n", "flux-system", "patch", kind, name, "--type=merge", "-p", patch]).map(drop)
-        };
-        // One Secret for two purposes.
-        patch(
-            "provider.notification.toolkit.fluxcd.io",
-            STATUS,
-            r#"{"spec":{"secretRef":{"name":"example-nginx-app"}}}"#,
-        )?;
-        person.refuses(&mut yes(), 5, APP, &["two purposes", "Provider"])?;
-        patch(
-            "provider.notification.toolkit.fluxcd.io",
-            STATUS,
-            r#"{"spec":{"secretRef":{"name":"gitlab-status-nginx-app"}}}"#,
-        )?;
-
-        // Nobody could tell whether the new one works.
-        let suspend = |yes: bool| patch("gitrepository", APP, &format!(r#"{{"spec":{{"suspend":{yes}}}}}"#));
-        suspend(true)?;
-        person.refuses(&mut yes(), 5, APP, &["suspended"])?;
-        suspend(false)?;
-        person.is_ready(&[APP])?;
-
-        // A credential that GitLab does not show: where it leads is for a person to say.
-        let (user, value) = (person.held(APP, "username")?, person.held(APP, "password")?);
-        person.write(APP, json!({"username": "gitlab+deploy-token-999"}))?;
-        person.refuses(&mut yes(), 5, APP, &["--project example/nginx-app"])?;
-        person.write(APP, json!({"username": user, "password": value}))?;
-
-        let developer = world.gitlab().new_user("dev-of-sources");
-        world.gitlab().set_role(developer, EXAMPLE_PROJECT, Some(Role::Developer))?;
-        let weak = world.gitlab().new_personal_token(developer, "weak", &["api"], None)?.value;
-        person.refuses(yes().env("GITLAB_TOKEN", &weak), 5, APP, &["--project"])?;
-        let mut named = person.prepared(&["source", SOURCE, "--yes", "--project", EXAMPLE_PROJECT]);
-        person.refuses(named.env("GITLAB_TOKEN", &weak), 5, APP, &["Maintainer"])?;
-        person.is_clean(APP)
-    })
-}
-
-/// Another project is not opened on the cluster's word.
-#[test]
-fn the_cluster_cannot_choose_another_project() -> Result<()> {
-    World::with(|world| {
-        let person = Person::new(world)?;
-        let junk = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "wish", "namespace": "flux-system"},
-            "stringData": {"username": person.held("flux-system", "username")?, "password": "not-the-token"}});
-        world.apply(&junk.to_string())?;
-        let mut source = source_like("wish");
-        source["spec"] = json!({"interval": "1h", "url": world.gitlab().project_url(AGENT_PROJECT), "ref": {"branch": "main"},
-            "secretRef": {"name": "wish"}});
-        world.apply(&source.to_string())?;
-        world.wait_until("Flux to be refused", SOON, || {
-            let path = r#"jsonpath={.status.conditions[?(@.type=="Ready")].status}"#;
-            let args = ["get", "gitrepository", "-n", "flux-system", "wish", "-o", path];
-            Ok(yes(world.kubectl(&args)? == "False"))
-        })?;
-        let mut wish = person.prepared(&["source", "gitrepository/wish", "--yes"]);
-        person.refuses(&mut wish, 5, "wish", &["is not fetched now"])?;
-        world.kubectl(&["delete", "-n", "flux-system", "gitrepository/wish", "secret/wish"]).map(drop)
     })
 }

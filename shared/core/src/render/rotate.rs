@@ -75,6 +75,8 @@ pub struct Receipt {
     pub why: Option<String>,
     /// `--resume` has to end it.
     pub midway: bool,
+    /// Its journal is gone, so that `--resume` knows nothing of it.
+    pub lost: bool,
     /// A server did not answer, or refused the credential.
     pub unreachable: bool,
     /// The rotation's id.
@@ -258,10 +260,23 @@ pub fn end(subject: &Subject, receipt: &Receipt, again: &Program, style: &Style)
             format!("{}{}", bad("Undone", &why), prose("", "", &text, style))
         }
         Some(Outcome::Abandoned) => {
-            let text = "Somebody else gave the Secret another value meanwhile. It stays, and so does what is active in GitLab.";
-            format!("{}{}", bad("Abandoned", &why), prose("", "", text, style))
+            let made = receipt.new_token.map_or_else(String::new, |id| {
+                format!(
+                    " This rotation made {} {id}: revoke it in GitLab where nobody uses it.",
+                    subject.kind.word()
+                )
+            });
+            let text = format!(
+                "Somebody else gave the Secret another value meanwhile. It stays, and so does what is active in GitLab.{made}"
+            );
+            format!("{}{}", bad("Abandoned", &why), prose("", "", &text, style))
         }
         Some(Outcome::Nothing) => "No rotation is under way: nothing to do.\n".to_owned(),
+        None if receipt.midway && receipt.lost => {
+            let text =
+                "Its journal is gone with what the Secret was: --resume and --rollback know nothing of it.";
+            format!("{}{}", bad("Stopped midway", &why), prose("", "", text, style))
+        }
         None if receipt.midway => {
             // What is renewed in its place is the one thing that this cannot be said of.
             let works =
@@ -359,6 +374,7 @@ mod tests {
             outcome,
             why: Some("because\u{1b}[31m".to_owned()),
             midway,
+            lost: false,
             unreachable: false,
             id: None,
             old_token: Some(1),

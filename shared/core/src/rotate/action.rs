@@ -47,6 +47,8 @@ pub enum Outcome {
 pub enum Action {
     /// Write the journal.
     Journal,
+    /// The Secret was made again: write the journal that this process knows onto it.
+    Adopt,
     /// Write this process into the journal of another one.
     TakeOver,
     /// Revoke a token of this rotation whose value nobody has.
@@ -61,8 +63,10 @@ pub enum Action {
     Backup,
     /// Write the new value and `written` in one change.
     Write,
-    /// Write `handed`, and hand the new value over.
+    /// Write `handed`: the new value is given to a person next.
     HandOver,
+    /// Give the new value to a person.
+    Deliver,
     /// Ask the pods to restart.
     Restart,
     /// Wait for the pods.
@@ -73,8 +77,8 @@ pub enum Action {
     Verify,
     /// See that no owner takes the value back.
     Prove,
-    /// Look once more whether anything else holds or uses what is revoked next.
-    Survey,
+    /// Look once more whether anything else holds or uses this token, which is revoked next.
+    Survey(u64),
     /// Go back: write `undo`.
     TurnBack(Turn),
     /// The way back is closed: write `written`.
@@ -137,14 +141,15 @@ impl Action {
         match self {
             Self::Journal
             | Self::Intend(_)
+            | Self::Adopt
             | Self::TakeOver
             | Self::TurnBack(_)
             | Self::GoForward
             | Self::StartOver(_) => Step::Journal,
             Self::RevokeOrphan(_) | Self::Create | Self::Renew(_) => Step::Create,
-            Self::Survey => Step::ProveUnused,
+            Self::Survey(_) => Step::ProveUnused,
             Self::Revoke(_) => Step::Revoke,
-            Self::Backup | Self::Write | Self::HandOver | Self::Restore => Step::Write,
+            Self::Backup | Self::Write | Self::HandOver | Self::Deliver | Self::Restore => Step::Write,
             Self::Restart | Self::Wait => Step::RollOut,
             Self::Verify => Step::Verify,
             Self::Prove => Step::ProveNotReverted,

@@ -1,113 +1,13 @@
-//! Who else holds a value: recognized by a fingerprint wherever it lies in a Secret, and which objects read a Secret. The
-//! rules are pure; what is looked at is read elsewhere.
+//! Which objects read a Secret, and when. The rules are pure; what is looked at is read elsewhere.
 
 use std::collections::BTreeMap;
 
-use base64::Engine as _;
-use base64::alphabet;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde_json::Value;
-use sha2::{Digest as _, Sha256};
 
 use crate::object::ObjectRef;
 
-/// Shorter values are no credentials; that two of them are equal says nothing.
-const SHORTEST: usize = 8;
-/// A value may be encoded, and what comes out once more (`.dockerconfigjson`, `auth`).
-const DEEPEST: u32 = 3;
-
-const BASE64: GeneralPurpose = GeneralPurpose::new(
-    &alphabet::STANDARD,
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
-);
-
-/// One value, known by its fingerprint alone.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mark {
-    salt: String,
-    fingerprint: String,
-}
-
-/// What a private key is known by: its public half, of which several private forms exist.
-fn of_pair(public: &str) -> String {
-    format!("private half of {public}")
-}
-
-impl Mark {
-    /// The mark of a token or password.
-    pub fn of(salt: &str, value: &[u8]) -> Self {
-        Self { salt: salt.to_owned(), fingerprint: digest(salt, value.trim_ascii()) }
-    }
-
-    /// The mark of a private key, by its public half.
-    pub fn of_key(salt: &str, public: &str) -> Self {
-        Self::of(salt, of_pair(public).as_bytes())
-    }
-
-    /// One that was written down.
-    pub fn known(salt: &str, fingerprint: &str) -> Self {
-        Self { salt: salt.to_owned(), fingerprint: fingerprint.to_owned() }
-    }
-
-    /// First 12 hexadecimal digits of SHA-256 over the salt and the value.
-    pub fn fingerprint(&self) -> &str {
-        &self.fingerprint
-    }
-
-    /// Whether the value lies in these bytes: as they are, as a word of a text (a URL, a `.netrc`, a file of variables), as a
-    /// string of JSON, or as any of these in base64. `public_half` gives the public half of a private key.
-    pub fn is_in(&self, bytes: &[u8], public_half: &dyn Fn(&str) -> Option<String>) -> bool {
-        self.is_at(bytes, public_half, DEEPEST)
-    }
-
-    fn fits(&self, bytes: &[u8]) -> bool {
-        bytes.len() >= SHORTEST && digest(&self.salt, bytes) == self.fingerprint
-    }
-
-    fn is_at(&self, bytes: &[u8], public_half: &dyn Fn(&str) -> Option<String>, depth: u32) -> bool {
-        if self.fits(bytes.trim_ascii()) {
-            return true;
-        }
-        let Ok(text) = std::str::from_utf8(bytes) else { return false };
-        if text.contains("PRIVATE KEY") {
-            return public_half(text).is_some_and(|public| self.fits(of_pair(&public).as_bytes()));
-        }
-        if depth == 0 {
-            return false;
-        }
-        let after_user = text.split_once(':').map(|(_, rest)| rest.trim());
-        let word = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
-        let encoded = |c: char| c.is_ascii_alphanumeric() || "+/=".contains(c);
-        let words = text.split(|c| !word(c)).filter(|w| w.len() != text.len());
-        let inner = text.split(|c| !encoded(c)).filter(|w| w.len() >= SHORTEST);
-        after_user.is_some_and(|rest| self.fits(rest.as_bytes()))
-            || words.into_iter().any(|w| self.fits(w.as_bytes()))
-            || inner.filter_map(|w| BASE64.decode(w).ok()).any(|w| self.is_at(&w, public_half, depth - 1))
-            || self.is_in_json(text, public_half, depth)
-    }
-
-    fn is_in_json(&self, text: &str, public_half: &dyn Fn(&str) -> Option<String>, depth: u32) -> bool {
-        if !text.trim_start().starts_with(['{', '[']) {
-            return false;
-        }
-        let Ok(json) = serde_json::from_str::<Value>(text) else { return false };
-        let mut left = vec![&json];
-        while let Some(value) = left.pop() {
-            match value {
-                Value::String(text) if self.is_at(text.as_bytes(), public_half, depth - 1) => return true,
-                Value::Array(items) => left.extend(items),
-                Value::Object(fields) => left.extend(fields.values()),
-                _ => {}
-            }
-        }
-        false
-    }
-}
-
-fn digest(salt: &str, value: &[u8]) -> String {
-    let digest = Sha256::new().chain_update("value").chain_update(salt).chain_update(value).finalize();
-    digest.iter().take(6).map(|b| format!("{b:02x}")).collect()
-}
+/// Labels.
+pub type Labels = BTreeMap<String, String>;
 
 /// When an object reads a Secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -157,13 +57,14 @@ pub const READER_KINDS: &[ReaderKind] = &[
 
 /// The objects of one namespace that read a Secret there, each once, those that run its pods in the place of the pods.
 /// `objects` are as the API server lists them, each with its kind.
-pub fn readers(objects: &[(&str, Value)], secret: &str) -> Vec<(ObjectRef, Reading)> {
+pub fn readers(objects: &[(&str, Value)], secret: &str, labels: &Labels) -> Vec<(ObjectRef, Reading)> {
     let name = |object: &Value| object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
     let index: BTreeMap<(&str, String), &Value> =
         objects.iter().map(|(kind, object)| ((*kind, name(object)), object)).collect();
     let mut found: BTreeMap<ObjectRef, Reading> = BTreeMap::new();
     for (kind, object) in objects.iter().filter(|(kind, object)| !is_over(kind, object)) {
-        let reading = match (reads(object, secret), *kind) {
+        let chosen = || (*kind == "PushSecret" && is_chosen(object, labels)).then_some(Reading::AtStart);
+        let reading = match (reads(object, secret).or_else(chosen), *kind) {
             (None, _) => continue,
             (Some(_), "ImageRepository") => Reading::AtEachUse,
             (Some(reading), _) => reading,
@@ -173,6 +74,30 @@ pub fn readers(objects: &[(&str, Value)], secret: &str) -> Vec<(ObjectRef, Readi
         *known = (*known).max(reading);
     }
     found.into_iter().collect()
+}
+
+/// Whether a PushSecret chooses Secrets by labels, and this one among them. Conditions beyond equal labels count as met.
+fn is_chosen(push: &Value, labels: &Labels) -> bool {
+    let chooser = &push["spec"]["selector"]["secret"]["selector"];
+    let equal = chooser["matchLabels"].as_object();
+    let has = |(key, value): (&String, &Value)| labels.get(key).is_some_and(|label| value == label.as_str());
+    chooser.is_object() && equal.into_iter().flatten().all(has)
+}
+
+/// ExternalSecrets of one namespace that write a Secret: those that name it, or have its name.
+pub fn external_secrets(objects: &[Value], secret: &str) -> Vec<ObjectRef> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let writes = |object: &&Value| {
+        let target = &object["spec"]["target"];
+        let name = Some(text(&target["name"])).filter(|name| !name.is_empty());
+        let name = name.unwrap_or_else(|| text(&object["metadata"]["name"]));
+        name == secret && target["creationPolicy"] != "None"
+    };
+    let named = |object: &Value| {
+        let meta = &object["metadata"];
+        ObjectRef::new("ExternalSecret", &text(&meta["namespace"]), &text(&meta["name"]))
+    };
+    objects.iter().filter(writes).map(named).collect()
 }
 
 /// What has ended, and what is kept only to go back to.
@@ -273,86 +198,9 @@ impl Names<'_> {
 
 #[cfg(test)]
 mod tests {
-    use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
-    use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
-
-    fn no_key(_: &str) -> Option<String> {
-        None
-    }
-
-    /// Made at run time: no scanner trips on it.
-    fn token() -> String {
-        format!("gl{}-{}", "dt", "Ab3_x-".repeat(4))
-    }
-
-    /// Where people put a copy of a token.
-    fn copies(token: &str) -> Vec<(&'static str, String)> {
-        let auth = STANDARD.encode(format!("deploy:{token}"));
-        vec![
-            ("as it is", token.to_owned()),
-            ("with a line feed", format!("{token}\n")),
-            ("with blanks", format!("  {token} \r\n")),
-            ("in a URL", format!("https://oauth2:{token}@gitlab.example.com/a/b.git")),
-            ("git credentials", format!("https://x:{token}@gitlab.example.com\n")),
-            ("netrc", format!("machine gitlab.example.com login x password {token}\n")),
-            ("variables", format!("GITLAB_USER=x\nGITLAB_TOKEN={token}\n")),
-            ("quoted variables", format!("export TOKEN=\"{token}\"")),
-            ("YAML", format!("config:\n  token: {token}\n")),
-            ("JSON", json!({"a": [{"token": token}]}).to_string()),
-            ("registry password", json!({"auths": {"r": {"username": "x", "password": token}}}).to_string()),
-            ("registry auth", json!({"auths": {"r": {"auth": auth}}}).to_string()),
-            ("header", format!("Authorization: Bearer {token}")),
-            ("encoded", STANDARD.encode(token)),
-            ("encoded without padding", STANDARD_NO_PAD.encode(format!("{token}\n"))),
-            ("user and password", format!("x:{token}")),
-        ]
-    }
-
-    #[test]
-    fn a_copy_is_recognized_in_every_form() {
-        let (token, mark) = (token(), Mark::of("salt", token().as_bytes()));
-        for (form, text) in copies(&token) {
-            assert!(mark.is_in(text.as_bytes(), &no_key), "{form}");
-            assert!(!Mark::of("salt", b"another-value").is_in(text.as_bytes(), &no_key), "{form}");
-        }
-        assert_eq!(Mark::known("salt", mark.fingerprint()), mark);
-        assert!(!format!("{mark:?}").contains(&token));
-    }
-
-    #[test]
-    fn a_private_key_is_recognized_by_its_public_half() {
-        let half = |text: &str| text.contains("MINE").then(|| "ssh-ed25519 AAAA".to_owned());
-        let pem = |body: &str| format!("-----BEGIN OPENSSH {} KEY-----\n{body}\n", "PRIVATE");
-        let mark = Mark::of_key("salt", "ssh-ed25519 AAAA");
-        assert!(mark.is_in(pem("MINE").as_bytes(), &half));
-        assert!(mark.is_in(STANDARD.encode(pem("MINE, in another form")).as_bytes(), &half));
-        assert!(!mark.is_in(pem("other").as_bytes(), &half));
-        assert!(!mark.is_in(b"ssh-ed25519 AAAA", &half), "the public half opens nothing");
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
-
-        #[test]
-        fn any_credential_is_found_among_others_and_no_other(
-            value in "[A-Za-z0-9_-]{8,60}",
-            other in "[A-Za-z0-9_-]{8,60}",
-            at in 0..16_usize,
-        ) {
-            prop_assume!(!value.contains(&other) && !other.contains(&value));
-            let text = copies(&value)[at].1.clone();
-            prop_assert!(Mark::of("s", value.as_bytes()).is_in(text.as_bytes(), &no_key), "{}", text);
-            prop_assert!(!Mark::of("s", other.as_bytes()).is_in(text.as_bytes(), &no_key), "{}", text);
-        }
-
-        #[test]
-        fn no_bytes_break_it(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _ = Mark::of("s", b"0123456789").is_in(&bytes, &no_key);
-        }
-    }
 
     #[test]
     fn every_way_to_name_a_secret_is_seen() {
@@ -410,6 +258,50 @@ mod tests {
     }
 
     #[test]
+    fn a_push_secret_that_chooses_by_labels_reads_what_it_chooses() {
+        let labels = Labels::from([("team".to_owned(), "a".to_owned()), ("tier".to_owned(), "x".to_owned())]);
+        let push = |secret: Value| {
+            let spec = json!({"selector": {"secret": secret}});
+            ("PushSecret", json!({"metadata": {"name": "p", "namespace": "n"}, "spec": spec}))
+        };
+        let by = |labels: Value| json!({"selector": {"matchLabels": labels}});
+        for (secret, found) in [
+            (by(json!({"team": "a"})), true),
+            (by(json!({"team": "a", "tier": "x"})), true),
+            (by(json!({})), true),
+            (json!({"selector": {"matchExpressions": [{"key": "team", "operator": "Exists"}]}}), true),
+            (json!({"name": "t"}), true),
+            (by(json!({"team": "b"})), false),
+            (by(json!({"team": "a", "other": "y"})), false),
+            (json!({"name": "u"}), false),
+            (json!({}), false),
+            (Value::Null, false),
+        ] {
+            let objects = [push(secret.clone())];
+            assert_eq!(!readers(&objects, "t", &labels).is_empty(), found, "{secret}");
+        }
+    }
+
+    #[test]
+    fn an_external_secret_writes_the_secret_of_its_target_or_of_its_name() {
+        let of = |name: &str, target: Value| json!({"metadata": {"name": name, "namespace": "n"}, "spec": {"target": target}});
+        for (object, found) in [
+            (of("t", Value::Null), true),
+            (of("t", json!({})), true),
+            (of("x", json!({"name": "t"})), true),
+            (of("x", json!({"name": "t", "creationPolicy": "Merge"})), true),
+            (of("x", json!({"name": "t", "creationPolicy": "Orphan"})), true),
+            (of("t", json!({"name": ""})), true),
+            (of("x", json!({"name": "t", "creationPolicy": "None"})), false),
+            (of("t", json!({"name": "u"})), false),
+            (of("x", Value::Null), false),
+            (of("x", json!({"name": "tt"})), false),
+        ] {
+            assert_eq!(!external_secrets(std::slice::from_ref(&object), "t").is_empty(), found, "{object}");
+        }
+    }
+
+    #[test]
     fn pods_are_named_by_what_runs_them() {
         let mount = json!({"volumes": [{"secret": {"secretName": "t"}}]});
         let of = |kind: &'static str, name: &str, owner: Option<(&str, &str)>, spec: Value, status: Value| {
@@ -443,7 +335,7 @@ mod tests {
             of("ImageRepository", "app", None, json!({"secretRef": {"name": "t"}}), none.clone()),
             of("Deployment", "other", None, json!({}), none),
         ];
-        let found = readers(&objects, "t");
+        let found = readers(&objects, "t", &Labels::new());
         let names: Vec<String> = found.iter().map(|(by, _)| format!("{}/{}", by.kind, by.name)).collect();
         assert_eq!(
             names,

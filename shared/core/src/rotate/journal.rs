@@ -6,6 +6,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::machine::{Held, Token};
+
 /// The annotation that holds the journal while a rotation is under way.
 pub const ANNOTATION: &str = "cli.gitlab-agent.dev/rotation";
 
@@ -19,6 +21,25 @@ pub const MARK: &str = "cli.gitlab-agent.dev/token-rotation";
 /// The annotation by which a Kustomization leaves a live object alone. Flux reads it from the live object too
 /// (`fluxcd/pkg` `ssa/manager_apply.go`, `shouldSkipApply`); `IfNotPresent` it reads only in Git.
 pub const HOLD: &str = "kustomize.toolkit.fluxcd.io/reconcile";
+
+/// Begins the name of each token that a rotation makes.
+pub const NAME: &str = "kubectl-gitlab-agent-";
+
+/// No rotation has a longer id.
+const LONGEST_ID: usize = 40;
+
+/// Which Secret and which place in GitLab a journal has to be of.
+#[derive(Clone, Copy, Debug)]
+pub struct Here<'h> {
+    /// The GitLab that is asked.
+    pub host: &'h str,
+    /// What is made.
+    pub kind: Kind,
+    /// Where in it.
+    pub place: &'h str,
+    /// `metadata.uid` of the Secret.
+    pub uid: &'h str,
+}
 
 /// How far a rotation has come, as far as it matters to whoever takes it up again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,7 +110,7 @@ pub struct Journal {
     /// What is made anew.
     #[serde(default)]
     pub kind: Kind,
-    /// Where in GitLab it is made: `projects/12`, `groups/3`; of an agent token nothing, the agent tells.
+    /// Where in GitLab it is made: `projects/12`, `groups/3`, `projects/12/cluster_agents/7`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub place: String,
     /// The token that the Secret held at first; none where it held no active one, or one that is kept.
@@ -103,7 +124,7 @@ pub struct Journal {
     /// [`fingerprint`] of the value that it was given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub new_fingerprint: Option<String>,
-    /// [`super::holders::Mark`] of the credential that the Secret held at first, salted with the id: tells whether another
+    /// [`super::mark::Mark`] of the credential that the Secret held at first, salted with the id: tells whether another
     /// Secret holds it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub old_mark: Option<String>,
@@ -138,6 +159,15 @@ pub struct Journal {
     /// The Secret was held off from its Kustomization for this rotation ([`HOLD`]).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub hold: bool,
+    /// The GitLab that it was begun with; none in a journal of an older version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// `metadata.uid` of the Secret: a journal that came with a copy or a backup of another one is not this Secret's.
+    #[serde(default)]
+    pub uid: String,
+    /// What else wrote the Secret when it began, each in words; none in a journal of an older version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owners: Option<Vec<String>>,
     /// When it began, by the clock of who began it.
     pub started_at: Timestamp,
     /// Who began it: `user@host`.
@@ -150,13 +180,71 @@ impl Journal {
     /// # Errors
     /// Text that is no journal: written by a newer version, or by hand.
     pub fn read(text: &str) -> Result<Self, String> {
-        serde_json::from_str(text).map_err(|e| {
+        let journal: Self = serde_json::from_str(text).map_err(|e| {
             format!(
                 "the annotation {ANNOTATION} cannot be read (line {} column {}): it was written by another version or by hand",
                 e.line(),
                 e.column()
             )
-        })
+        })?;
+        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+        // It becomes part of an object's name.
+        if journal.id.is_empty() || journal.id.len() > LONGEST_ID || !journal.id.chars().all(plain) {
+            return Err(format!(
+                "the annotation {ANNOTATION} has an id that no rotation has: it was written by hand"
+            ));
+        }
+        Ok(journal)
+    }
+
+    /// Why it is not the journal of this Secret and this place in GitLab. It is data that lies where others write: a backup
+    /// may have brought it back, or a copy of the Secret from elsewhere.
+    pub fn stray(&self, here: &Here<'_>) -> Option<String> {
+        let host = self.host.as_deref().unwrap_or_default();
+        let (what, is, should) = match () {
+            () if host != here.host => ("GitLab", host, here.host),
+            () if self.kind != here.kind || self.family.is_some() != (self.kind == Kind::PersonalToken) => {
+                ("kind of credential", self.kind.word(), here.kind.word())
+            }
+            () if self.place != here.place => ("place in GitLab", self.place.as_str(), here.place),
+            () if self.uid != here.uid => ("Secret (uid)", self.uid.as_str(), here.uid),
+            () => return None,
+        };
+        let name = |text: &str| if text.is_empty() { "not named".to_owned() } else { text.to_owned() };
+        Some(format!(
+            "the journal of rotation {} on the Secret is of another {what}: {} there, {} here. A backup or a copy may have brought \
+             it, or the Secret was made again. {}; see which of the two the Secret and its readers hold, revoke the other, then \
+             take the annotation {ANNOTATION} away",
+            self.id,
+            name(is),
+            name(should),
+            self.tokens_in_words()
+        ))
+    }
+
+    /// Which value a Secret with this fingerprint holds.
+    pub fn held(&self, found: &str) -> Held {
+        match self.stage {
+            _ if found == self.old_fingerprint => Held::Old,
+            Stage::Handed | Stage::Written | Stage::Undo
+                if Some(found) == self.new_fingerprint.as_deref() =>
+            {
+                Held::New
+            }
+            _ => Held::Other,
+        }
+    }
+
+    /// Which tokens it names, in words.
+    pub fn tokens_in_words(&self) -> String {
+        let kind = self.kind.word();
+        let one = |id: Option<u64>| id.map_or_else(|| "none".to_owned(), |id| id.to_string());
+        format!(
+            "It names {kind} {} as the old one and {} as the new one (\"{}\")",
+            one(self.old_token),
+            one(self.new_token),
+            self.token_name()
+        )
     }
 
     /// The annotation's text.
@@ -166,7 +254,26 @@ impl Journal {
 
     /// The name that the new token gets in GitLab; by it a token is found again whose making was not answered.
     pub fn token_name(&self) -> String {
-        self.family.clone().unwrap_or_else(|| format!("kubectl-gitlab-agent-{}", self.id))
+        self.family.clone().unwrap_or_else(|| format!("{NAME}{}", self.id))
+    }
+
+    /// Why it cannot be what it says, by the names of the tokens in GitLab: it lies where others may write, and what it calls
+    /// the old one is revoked at the end. A person's token keeps its name when it is renewed.
+    pub fn contradiction(&self, tokens: &[Token]) -> Option<String> {
+        if self.family.is_some() {
+            return None;
+        }
+        let name = self.token_name();
+        let listed = |id: Option<u64>| tokens.iter().find(|token| Some(token.id) == id);
+        let new = listed(self.new_token).filter(|token| token.name != name);
+        // Where the Secret's own died, one that this rotation made may have taken its place.
+        let old = listed(self.old_token).filter(|token| token.name == name && !self.no_return);
+        let (token, word) = new.map(|token| (token, "new")).or(old.map(|token| (token, "old")))?;
+        Some(format!(
+            "the journal on the Secret calls token {} \"{}\" the {word} one, which its name in GitLab contradicts: somebody changed \
+             the journal. See what is there in GitLab and in the Secret, then take the annotation {ANNOTATION} away",
+            token.id, token.name
+        ))
     }
 
     /// What the pod template is marked with: once on the way forward, once on the way back.
@@ -235,8 +342,42 @@ mod tests {
             renewing: None,
             renewing_at: None,
             hold: false,
+            host: Some("gitlab.example.com".to_owned()),
+            uid: "u-1".to_owned(),
+            owners: None,
             started_at: Timestamp::UNIX_EPOCH,
             who: "ada@console".to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_journal_of_elsewhere_is_not_believed() {
+        let here =
+            Here { host: "gitlab.example.com", kind: Kind::DeployToken, place: "projects/12", uid: "u-1" };
+        assert_eq!(journal().stray(&here), None);
+        for (what, stray) in [
+            ("another GitLab", Journal { host: Some("staging.example.com".to_owned()), ..journal() }),
+            ("another port", Journal { host: Some("gitlab.example.com:8443".to_owned()), ..journal() }),
+            ("no GitLab", Journal { host: None, ..journal() }),
+            ("another project", Journal { place: "projects/13".to_owned(), ..journal() }),
+            ("a group", Journal { place: "groups/12".to_owned(), ..journal() }),
+            ("no place", Journal { place: String::new(), ..journal() }),
+            ("a Secret made again", Journal { uid: "u-2".to_owned(), ..journal() }),
+            ("no Secret", Journal { uid: String::new(), ..journal() }),
+            ("another kind", Journal { kind: Kind::AccessToken, ..journal() }),
+            ("a family that its kind has not", Journal { family: Some("first".to_owned()), ..journal() }),
+            ("a person's token without a family", Journal { kind: Kind::PersonalToken, ..journal() }),
+        ] {
+            let why = stray.stray(&here).unwrap_or_default();
+            assert!(why.contains("deploy token 3") || why.contains("token 3 as"), "{what}: {why}");
+        }
+    }
+
+    #[test]
+    fn an_id_that_could_name_another_object_is_none() {
+        for id in ["", "A", "a.b", "a/b", "a-b", &"a".repeat(LONGEST_ID + 1)] {
+            let text = Journal { id: id.to_owned(), ..journal() }.write();
+            assert!(Journal::read(&text).is_err(), "{id}");
         }
     }
 
@@ -274,5 +415,35 @@ mod tests {
         let forward = journal();
         let back = Journal { stage: Stage::Undo, ..journal() };
         assert_ne!(forward.mark(), back.mark());
+    }
+
+    #[test]
+    fn a_journal_that_the_names_in_gitlab_contradict_is_not_believed() {
+        let token = |id: u64, name: &str| Token { id, name: name.to_owned() };
+        let ours = format!("kubectl-gitlab-agent-{}", journal().id);
+        let of = |old: Option<u64>, new: Option<u64>, no_return: bool, family: Option<&str>| Journal {
+            old_token: old,
+            new_token: new,
+            no_return,
+            family: family.map(str::to_owned),
+            ..journal()
+        };
+        let tokens = [token(1, "first"), token(2, &ours), token(3, "another")];
+        for (journal, fine) in [
+            (of(Some(1), Some(2), false, None), true),
+            (of(Some(1), None, false, None), true),
+            (of(None, Some(2), false, None), true),
+            (of(Some(9), Some(8), false, None), true),
+            (of(Some(2), None, true, None), true),
+            (of(Some(2), Some(1), false, None), false),
+            (of(Some(2), None, false, None), false),
+            (of(Some(1), Some(3), false, None), false),
+            (of(None, Some(1), false, None), false),
+            (of(Some(1), Some(2), false, Some("flux")), true),
+            (of(Some(2), Some(3), true, None), false),
+        ] {
+            let why = journal.contradiction(&tokens);
+            assert_eq!(why.is_none(), fine, "{journal:?}: {why:?}");
+        }
     }
 }

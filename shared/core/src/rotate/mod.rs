@@ -12,6 +12,7 @@ pub mod inventory;
 pub mod journal;
 pub mod lists;
 pub mod machine;
+pub mod mark;
 pub mod memory;
 pub mod owner;
 mod owner_signs;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::journal::HOLD;
-use super::owner_signs::{MANAGERS, PEOPLE, SIGNS, Sign};
+use super::owner_signs::{KEEPERS, MANAGERS, PEOPLE, SIGNS, Sign};
 use crate::object::ObjectRef;
 
 /// What is read of a Secret's metadata. No value is among it.
@@ -56,8 +56,11 @@ pub struct Managed {
 /// `f:data` with a key in it. The bare `"."` is left behind by whoever created the Secret, also when every key is another's.
 fn owns_data<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
     let fields = Option::<Value>::deserialize(deserializer)?.unwrap_or_default();
-    let owned =
-        |part: &str| fields[part].as_object().is_some_and(|keys| keys.keys().any(|k| k.starts_with("f:")));
+    // Without a key in it the map is owned whole.
+    let owned = |part: &str| {
+        let keys = fields[part].as_object();
+        keys.is_some_and(|keys| keys.is_empty() || keys.keys().any(|k| k.starts_with("f:")))
+    };
     Ok(owned("f:data") || owned("f:stringData"))
 }
 
@@ -88,6 +91,9 @@ pub fn owners(secret: &Metadata) -> Vec<Owner> {
     found.extend(release(secret));
     found.extend(secret.owner_references.iter().filter_map(|owner| controller(secret, owner)));
     found.extend(argo(secret));
+    if let Some(owner) = managed_by(secret).filter(|_| found.is_empty()) {
+        found.push(owner);
+    }
     for sign in SIGNS {
         if let Some(owner) = signed(secret, sign).filter(|new| !covered(&found, &new.object.kind)) {
             found.push(owner);
@@ -101,6 +107,29 @@ pub fn owners(secret: &Metadata) -> Vec<Owner> {
         }
     }
     found
+}
+
+/// Why it cannot be told who wrote the values: what has no managed fields was restored or written around them, and
+/// `before-first-apply` is whoever wrote before they were kept.
+pub fn unknown_writer(secret: &Metadata) -> Option<&'static str> {
+    let data = |m: &&Managed| m.data;
+    let mut writers = secret.managed_fields.iter().filter(data).peekable();
+    if writers.peek().is_none() {
+        return Some("it has no managed fields for its data");
+    }
+    writers
+        .any(|m| m.manager == "before-first-apply")
+        .then_some("its data was written before managed fields were kept (before-first-apply)")
+}
+
+/// An ExternalSecret that writes a Secret and left no sign on it.
+pub fn external_secret(object: ObjectRef) -> Owner {
+    Owner {
+        object,
+        reverts: "its operator writes the stored value again at its next refresh",
+        instead: "in the store that the ExternalSecret reads",
+        can_be_held: false,
+    }
 }
 
 fn covered(found: &[Owner], kind: &str) -> bool {
@@ -157,7 +186,7 @@ fn release(secret: &Metadata) -> Option<Owner> {
     })
 }
 
-/// What an owner reference means: of some kinds always, of any kind where it says that it is the controller.
+/// What an owner reference means: whatever may write Secrets is taken for a writer, and so is any controller.
 fn controller(secret: &Metadata, owner: &OwnerReference) -> Option<Owner> {
     let (reverts, instead) = match owner.kind.as_str() {
         "SealedSecret" => (
@@ -169,7 +198,7 @@ fn controller(secret: &Metadata, owner: &OwnerReference) -> Option<Owner> {
             "in the store that the ExternalSecret reads",
         ),
         "SopsSecret" => ("its operator writes the encrypted value again", "in the encrypted SopsSecret"),
-        _ if owner.controller => (
+        kind if owner.controller || !KEEPERS.contains(&kind) => (
             "its controller writes the Secret again at its next reconciliation",
             "where that object takes the value from",
         ),
@@ -192,6 +221,15 @@ fn argo(secret: &Metadata) -> Option<Owner> {
     ))
 }
 
+/// What the recommended label says that it is managed by, where that is no person's tool.
+fn managed_by(secret: &Metadata) -> Option<Owner> {
+    let name = secret.labels.get("app.kubernetes.io/managed-by")?;
+    let lower = name.to_lowercase();
+    let by_hand = lower.is_empty() || lower == "manual" || PEOPLE.contains(&lower.as_str());
+    let reverts = "its label app.kubernetes.io/managed-by says that this writes it";
+    (!by_hand).then(|| Owner::of("manager", "", name, reverts, "where it takes the value from"))
+}
+
 /// The owner that a label or annotation names. A value such as `namespace/name` says which object it is.
 fn signed(secret: &Metadata, sign: &Sign) -> Option<Owner> {
     let hit = |(key, _): &(&String, &String)| match sign.key.strip_suffix('*') {
@@ -206,10 +244,7 @@ fn signed(secret: &Metadata, sign: &Sign) -> Option<Owner> {
 
 /// The owner that a field manager of the data stands for; none for people's tools, and for what is an owner already.
 fn manager(secret: &Metadata, name: &str, found: &[Owner]) -> Option<Owner> {
-    if PEOPLE.iter().any(|person| match person.strip_suffix('*') {
-        Some(prefix) => name.starts_with(prefix),
-        None => name == *person,
-    }) {
+    if PEOPLE.contains(&name) {
         return None;
     }
     if let Some(external) = name.strip_prefix("externalsecrets.external-secrets.io/") {
@@ -317,6 +352,23 @@ mod tests {
             (labels("agent.gitlab.com/id-7", ""), "GitLab-managed Kubernetes resources"),
             (annotations("agent.gitlab.com/template", "default"), "GitLab-managed Kubernetes resources"),
             (annotations("operator.1password.io/item-path", "vaults/x"), "1Password"),
+            (labels("fluxcd.controlplane.io/name", "x"), "Flux Operator"),
+            (labels("hnc.x-k8s.io/inherited-from", "parent"), "Hierarchical Namespace Controller"),
+            (labels("work.karmada.io/name", "x"), "Karmada"),
+            (annotations("clustersecret.io", "x"), "ClusterSecret"),
+            (labels("projectsveltos.io/hash", "x"), "Sveltos"),
+            (labels("addonmanager.kubernetes.io/mode", "Reconcile"), "addon manager"),
+            (labels("app.kubernetes.io/managed-by", "Helm"), "manager Helm"),
+            (labels("app.kubernetes.io/managed-by", "hashicorp-vso"), "manager hashicorp-vso"),
+            (managed("kubectl-cronjob-sync"), "field manager kubectl-cronjob-sync"),
+            (managed("kubectl-sealed"), "field manager kubectl-sealed"),
+            (
+                r#"{"managedFields": [{"manager": "sync", "fieldsV1": {"f:data": {}}}]}"#.to_owned(),
+                "field manager sync",
+            ),
+            (references("VaultStaticSecret", false), "VaultStaticSecret"),
+            (references("Application", false), "Application"),
+            (references("Terraform", false), "Terraform"),
             (labels("secrets-store.csi.k8s.io/managed", "true"), "Secrets Store CSI"),
             (labels("kapp.k14s.io/app", "1"), "kapp"),
             (annotations("sealedsecrets.bitnami.com/managed", "true"), "SealedSecret"),
@@ -357,6 +409,34 @@ mod tests {
         }
         let only_meta = r#"{"managedFields": [{"manager": "reloader", "fieldsV1": {"f:metadata": {"f:annotations": {}}, "f:data": {".": {}}}}]}"#;
         assert!(found(only_meta).is_empty(), "it owns no key of the data");
+    }
+
+    #[test]
+    fn who_wrote_the_data_may_be_unknown() {
+        let data = r#""fieldsV1": {"f:data": {"f:token": {}}}"#;
+        for (managed, known) in [
+            (format!(r#"[{{"manager": "kubectl", {data}}}]"#), true),
+            (format!(r#"[{{"manager": "gitlab-agent-cli", {data}}}, {{"manager": "x"}}]"#), true),
+            (format!(r#"[{{"manager": "some-operator", {data}}}]"#), true),
+            (format!(r#"[{{"manager": "before-first-apply", {data}}}]"#), false),
+            (
+                format!(r#"[{{"manager": "kubectl", {data}}}, {{"manager": "before-first-apply", {data}}}]"#),
+                false,
+            ),
+            (r#"[{"manager": "before-first-apply", "fieldsV1": {"f:metadata": {}}}]"#.to_owned(), false),
+            (r#"[{"manager": "kubectl", "fieldsV1": {"f:data": {".": {}}}}]"#.to_owned(), false),
+            (r#"[{"manager": "kubectl", "fieldsV1": null}]"#.to_owned(), false),
+            ("[]".to_owned(), false),
+            ("null".to_owned(), false),
+        ] {
+            let text = if managed == "null" {
+                "{}".to_owned()
+            } else {
+                format!(r#"{{"managedFields": {managed}}}"#)
+            };
+            let metadata: Metadata = serde_json::from_str(&text).expect("metadata");
+            assert_eq!(unknown_writer(&metadata).is_none(), known, "{managed}");
+        }
     }
 
     #[test]

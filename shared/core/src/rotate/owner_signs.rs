@@ -51,8 +51,30 @@ pub(super) const SIGNS: &[Sign] = &[
         "GitLab-managed Kubernetes resources",
         "in the template in the agent's project",
     ),
-    sign("kapp.k14s.io/app", "kapp", "in the manifests that kapp deploys"),
+    sign("addonmanager.kubernetes.io/mode", "addon manager", "in the manifest that it applies"),
     sign("secretgen.carvel.dev/*", "secretgen-controller", ORIGIN),
+    sign("kapp.k14s.io/*", "kapp", "in the manifests that kapp deploys"),
+    sign("fluxcd.controlplane.io/*", "Flux Operator", "in the object of the Flux Operator"),
+    sign("resourceset.fluxcd.controlplane.io/*", "ResourceSet", "in the ResourceSet's template"),
+    sign("hnc.x-k8s.io/inherited-from", "Hierarchical Namespace Controller", ORIGIN),
+    sign("work.karmada.io/*", "Karmada", "in Karmada's control plane"),
+    sign("karmada.io/managed", "Karmada", "in Karmada's control plane"),
+    sign("apps.open-cluster-management.io/*", "Open Cluster Management", "in the hub cluster"),
+    sign("policy.open-cluster-management.io/*", "Open Cluster Management", "in the hub cluster"),
+    sign("capsule.clastix.io/managed-by", "Capsule", ORIGIN),
+    sign("projectcapsule.dev/*", "Capsule", ORIGIN),
+    sign("projectsveltos.io/*", "Sveltos", "in the management cluster"),
+    sign("eno.azure.io/*", "Eno", "in Eno's composition"),
+    sign("clustersecret.io*", "ClusterSecret", "in the ClusterSecret"),
+    sign("cluster-secret.io/*", "ClusterSecret", "in the ClusterSecret"),
+    sign("liqo.io/*", "Liqo", ORIGIN),
+    sign("syncer.kcp.io/*", "kcp", "in kcp's workspace"),
+    sign("vcluster.loft.sh/*", "vCluster", "in the virtual cluster"),
+    sign("akeyless.io/*", "Akeyless", STORE),
+    sign("external-secrets.io/*", "ExternalSecret", "in the store that the ExternalSecret reads"),
+    sign("secret-sync.x-k8s.io/*", "Secrets Store sync controller", STORE),
+    sign("secret-generator.v1.mittwald.de/*", "secret generator", "in the generator's annotations"),
+    sign("olm.owner*", "Operator Lifecycle Manager", "in the operator's bundle"),
     sign("pulumi.com/*", "Pulumi", "in the program that Pulumi runs"),
     sign("crossplane.io/*", "Crossplane", "in the object that Crossplane composes it from"),
     sign("cnrm.cloud.google.com/*", "Config Connector", STORE),
@@ -82,7 +104,39 @@ pub(super) const MANAGERS: &[(&str, &[&str], &str)] = &[
 ];
 
 /// Field managers of people's tools, which write once and not again; and this program's own. `flux` is the CLI, whose
-/// controllers write under their own names. `before-first-apply` is what the API server calls whoever wrote before the first
-/// server-side apply.
-pub(super) const PEOPLE: &[&str] =
-    &["kubectl", "kubectl-*", "flux", "glab", "k9s", "before-first-apply", "gitlab-agent-cli"];
+/// controllers write under their own names; of kubectl each command has a name of its own
+/// (`k8s.io/kubectl`: `FieldManager…` and the names of commands), and what only begins so is a program of somebody.
+/// `before-first-apply` is what the API server calls whoever wrote before the first server-side apply: nobody knows who
+/// ([`super::owner::unknown_writer`]).
+pub(super) const PEOPLE: &[&str] = &[
+    "kubectl",
+    "kubectl-client-side-apply",
+    "kubectl-last-applied",
+    "kubectl-annotate",
+    "kubectl-apply",
+    "kubectl-create",
+    "kubectl-edit",
+    "kubectl-label",
+    "kubectl-patch",
+    "kubectl-replace",
+    "flux",
+    "glab",
+    "k9s",
+    "before-first-apply",
+    "gitlab-agent-cli",
+];
+
+/// Kinds that a Secret may belong to so that it goes when they go, and that never write one.
+pub(super) const KEEPERS: &[&str] = &[
+    "ConfigMap",
+    "CronJob",
+    "DaemonSet",
+    "Deployment",
+    "Job",
+    "Namespace",
+    "Pod",
+    "ReplicaSet",
+    "Secret",
+    "ServiceAccount",
+    "StatefulSet",
+];

@@ -5,9 +5,12 @@ use jiff::{SignedDuration, Timestamp};
 
 /// Two clocks may differ by as much.
 const CLOCKS: SignedDuration = SignedDuration::from_secs(120);
-/// Where GitLab's cache is empty, it shows the use that its database has, which is written every 40 to 55 minutes
+/// kas asks GitLab of the token of a connected agentk every five minutes at most, and GitLab notes each time
 /// (`track_usage_service.rb`); with a margin.
-const SHOWN: SignedDuration = SignedDuration::from_mins(75);
+const SHOWN: SignedDuration = SignedDuration::from_mins(7);
+/// Where GitLab's cache is empty, it shows the use that its database has, which is written every 40 to 55 minutes; with a
+/// margin. Another cluster may have used the token that long ago, so it counts only where the annotation names the token.
+const SHOWN_LATE: SignedDuration = SignedDuration::from_mins(75);
 
 /// What is known of the token and of the Secret.
 #[derive(Clone, Copy, Debug)]
@@ -42,9 +45,10 @@ pub fn doubt(e: &Evidence<'_>) -> Option<String> {
             "token {id} was made at {made:.0}, and what the Secret holds is older: since {changed:.0}"
         ));
     }
+    let shown = if e.annotation.is_some() { SHOWN_LATE } else { SHOWN };
     match e.last_used_at {
         None => Some(format!("token {id} was never used, and agentk is connected")),
-        Some(at) if e.now.duration_since(at) > SHOWN => {
+        Some(at) if e.now.duration_since(at) > shown => {
             Some(format!("token {id} was last used at {at:.0}, and agentk is connected now"))
         }
         Some(_) => None,
@@ -86,6 +90,17 @@ mod tests {
             ),
             ("used yesterday", Evidence { last_used_at: at(8_600), ..good }, false),
             ("used as late as the database shows", Evidence { last_used_at: at(9_945), ..good }, true),
+            (
+                "used as late as the database shows, and not named",
+                Evidence { last_used_at: at(9_945), annotation: None, ..good },
+                false,
+            ),
+            (
+                "another cluster's, which is down for half an hour",
+                Evidence { last_used_at: at(9_970), annotation: None, ..good },
+                false,
+            ),
+            ("not named, used lately", Evidence { last_used_at: at(9_994), annotation: None, ..good }, true),
             ("made after the Secret was written", Evidence { created_at: at(9_000), ..good }, false),
             ("made a moment after, by another clock", Evidence { created_at: at(2), ..good }, true),
             ("nobody knows when the Secret changed", Evidence { changed_at: None, ..good }, true),

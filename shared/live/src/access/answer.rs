@@ -7,6 +7,7 @@ use gitlab_agent_core::text::visible;
 use http::{HeaderMap, StatusCode, header};
 use jiff::Timestamp;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use super::body::Place;
@@ -214,6 +215,30 @@ impl Answer {
             return Ok(());
         }
         Err(self.unlike(asked, kind, &self.what(&typed)))
+    }
+
+    /// This object, read.
+    ///
+    /// # Errors
+    /// Another one, something else altogether, or of another form.
+    pub(crate) fn object<T: DeserializeOwned>(&self, asked: &str, object: &ObjectRef) -> Result<T, Why> {
+        self.expect_object(asked, object)?;
+        serde_json::from_slice(&self.body).map_err(|e| self.unlike(asked, &object.kind, &at(&e)))
+    }
+
+    /// A list of this kind, read.
+    ///
+    /// # Errors
+    /// It is not one, or of another form.
+    pub(crate) fn list<'a, T: Deserialize<'a>>(
+        &'a self,
+        asked: &str,
+        api_version: &str,
+        kind: &str,
+    ) -> Result<T, Why> {
+        let kind = format!("{kind}List");
+        self.expect_kind(asked, api_version, &kind)?;
+        serde_json::from_slice(&self.body).map_err(|e| self.unlike(asked, &kind, &at(&e)))
     }
 
     /// Why an answer that says yes cannot be used.

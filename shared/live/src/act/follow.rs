@@ -127,8 +127,7 @@ impl<'a> Follow<'a> {
         if answer.status == StatusCode::NOT_FOUND {
             return Ok(Some(Seen::Gone));
         }
-        let live = serde_json::from_slice(&answer.body)
-            .map_err(|e| Why::new(WhyKind::Unreadable, &asked, e.to_string()))?;
+        let live = answer.object(&asked, self.object)?;
         self.version = version_of(&answer.body);
         self.read_first = false;
         Ok(Some(Seen::There(Box::new(live))))
@@ -164,8 +163,15 @@ impl<'a> Follow<'a> {
         };
         self.version = version_of(line.object.get().as_bytes());
         match line.kind {
-            "ADDED" | "MODIFIED" => match serde_json::from_str(line.object.get()) {
-                Ok(live) => Ok(Some(Seen::There(Box::new(live)))),
+            "ADDED" | "MODIFIED" => match serde_json::from_str::<Live>(line.object.get()) {
+                Ok(live) if live.metadata.object(&self.object.kind) == *self.object => {
+                    Ok(Some(Seen::There(Box::new(live))))
+                }
+                // Another object's: the stream is not the one that was asked for.
+                Ok(_) => {
+                    self.lost();
+                    Ok(None)
+                }
                 Err(e) => Err(Why::new(WhyKind::Unreadable, asked, e.to_string())),
             },
             "DELETED" => Ok(Some(Seen::Gone)),

@@ -260,7 +260,10 @@ impl Drive<'_, '_> {
             match run.client.patch(&path(object), &patch, &asked).await {
                 Ok(answer) if answer.status == StatusCode::NOT_FOUND => return Err(deleted()),
                 Ok(answer) if answer.status == StatusCode::CONFLICT && conflicts < AGAIN => conflicts += 1,
-                Ok(answer) => return parse(&answer.body, &asked).map_err(|why| broken(&why, object)),
+                Ok(answer) => {
+                    let live = answer.object(&asked, object).map_err(|why| broken(&why, object))?;
+                    return Ok((live, version_of(&answer.body)));
+                }
                 // It may or may not have arrived: the object knows.
                 Err(why) if matches!(why.kind, WhyKind::Unreachable | WhyKind::TimedOut) => {
                     let text = format!(
@@ -408,12 +411,6 @@ impl Drive<'_, '_> {
             Ok(Some(_)) | Err(_) => Ok(()),
         }
     }
-}
-
-fn parse(body: &[u8], asked: &str) -> Result<(Live, String), Why> {
-    let live =
-        serde_json::from_slice(body).map_err(|e| Why::new(WhyKind::Unreadable, asked, e.to_string()))?;
-    Ok((live, version_of(body)))
 }
 
 fn deleted() -> End {

@@ -109,7 +109,7 @@ impl Run<'_> {
         let asked = format!("list {plural}.apps in namespace {namespace}");
         let answer = self.client.read.get(&path, "application/json", &asked).await?;
         let unreadable = |e: serde_json::Error| Why::new(WhyKind::Unreadable, &asked, e.to_string());
-        let list: List<'_> = serde_json::from_slice(&answer.body).map_err(unreadable)?;
+        let list: List<'_> = answer.list(&asked, "apps/v1", kind)?;
         list.items.into_iter().flatten().map(|raw| Deployed::read(raw.get()).map_err(unreadable)).collect()
     }
 
@@ -123,7 +123,7 @@ impl Run<'_> {
         let asked = format!("list pods in namespace {}", object.namespace);
         let answer = self.client.read.get(&path, "application/json", &asked).await;
         // Without the pods the conditions may still tell.
-        let items = answer.ok().and_then(|a| serde_json::from_slice::<Items>(&a.body).ok());
+        let items = answer.ok().and_then(|a| a.list::<Items>(&asked, "v1", "Pod").ok());
         let pods = Listing { items: items.map(|i| i.items).unwrap_or_default(), ..Listing::default() };
         let trouble = deployed.stopped(&object.kind, &pods)?;
         let place = trouble.pod.map(|pod| format!(", {pod}")).unwrap_or_default();

@@ -124,7 +124,7 @@ impl Run<'_> {
         let asked = format!("list networkpolicies.networking.k8s.io in namespace {namespace}");
         let path = format!("/apis/networking.k8s.io/v1/namespaces/{}/networkpolicies", segment(namespace));
         let answer = self.client.read.get(&path, "application/json", &asked).await?;
-        serde_json::from_slice(&answer.body).map_err(|e| Why::new(WhyKind::Unreadable, asked, e.to_string()))
+        answer.list(&asked, "networking.k8s.io/v1", "NetworkPolicy")
     }
 
     /// The labels of a pod behind the webhook, where they can be read.
@@ -139,7 +139,7 @@ impl Run<'_> {
         );
         let asked = "list pods of notification-controller";
         let answer = self.client.read.get(&path, "application/json", asked).await.ok()?;
-        let pods: Pods = serde_json::from_slice(&answer.body).ok()?;
+        let pods: Pods = answer.list(asked, "v1", "Pod").ok()?;
         pods.items.into_iter().next().map(|pod| pod.metadata.labels)
     }
 }

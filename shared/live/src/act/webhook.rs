@@ -143,8 +143,10 @@ impl Run<'_> {
                 hint,
             ));
         }
-        let listed: Receivers = serde_json::from_slice(&answer.body)
-            .map_err(|_| End::new(State::Failed, "the list of Receivers is not understood"))?;
+        let listed: Receivers =
+            answer.list(asked, "notification.toolkit.fluxcd.io/v1", "Receiver").map_err(|why| {
+                End::new(State::Failed, "the list of Receivers is not understood").said(said(&why))
+            })?;
         let fits = |r: &Receiver| {
             r.spec.resources.iter().any(|x| {
                 let namespace = if x.namespace.is_empty() { &r.metadata.namespace } else { &x.namespace };
@@ -215,8 +217,10 @@ impl Run<'_> {
         if answer.status == StatusCode::NOT_FOUND {
             return Err(link(format!("{secret} of {name} does not exist"), hint));
         }
-        let read: Result<Secret, _> = serde_json::from_slice(&answer.body);
-        let encoded = read.ok().and_then(|s| s.data.token);
+        let read = answer.object::<Secret>(&asked, &secret);
+        let read =
+            read.map_err(|why| End::new(State::Failed, "the Secret is not understood").said(said(&why)))?;
+        let encoded = read.data.token;
         let token = encoded.and_then(|t| STANDARD.decode(t).ok()).filter(|t| !t.is_empty());
         token.map(SecretSlice::from).ok_or_else(|| link(format!("{secret} of {name} has no key token"), hint))
     }

@@ -11,6 +11,7 @@
 mod answerer;
 mod client;
 mod config;
+mod connections;
 mod environment;
 mod fault;
 mod glab;
@@ -24,10 +25,11 @@ mod write;
 
 pub use client::{GitLab, GraphQl, Listed};
 pub use config::{Credentials, GitLabArgs, Trust};
+pub use connections::CONNECTIONS_HIDDEN;
 pub(crate) use environment::{hide_tokens, tell_tokens};
 pub use fault::{Fault, FaultKind};
 pub use host::Host;
 pub use own::{FINE_GRAINED, Own};
 pub use project::{Project, ProjectRef};
-pub use rights::{CONNECTIONS_HIDDEN, User, user};
+pub use rights::{Custom, User, user};
 pub use write::GitLabWriter;

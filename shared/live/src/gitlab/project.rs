@@ -24,6 +24,16 @@ pub struct Project {
     /// What the token's owner may do.
     #[serde(default)]
     pub permissions: Option<Permissions>,
+    /// What it lies in.
+    #[serde(default)]
+    pub namespace: Option<Namespace>,
+}
+
+/// What a project lies in.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Namespace {
+    /// `group`, or `user` for a person's own.
+    pub kind: String,
 }
 
 /// A member's access, directly and through the group.
@@ -45,6 +55,11 @@ pub struct AccessLevel {
 }
 
 impl Project {
+    /// Whether it lies in a person's own namespace: no group is above it.
+    pub fn is_persons(&self) -> bool {
+        self.namespace.as_ref().is_some_and(|namespace| namespace.kind == "user")
+    }
+
     /// The owner's level, where GitLab says.
     pub fn access_level(&self) -> Option<u32> {
         let of = self.permissions?;

@@ -17,10 +17,6 @@ use crate::access::segment;
 const MAINTAINER: u32 = 40;
 /// The number of the role Owner.
 const OWNER: u32 = 50;
-/// Why an empty list of connections is not taken for an answer.
-pub const CONNECTIONS_HIDDEN: &str = "GitLab shows an agent's connections to Maintainers of its project only; to others its \
-                                      list is empty, and that you are one is not known";
-
 /// A user as everybody who is signed in sees it.
 #[derive(Clone, Debug, Deserialize)]
 pub struct User {
@@ -48,7 +44,46 @@ pub async fn user(gitlab: &GitLab, id: u64) -> Result<User, Fault> {
     gitlab.get(&format!("/users/{id}"), &format!("user {id}")).await
 }
 
+/// What a custom role may allow beyond its base role (GitLab, "Custom permissions").
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Custom {
+    /// Deploy tokens of a project or group.
+    DeployTokens,
+    /// Access tokens of a project.
+    ProjectTokens,
+    /// Access tokens of a group.
+    GroupTokens,
+}
+
+impl Custom {
+    /// Its name in the API.
+    fn name(self) -> &'static str {
+        match self {
+            Self::DeployTokens => "manage_deploy_tokens",
+            Self::ProjectTokens => "manage_project_access_tokens",
+            Self::GroupTokens => "manage_group_access_tokens",
+        }
+    }
+}
+
 impl GitLab {
+    /// Whether the person's custom role in a place (`projects/12`, `groups/3`) allows something; `None` where GitLab does not
+    /// tell. A role of the base roles is none of these.
+    pub async fn custom_role_allows(&self, place: &str, user: u64, custom: Custom) -> Option<bool> {
+        #[derive(Deserialize)]
+        struct Member {
+            #[serde(default)]
+            member_role: Option<serde_json::Map<String, serde_json::Value>>,
+        }
+        let asked = format!("your role in {place}");
+        let member = self.get::<Member>(&format!("/{place}/members/all/{user}"), &asked).await.ok()?;
+        Some(
+            member
+                .member_role
+                .is_some_and(|role| role.get(custom.name()).is_some_and(|allowed| *allowed == true)),
+        )
+    }
+
     /// Whether the person may do what Maintainers may in a project; `None` where GitLab does not tell.
     pub async fn maintains(&self, project: &Project) -> Option<bool> {
         #[derive(Deserialize)]
@@ -73,44 +108,6 @@ impl GitLab {
         let variables = json!({"path": project.path_with_namespace});
         let answer = self.graphql::<Data>(query, variables, &asked).await.ok()?;
         answer.data?.project?.user_permissions?.admin_project
-    }
-
-    /// Whether GitLab shows this token the connections of a project's agents. To others than Maintainers it shows an empty
-    /// list, without an error (`app/graphql/resolvers/kas/agent_connections_resolver.rb`), so an empty list proves that
-    /// there is none only where the role is known, or where another agent's connections are seen.
-    pub async fn shows_connections(&self, project: &Project) -> bool {
-        if self.maintains(project).await == Some(true) {
-            return true;
-        }
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Data {
-            project: Option<Of>,
-        }
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Of {
-            cluster_agents: Option<Nodes<Agent>>,
-        }
-        #[derive(Deserialize)]
-        struct Nodes<T> {
-            nodes: Option<Vec<Option<T>>>,
-        }
-        #[derive(Deserialize)]
-        struct Agent {
-            connections: Option<Nodes<serde::de::IgnoredAny>>,
-        }
-        let asked = format!("connections of the agents of {}", project.path_with_namespace);
-        let query = "query($path: ID!) { project(fullPath: $path) { clusterAgents(first: 100) { nodes { \
-                     connections { nodes { connectedAt } } } } } }";
-        let variables = json!({"path": project.path_with_namespace});
-        let answer = self.graphql::<Data>(query, variables, &asked).await.ok();
-        let agents = answer.and_then(|a| a.data?.project?.cluster_agents?.nodes).unwrap_or_default();
-        let connected = |agent: &Agent| {
-            let nodes = agent.connections.as_ref().and_then(|c| c.nodes.as_ref());
-            nodes.is_some_and(|nodes| !nodes.is_empty())
-        };
-        agents.iter().flatten().any(connected)
     }
 
     /// Whether a user is Owner of a group; `None` where GitLab does not tell.

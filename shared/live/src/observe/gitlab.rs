@@ -354,8 +354,12 @@ pub(crate) async fn protection(
     {
         return Err(refused);
     }
+    // What is not asked about is not free for all.
+    if branches.len() > BRANCHES {
+        return Err(refused);
+    }
     let mut rules = Vec::new();
-    for branch in branches.iter().take(BRANCHES) {
+    for branch in branches {
         rules.extend(gitlab.branch_protection(project, branch).await?);
     }
     Ok(rules)

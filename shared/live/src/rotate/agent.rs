@@ -9,8 +9,8 @@ use gitlab_agent_core::rotate::journal::TOKEN_ID;
 use gitlab_agent_core::rotate::ownership::{Evidence, doubt};
 use jiff::Timestamp;
 
-use super::find;
 use super::keys::{self, Connected, Keys, Listed};
+use super::places;
 use super::pods::{self, Sight};
 use super::preflight::{Refusal, Wanted};
 use super::secret::Read;
@@ -36,6 +36,8 @@ pub(super) enum Listing {
     Foreign(Vec<String>),
     /// Pods of ours, and no other.
     OnlyOurs,
+    /// Pods of ours, and such as were here and are gone: a clone of the cluster has pods of the same names.
+    Lingering(Vec<String>),
     /// Not even ours: whoever may not see it gets an empty list, and GraphQL gives a hundred at most.
     Unknown,
 }
@@ -49,11 +51,19 @@ impl Listing {
         let ours: BTreeSet<&str> = ours.iter().chain(now).map(String::as_str).collect();
         let listed: Vec<String> =
             found.pods.iter().map(|(namespace, pod)| format!("{namespace}/{pod}")).collect();
-        let foreign: Vec<String> =
+        let mut foreign: Vec<String> =
             listed.iter().filter(|pod| !ours.contains(pod.as_str())).cloned().collect();
+        let complete = found.pods.len() < MOST && now.iter().any(|pod| listed.contains(pod));
+        // Each pod has one connection.
+        let mut once = BTreeSet::new();
+        let twice: BTreeSet<&String> = listed.iter().filter(|pod| !once.insert(*pod)).collect();
+        let twice = twice.into_iter().filter(|pod| complete && ours.contains(pod.as_str()));
+        foreign.extend(twice.map(|pod| format!("a second {pod}")));
+        let gone: Vec<String> = listed.iter().filter(|pod| !now.contains(pod)).cloned().collect();
         match () {
             () if !foreign.is_empty() => Self::Foreign(foreign),
-            () if found.pods.len() < MOST && now.iter().any(|pod| listed.contains(pod)) => Self::OnlyOurs,
+            () if complete && !gone.is_empty() => Self::Lingering(gone),
+            () if complete => Self::OnlyOurs,
             () => Self::Unknown,
         }
     }
@@ -204,8 +214,8 @@ async fn identity(
         Ok(found) => {
             match listing(installed.client, keys, installed.agentks, &here).await {
                 Ok(Listing::Foreign(pods)) => against.push(format!(
-                    "GitLab lists a connection of agent {} with {}, which is no pod of this cluster: another cluster that runs \
-                     with the same token would be cut off. Register an agent of its own for it; a pod that is gone GitLab \
+                    "GitLab lists a connection of agent {} with {}, which is no pod of what takes part here: another \
+                     cluster, or another Deployment, that runs with the same token would be cut off. Register an agent of its own for it; a pod that is gone GitLab \
                      forgets within 20 minutes",
                     keys.name,
                     pods.join(", ")
@@ -214,7 +224,7 @@ async fn identity(
                     "whether another cluster runs with the same token is not known: GitLab lists no connection of the pods that \
                      are here; {UNSEEN}"
                 )),
-                Ok(Listing::OnlyOurs | Listing::Unknown) | Err(_) => {}
+                Ok(Listing::OnlyOurs | Listing::Lingering(_) | Listing::Unknown) | Err(_) => {}
             }
             let known = |(namespace, pod): &&(String, String)| here.contains(&format!("{namespace}/{pod}"));
             if let Some((_, pod)) = found.pods.iter().find(known) {
@@ -296,13 +306,13 @@ async fn find(gitlab: &GitLabWriter, agentks: &[Agentk], named: Option<&str>) ->
     for path in agentks.iter().flat_map(|a| &a.projects).take(50) {
         let project = match keys::project(gitlab, path).await {
             Ok(project) => project,
-            Err(fault) if find::hides(fault.kind) => continue,
+            Err(fault) if places::hides(fault.kind) => continue,
             Err(fault) => return Err(fault.into()),
         };
         match Keys::by_id(gitlab, &project, id).await {
             Ok(Some(found)) => return Ok(found),
             Ok(None) => {}
-            Err(fault) if find::hides(fault.kind) => {}
+            Err(fault) if places::hides(fault.kind) => {}
             Err(fault) => return Err(fault.into()),
         }
     }
@@ -325,6 +335,7 @@ mod tests {
             match Listing::of(&Connected { pods }, &was, &here) {
                 Listing::Foreign(pods) => pods.join(" "),
                 Listing::OnlyOurs => "ours".to_owned(),
+                Listing::Lingering(pods) => format!("gone {}", pods.join(" ")),
                 Listing::Unknown => "unknown".to_owned(),
             }
         };
@@ -334,7 +345,10 @@ mod tests {
             (&[("gitlab", "a-1")], "ours"),
             (&[("gitlab", "a-1"), ("gitlab", "a-2")], "ours"),
             (&[("gitlab", "a-0")], "unknown"),
-            (&[("gitlab", "a-0"), ("gitlab", "a-1")], "ours"),
+            (&[("gitlab", "a-0"), ("gitlab", "a-1")], "gone gitlab/a-0"),
+            (&[("gitlab", "a-1"), ("gitlab", "a-1")], "a second gitlab/a-1"),
+            (&[("gitlab", "a-1"), ("gitlab", "a-2"), ("gitlab", "a-1")], "a second gitlab/a-1"),
+            (&[("gitlab", "a-1"), ("gitlab", "a-0"), ("gitlab", "a-0")], "a second gitlab/a-0"),
             (&[("gitlab", "a-3")], "gitlab/a-3"),
             (&[("gitlab", "a-1"), ("gitlab", "a-3")], "gitlab/a-3"),
             (&[("gitlab", "a-3"), ("gitlab", "a-1")], "gitlab/a-3"),

@@ -21,8 +21,13 @@ const PAUSE: Duration = Duration::from_millis(500);
 pub(super) enum Asked {
     /// It was done: the object is well.
     Done,
-    /// It was tried, and failed; what the controller says.
-    Failed(String),
+    /// It was tried, and failed.
+    Failed {
+        /// What the controller says.
+        why: String,
+        /// All was applied; what it made is not healthy.
+        applied: bool,
+    },
     /// It cannot be told; why.
     Open(String),
 }
@@ -39,11 +44,14 @@ impl Run<'_> {
         let begun = Instant::now();
         let mut last = "its controller has not answered".to_owned();
         while begun.elapsed() < self.options.verify_timeout && !self.must_end() {
-            let live = pods::get::<Live>(self.client, &path(object), &format!("get {object}")).await;
+            let live = pods::get::<Live>(self.client, &path(object), object).await;
             match live {
                 Ok(Some(live)) => match answer(&object.kind, &live, &token) {
                     Answer::Done(_) => return Asked::Done,
-                    Answer::Failed(fault) => return Asked::Failed(self.client.mask(&fault.message)),
+                    Answer::Failed(fault) => {
+                        let applied = fault.reason == "HealthCheckFailed";
+                        return Asked::Failed { why: self.client.mask(&fault.message), applied };
+                    }
                     Answer::Suspended => {
                         return Asked::Open(
                             "it is suspended; what it does when it is resumed is not known".to_owned(),
@@ -79,6 +87,6 @@ pub(super) async fn reference(client: &WriteClient, object: &ObjectRef) -> Optio
         Some((_, _, group, version)) => (path(object), format!("{group}/{version}")),
         None => (pods::path(object), "apps/v1".to_owned()),
     };
-    let any = pods::get::<Any>(client, &path, &format!("get {object}")).await.ok()??;
+    let any = pods::get::<Any>(client, &path, object).await.ok()??;
     Some(json!({"apiVersion": version, "kind": object.kind, "name": object.name, "uid": any.metadata.uid}))
 }

@@ -20,7 +20,7 @@ pub(super) async fn of(client: &WriteClient, object: &ObjectRef) -> Option<Strin
             segment(&object.namespace),
             segment(&object.name)
         );
-        if let Ok(Some(found)) = pods::get::<Value>(client, &path, &format!("get {object}")).await {
+        if let Ok(Some(found)) = pods::get::<Value>(client, &path, object).await {
             return named(&found);
         }
     }

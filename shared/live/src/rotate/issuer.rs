@@ -41,10 +41,21 @@ impl Issuer {
         }
     }
 
+    /// Which GitLab it is of.
+    pub(super) fn host(&self) -> String {
+        let gitlab = match self {
+            Self::Agent(keys) => &keys.gitlab,
+            Self::Resource(resource) => &resource.gitlab,
+            Self::Personal(personal) => &personal.gitlab,
+        };
+        gitlab.read.host().to_string()
+    }
+
     /// For the journal.
     pub(super) fn place(&self) -> String {
         match self {
-            Self::Agent(_) | Self::Personal(_) => String::new(),
+            Self::Agent(keys) => format!("projects/{}/cluster_agents/{}", keys.project.id, keys.agent),
+            Self::Personal(_) => String::new(),
             Self::Resource(resource) => resource.owner.path.clone(),
         }
     }

@@ -6,7 +6,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::gitlab::{CONNECTIONS_HIDDEN, Fault, FaultKind, GitLabWriter, Project};
+use crate::gitlab::{Fault, FaultKind, GitLabWriter, Project};
 
 /// GitLab takes no longer description of an agent's token (`app/models/clusters/agent_token.rb`).
 const LONGEST_DESCRIPTION: usize = 1024;
@@ -148,53 +148,8 @@ impl Keys {
     /// # Errors
     /// See [`Fault`]; also where GitLab's GraphQL does not say.
     pub async fn connected(&self) -> Result<Connected, Fault> {
-        #[derive(Deserialize)]
-        struct Data {
-            project: Option<Of>,
-        }
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Of {
-            cluster_agent: Option<AgentOf>,
-        }
-        #[derive(Deserialize)]
-        struct AgentOf {
-            connections: Option<Nodes>,
-        }
-        #[derive(Deserialize)]
-        struct Nodes {
-            nodes: Vec<Option<Connection>>,
-        }
-        #[derive(Deserialize)]
-        struct Connection {
-            metadata: Option<Metadata>,
-        }
-        #[derive(Deserialize, Default)]
-        #[serde(rename_all = "camelCase")]
-        struct Metadata {
-            pod_namespace: Option<String>,
-            pod_name: Option<String>,
-        }
-        let asked = format!("connections of agent {}", self.name);
-        let query = "query($path: ID!, $name: String!) { project(fullPath: $path) { clusterAgent(name: $name) { \
-                     connections { nodes { metadata { podNamespace podName } } } } } }";
-        let variables = json!({"path": self.project.path_with_namespace, "name": self.name});
-        let answer = self.gitlab.read.graphql::<Data>(query, variables, &asked).await?;
-        let nodes = answer.data.and_then(|d| d.project?.cluster_agent?.connections).map(|c| c.nodes);
-        let Some(nodes) = nodes else {
-            let said = answer.errors.first().cloned().unwrap_or_else(|| "GitLab does not say".to_owned());
-            return Err(Fault { kind: FaultKind::Unreadable, asked, status: None, message: said });
-        };
-        if nodes.is_empty() && !self.gitlab.read.shows_connections(&self.project).await {
-            let message = CONNECTIONS_HIDDEN.to_owned();
-            return Err(Fault { kind: FaultKind::Forbidden, asked, status: None, message });
-        }
-        let pods = nodes.into_iter().flatten().map(|c| {
-            // An old agentk may not say where it runs: that is none of the pods that are known.
-            let metadata = c.metadata.unwrap_or_default();
-            (metadata.pod_namespace.unwrap_or_default(), metadata.pod_name.unwrap_or_default())
-        });
-        Ok(Connected { pods: pods.collect() })
+        let pods = self.gitlab.read.connections(&self.project, &self.name).await?;
+        Ok(Connected { pods })
     }
 }
 

@@ -6,15 +6,16 @@
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
-use gitlab_agent_core::snapshot::{Why, WhyKind};
+use gitlab_agent_core::object::ObjectRef;
+use gitlab_agent_core::snapshot::Why;
 use http::StatusCode;
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::secret::{Change, made};
-use crate::access::{WriteClient, segment};
+use super::secret::{Change, changed};
+use crate::access::{Answer, WriteClient, segment};
 
 /// For how long the lock is held after the last renewal.
 const DURATION: Duration = Duration::from_secs(30);
@@ -84,6 +85,10 @@ impl<'a> Lock<'a> {
         format!("{}/{}", self.collection(), segment(&self.name))
     }
 
+    fn object(&self) -> ObjectRef {
+        ObjectRef::new("Lease", &self.namespace, &self.name)
+    }
+
     fn asked(&self, verb: &str) -> String {
         format!("{verb} lease {}/{}", self.namespace, self.name)
     }
@@ -106,7 +111,9 @@ impl<'a> Lock<'a> {
 
     /// What making the Lease would bring.
     pub(super) async fn try_take(&self) -> Change {
-        made(self.client.try_create(&self.collection(), &self.body(None), &self.asked("create")).await)
+        let asked = self.asked("create");
+        let answer = self.client.try_create(&self.collection(), &self.body(None), &asked).await;
+        changed(answer, &asked, &self.object())
     }
 
     /// Takes the lock. `patience` is how long to watch somebody else hold it; `wait` is told who.
@@ -195,36 +202,36 @@ impl<'a> Lock<'a> {
         if answer.status == StatusCode::NOT_FOUND {
             return Ok(None);
         }
-        let read = serde_json::from_slice(&answer.body);
-        read.map(Some).map_err(|_| Why::new(WhyKind::Unreadable, asked, "the answer is no Lease"))
+        answer.object(&asked, &self.object()).map(Some)
     }
 
     async fn create(&self) -> Result<bool, NoLock> {
-        let at = Instant::now();
-        let answer = self.client.create(&self.collection(), &self.body(None), &self.asked("create")).await;
-        self.taken(at, answer)
+        let (at, asked) = (Instant::now(), self.asked("create"));
+        let answer = self.client.create(&self.collection(), &self.body(None), &asked).await;
+        self.taken(at, answer, &asked)
     }
 
     async fn replace(&self, version: &str) -> Result<bool, NoLock> {
-        let at = Instant::now();
-        let answer = self.client.patch(&self.path(), &self.body(Some(version)), &self.asked("patch")).await;
-        self.taken(at, answer)
+        let (at, asked) = (Instant::now(), self.asked("patch"));
+        let answer = self.client.patch(&self.path(), &self.body(Some(version)), &asked).await;
+        self.taken(at, answer, &asked)
     }
 
-    /// The time that counts is when it was asked for, not when the answer came.
-    fn taken(&self, at: Instant, answer: Result<crate::access::Answer, Why>) -> Result<bool, NoLock> {
-        let version = answer.as_ref().ok().filter(|a| a.status.is_success()).and_then(|a| {
-            serde_json::from_slice::<Lease>(&a.body).ok().map(|lease| lease.metadata.resource_version)
-        });
-        match made(answer) {
-            Change::Made if version.is_some() => {
-                self.version.replace(version);
+    /// The time that counts is when it was asked for, not when the answer came; and it is taken only where the answer is this
+    /// Lease with this holder.
+    fn taken(&self, at: Instant, answer: Result<Answer, Why>, asked: &str) -> Result<bool, NoLock> {
+        let lease = answer.as_ref().ok().filter(|answer| answer.status.is_success());
+        let lease = lease.and_then(|answer| answer.object::<Lease>(asked, &self.object()).ok());
+        let ours = lease.filter(|lease| lease.spec.holder_identity.as_deref() == Some(&self.holder));
+        match (changed(answer, asked, &self.object()), ours) {
+            (Change::Made, Some(lease)) => {
+                self.version.replace(Some(lease.metadata.resource_version));
                 self.renewed.set(Some(at));
                 Ok(true)
             }
-            Change::Made | Change::Conflict => Ok(false),
-            Change::Refused(why) => Err(NoLock::Refused(why)),
-            Change::Unknown(why) => Err(NoLock::Trouble(why)),
+            (Change::Made | Change::Conflict, _) => Ok(false),
+            (Change::Refused(why), _) => Err(NoLock::Refused(why)),
+            (Change::Unknown(why), _) => Err(NoLock::Trouble(why)),
         }
     }
 }

@@ -5,26 +5,35 @@
 
 mod agent;
 mod ask;
+mod credential;
 mod deeds;
 mod drive;
 mod find;
 mod form;
 mod generator;
+mod grant;
 mod holders;
+mod identify;
 mod issuer;
+mod journaling;
 mod keys;
 mod lock;
 mod manifest;
+mod own_rights;
 mod permit;
 mod personal;
+mod places;
 mod pods;
 mod preflight;
 mod proof;
+mod proof_of_notification;
 mod proof_of_use;
+mod readers;
 mod resource;
 mod secret;
 mod target;
 mod unused;
+mod works_now;
 
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
@@ -39,12 +48,13 @@ use tokio::time::Instant;
 use crate::access::WriteClient;
 use crate::cli::Signals;
 
-pub use find::Choice;
+pub use grant::Choice;
 pub use issuer::Issuer;
 pub use manifest::{Manifest, Sealed};
 pub use preflight::{Checked, Refusal, Wanted, preflight};
 pub use secret::Place;
 pub use target::{Reader, Target};
+pub use unused::usual_watch;
 
 use lock::{Lock, NoLock};
 use secret::Content;
@@ -94,6 +104,8 @@ pub struct Ended {
     pub why: Option<String>,
     /// Something is left that `--resume` has to end.
     pub midway: bool,
+    /// The journal is gone.
+    pub lost: bool,
     /// The class of what stopped it, where a server did.
     pub kind: Option<WhyKind>,
     /// The token from before.
@@ -145,6 +157,8 @@ struct Last {
     journal: Option<Journal>,
     trouble: Option<Why>,
     said: Option<String>,
+    /// A token of this rotation that GitLab lists.
+    left: Option<u64>,
     verified: Option<String>,
     proven: Option<String>,
 }
@@ -290,6 +304,7 @@ impl Ended {
             outcome: None,
             why: Some(why),
             midway: false,
+            lost: false,
             kind,
             old_token: None,
             new_token: None,

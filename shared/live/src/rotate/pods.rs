@@ -12,9 +12,9 @@ use http::StatusCode;
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::secret::{Change, made};
+use super::secret::{Change, changed};
 use crate::access::{WriteClient, segment};
 
 /// The API server writes times in whole seconds; two of them may differ by as much again.
@@ -63,6 +63,8 @@ struct Selector {
 struct Template {
     #[serde(default)]
     metadata: Meta,
+    #[serde(default)]
+    spec: Value,
 }
 
 #[derive(Deserialize, Default)]
@@ -128,20 +130,26 @@ impl Sight {
     pub(super) async fn look(client: &WriteClient, object: &ObjectRef) -> Result<Option<Self>, Why> {
         let namespace = segment(&object.namespace);
         let path = path(object);
-        let asked = format!("get deployment {}/{}", object.namespace, object.name);
-        let Some(deployment) = get::<Deployment>(client, &path, &asked).await? else { return Ok(None) };
+        let Some(deployment) = get::<Deployment>(client, &path, object).await? else { return Ok(None) };
         let labels: Vec<String> =
             deployment.spec.selector.match_labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
         let asked = format!("list pods in namespace {}", object.namespace);
         let path =
             format!("/api/v1/namespaces/{namespace}/pods?labelSelector={}", segment(&labels.join(",")));
-        let list = get::<List<Pod>>(client, &path, &asked).await?;
-        Ok(Some(Self { deployment, pods: list.map(|l| l.items).unwrap_or_default() }))
+        let gone = || Why::new(WhyKind::Unreadable, &asked, "the API server knows no pods");
+        let pods = list(client, &path, &asked, "Pod").await?.ok_or_else(gone)?;
+        Ok(Some(Self { deployment, pods }))
     }
 
     /// How many pods are wanted.
     pub(super) fn wanted(&self) -> i64 {
         self.deployment.spec.replicas.unwrap_or(1)
+    }
+
+    /// The key of the Secret from which agentk reads its token, where its template says: by the file that it is told, or by a
+    /// variable.
+    pub(super) fn token_key(&self, secret: &str) -> Option<String> {
+        token_key(&self.deployment.spec.template.spec, secret)
     }
 
     /// The rollout that was asked for last is done.
@@ -202,6 +210,51 @@ impl Sight {
     }
 }
 
+fn each(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().into_iter().flatten()
+}
+
+fn token_key(pod: &Value, secret: &str) -> Option<String> {
+    let named = |value: &Value| value.as_str().map(str::to_owned);
+    each(&pod["containers"]).find_map(|container| {
+        let args: Vec<&str> =
+            each(&container["command"]).chain(each(&container["args"])).filter_map(Value::as_str).collect();
+        let after = |at: usize| args.get(at + 1).copied();
+        let file = args.iter().enumerate().find_map(|(at, arg)| match arg.strip_prefix("--token-file") {
+            Some("") => after(at),
+            Some(rest) => rest.strip_prefix('='),
+            None => None,
+        });
+        let by_file = file.and_then(|file| key_of_file(pod, container, secret, file));
+        let variable = || {
+            let of = each(&container["env"]).find(|env| env["name"] == "AGENTK_TOKEN")?;
+            let key = &of["valueFrom"]["secretKeyRef"];
+            named(&key["key"]).filter(|_| key["name"] == secret)
+        };
+        by_file.or_else(variable)
+    })
+}
+
+/// The key behind a file of a mounted Secret.
+fn key_of_file(pod: &Value, container: &Value, secret: &str, file: &str) -> Option<String> {
+    each(&container["volumeMounts"]).find_map(|mount| {
+        let inside = file.strip_prefix(mount["mountPath"].as_str()?.trim_end_matches('/'))?;
+        let part = mount["subPath"].as_str();
+        let inside = match (inside.strip_prefix('/'), part) {
+            (Some(inside), None) => inside,
+            (None, Some(part)) if inside.is_empty() => part,
+            _ => return None,
+        };
+        let volume = each(&pod["volumes"]).find(|volume| volume["name"] == mount["name"])?;
+        let projected = each(&volume["projected"]["sources"]).map(|source| &source["secret"]);
+        let mut sources = std::iter::once(&volume["secret"]).chain(projected);
+        let source = sources.find(|s| s["secretName"] == secret || s["name"] == secret)?;
+        let Some(items) = source["items"].as_array() else { return Some(inside.to_owned()) };
+        let item = items.iter().find(|item| item["path"] == inside)?;
+        item["key"].as_str().map(str::to_owned)
+    })
+}
+
 pub(super) fn path(object: &ObjectRef) -> String {
     format!("/apis/apps/v1/namespaces/{}/deployments/{}", segment(&object.namespace), segment(&object.name))
 }
@@ -220,28 +273,38 @@ pub(super) async fn made_here(client: &WriteClient, namespace: &str) -> Vec<Stri
         segment("reason=SuccessfulCreate,involvedObject.kind=ReplicaSet")
     );
     let asked = format!("list events in namespace {namespace}");
-    let events = get::<List<Made>>(client, &path, &asked).await.ok().flatten();
-    let events = events.map(|list| list.items).unwrap_or_default();
+    let events = list::<Made>(client, &path, &asked, "Event").await.ok().flatten().unwrap_or_default();
     let name =
         |event: &Made| Some(format!("{namespace}/{}", event.message.strip_prefix("Created pod: ")?.trim()));
     events.iter().filter_map(name).collect()
 }
 
-/// Reads an object; `None` where it is not there.
+/// Reads an object, and no other; `None` where it is not there.
 pub(super) async fn get<T: DeserializeOwned>(
     client: &WriteClient,
     path: &str,
-    asked: &str,
+    object: &ObjectRef,
 ) -> Result<Option<T>, Why> {
-    let answer = client.read.get(path, "application/json", asked).await?;
-    if answer.status == StatusCode::NOT_FOUND {
-        return Ok(None);
+    let asked = format!("get {object}");
+    let answer = client.read.get(path, "application/json", &asked).await?;
+    match answer.status {
+        StatusCode::NOT_FOUND => Ok(None),
+        _ => answer.object(&asked, object).map(Some),
     }
-    let at = |e: serde_json::Error| {
-        let text = format!("the answer is not what was asked for (line {} column {})", e.line(), e.column());
-        Why::new(WhyKind::Unreadable, asked, text)
-    };
-    serde_json::from_slice(&answer.body).map(Some).map_err(at)
+}
+
+/// Reads a list of this kind; `None` where its API is not served.
+pub(super) async fn list<T: DeserializeOwned>(
+    client: &WriteClient,
+    path: &str,
+    asked: &str,
+    kind: &str,
+) -> Result<Option<Vec<T>>, Why> {
+    let answer = client.read.get(path, "application/json", asked).await?;
+    match answer.status {
+        StatusCode::NOT_FOUND => Ok(None),
+        _ => answer.list::<List<T>>(asked, "v1", kind).map(|list| Some(list.items)),
+    }
 }
 
 /// Asks the pods to restart by a mark on their template. The field manager's name does not begin with `kubectl`, so
@@ -249,10 +312,11 @@ pub(super) async fn get<T: DeserializeOwned>(
 pub(super) async fn restart(client: &WriteClient, object: &ObjectRef, mark: &str, dry: bool) -> Change {
     let patch = json!({"spec": {"template": {"metadata": {"annotations": {MARK: mark}}}}});
     let asked = format!("patch deployment {}/{}", object.namespace, object.name);
-    made(match dry {
+    let answer = match dry {
         true => client.try_patch(&path(object), &patch, &asked).await,
         false => client.patch(&path(object), &patch, &asked).await,
-    })
+    };
+    changed(answer, &asked, object)
 }
 
 /// The newest line of a pod's log that says that GitLab refuses the token.
@@ -275,3 +339,69 @@ pub(super) async fn refusal(client: &WriteClient, namespace: &str, pod: &str) ->
 
 /// How long a rollout may take before it counts as stuck, where Kubernetes does not say so itself.
 pub(super) const ROLLOUT: Duration = Duration::from_secs(600);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_key_that_agentk_reads_is_told_by_its_template() {
+        let pod = |args: Value, mount: Value, volume: Value, env: Value| json!({"containers": [{"args": args, "volumeMounts": [mount], "env": env}], "volumes": [volume]});
+        let mount = || json!({"name": "v", "mountPath": "/etc/agentk/secrets"});
+        let whole = || json!({"name": "v", "secret": {"secretName": "t"}});
+        let items = json!([{"key": "agent-token", "path": "token"}]);
+        let file = |name: &str| {
+            json!([format!("--token-file=/etc/agentk/secrets/{name}"), "--kas-address=wss://kas"])
+        };
+        let none = || json!([]);
+        let variable =
+            json!([{"name": "AGENTK_TOKEN", "valueFrom": {"secretKeyRef": {"name": "t", "key": "other"}}}]);
+        for (pod, key) in [
+            (pod(file("token"), mount(), whole(), none()), Some("token")),
+            (pod(file("agent-token"), mount(), whole(), none()), Some("agent-token")),
+            (pod(json!(["--token-file", "/etc/agentk/secrets/x"]), mount(), whole(), none()), Some("x")),
+            (
+                pod(
+                    file("token"),
+                    mount(),
+                    json!({"name": "v", "secret": {"secretName": "t", "items": items}}),
+                    none(),
+                ),
+                Some("agent-token"),
+            ),
+            (
+                pod(
+                    file("token"),
+                    mount(),
+                    json!({"name": "v", "projected": {"sources": [{"secret": {"name": "t", "items": items}}]}}),
+                    none(),
+                ),
+                Some("agent-token"),
+            ),
+            (
+                pod(
+                    file("token"),
+                    json!({"name": "v", "mountPath": "/etc/agentk/secrets/token", "subPath": "y"}),
+                    whole(),
+                    none(),
+                ),
+                Some("y"),
+            ),
+            (
+                pod(
+                    file("token"),
+                    json!({"name": "v", "mountPath": "/etc/agentk/secrets/"}),
+                    whole(),
+                    none(),
+                ),
+                Some("token"),
+            ),
+            (pod(none(), mount(), whole(), variable), Some("other")),
+            (pod(file("token"), mount(), json!({"name": "v", "secret": {"secretName": "u"}}), none()), None),
+            (pod(file("token"), json!({"name": "v", "mountPath": "/elsewhere"}), whole(), none()), None),
+            (pod(none(), mount(), whole(), none()), None),
+        ] {
+            assert_eq!(token_key(&pod, "t").as_deref(), key, "{pod}");
+        }
+    }
+}

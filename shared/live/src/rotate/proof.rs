@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use gitlab_agent_core::object::ObjectRef;
 use gitlab_agent_core::rotate::{Journal, Proof, Stage};
 use gitlab_agent_core::snapshot::Why;
+use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use tokio::time::Instant;
 
@@ -17,6 +19,9 @@ use crate::access::segment;
 const PAUSE: Duration = Duration::from_secs(1);
 /// GitLab shows a use at once; where it does not, the cluster's own evidence counts after this long.
 const GITLAB_FIRST: Duration = Duration::from_secs(45);
+
+/// The clocks of GitLab and the API server may differ by as much.
+const CLOCKS: SignedDuration = SignedDuration::from_mins(2);
 
 #[derive(Deserialize)]
 struct Lease {
@@ -97,7 +102,14 @@ impl Run<'_> {
             if let Some(id) = token.filter(|_| !back) {
                 match keys.one(id).await {
                     Ok(found) => match found.last_used_at {
-                        Some(at) => return Proof::Yes(format!("GitLab saw token {id} used at {at:.0}")),
+                        Some(at) if self.is_later(at).await => {
+                            return Proof::Yes(format!("GitLab saw token {id} used at {at:.0}"));
+                        }
+                        Some(at) => {
+                            seen = format!(
+                                "GitLab saw token {id} used at {at:.0}, before the Secret was written"
+                            );
+                        }
                         None => seen = format!("GitLab saw no use of token {id}"),
                     },
                     Err(fault) => seen = fault.to_string(),
@@ -138,6 +150,13 @@ impl Run<'_> {
         ))
     }
 
+    /// Whether it was after the Secret got its value: an earlier use says nothing of who reads it.
+    async fn is_later(&self, at: Timestamp) -> bool {
+        let place = &self.target.secret;
+        let read = place.read(self.client, &place.name).await.ok().flatten();
+        read.is_some_and(|read| read.changed_at.is_none_or(|changed| changed.duration_since(at) < CLOCKS))
+    }
+
     async fn new_pods(&self, agentk: &Agentk, journal: &Journal) -> Result<Vec<String>, Why> {
         let place = &self.target.secret;
         let changed = place.read(self.client, &place.name).await?.and_then(|r| r.changed_at);
@@ -151,8 +170,8 @@ impl Run<'_> {
         let name = format!("agent-{}-lock", keys.agent);
         let namespace = segment(&agentk.deployment.namespace);
         let path = format!("/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/{name}");
-        let asked = format!("get lease {}/{name}", agentk.deployment.namespace);
-        let lease = pods::get::<Lease>(self.client, &path, &asked).await.ok()??;
+        let object = ObjectRef::new("Lease", &agentk.deployment.namespace, &name);
+        let lease = pods::get::<Lease>(self.client, &path, &object).await.ok()??;
         let holder = lease.spec.holder_identity?;
         Some((holder.split('_').next()?.to_owned(), lease.spec.renew_time?))
     }

@@ -106,11 +106,15 @@ fn collection(kind: Kind) -> &'static str {
 
 /// The active credentials of one kind.
 pub(super) async fn list(gitlab: &GitLabWriter, kind: Kind, owner: &Owner) -> Result<Vec<Item>, Fault> {
+    Ok(every(gitlab, kind, owner).await?.into_iter().filter(Item::is_active).collect())
+}
+
+/// All that GitLab lists of one kind; of deploy tokens also those that have ended.
+pub(super) async fn every(gitlab: &GitLabWriter, kind: Kind, owner: &Owner) -> Result<Vec<Item>, Fault> {
     let asked = format!("{}s of {}", kind.word(), owner.words);
     let state = if kind == Kind::AccessToken { "?state=active" } else { "" };
     let path = format!("/{}/{}{state}", owner.path, collection(kind));
-    let all = gitlab.read.get_all::<Item>(&path, &asked).await?;
-    Ok(all.items.into_iter().filter(Item::is_active).collect())
+    Ok(gitlab.read.get_all::<Item>(&path, &asked).await?.items)
 }
 
 /// One access token, with its last use; `None` where it is not one of this project or group. That it may not be read there

@@ -7,9 +7,9 @@ use anyhow::Result;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use gitlab_agent_core::object::ObjectRef;
+use gitlab_agent_core::rotate::Held;
 use gitlab_agent_core::rotate::journal::{ANNOTATION, Journal, fingerprint};
 use gitlab_agent_core::rotate::owner::Metadata;
-use gitlab_agent_core::rotate::{Held, Stage};
 use gitlab_agent_core::snapshot::secret::KeyShape;
 use gitlab_agent_core::snapshot::{SecretShape, Why, WhyKind};
 use http::StatusCode;
@@ -19,10 +19,11 @@ use secrecy::{ExposeSecret, SecretSlice};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::access::{WriteClient, segment};
+use crate::access::{Answer, WriteClient, segment};
 
 /// Only metadata: whether an object is there, without what is in it.
 const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
+const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 const JSON: &str = "application/json";
 
 /// Where a Secret is, and which of its keys are meant.
@@ -81,6 +82,10 @@ impl Place {
         format!("{}/{}", self.collection(), segment(name))
     }
 
+    fn object(&self, name: &str) -> ObjectRef {
+        ObjectRef::new("Secret", &self.namespace, name)
+    }
+
     fn asked(&self, verb: &str, name: &str) -> String {
         format!("{verb} secret {}/{name}", self.namespace)
     }
@@ -92,7 +97,7 @@ impl Place {
         if answer.status == StatusCode::NOT_FOUND {
             return Ok(None);
         }
-        let own = answer.expect_object(&asked, &ObjectRef::new("Secret", &self.namespace, name));
+        let own = answer.expect_object(&asked, &self.object(name));
         let read = own.and_then(|()| decode(&answer.body, &self.keys, &asked));
         answer.body.zeroize();
         read.map(Some)
@@ -102,7 +107,11 @@ impl Place {
     pub(super) async fn exists(&self, client: &WriteClient, name: &str) -> Result<bool, Why> {
         let asked = self.asked("get", name);
         let answer = client.read.get(&self.path(name), METADATA, &asked).await?;
-        Ok(answer.status != StatusCode::NOT_FOUND)
+        if answer.status == StatusCode::NOT_FOUND {
+            return Ok(false);
+        }
+        let bare = ObjectRef::new("PartialObjectMetadata", &self.namespace, name);
+        answer.expect_object(&asked, &bare).map(|()| true)
     }
 
     /// Changes annotations (`null` takes one away) and, where given, the values; only as the version that was read.
@@ -114,7 +123,8 @@ impl Place {
         content: Option<&Content>,
     ) -> Change {
         let patch = patch(read, annotations, content);
-        made(client.patch(&self.path(&self.name), &patch, &self.asked("patch", &self.name)).await)
+        let asked = self.asked("patch", &self.name);
+        changed(client.patch(&self.path(&self.name), &patch, &asked).await, &asked, &self.object(&self.name))
     }
 
     /// The same without doing it.
@@ -125,7 +135,12 @@ impl Place {
         content: Option<&Content>,
     ) -> Change {
         let patch = patch(read, json!({ANNOTATION: "{}"}), content);
-        made(client.try_patch(&self.path(&self.name), &patch, &self.asked("patch", &self.name)).await)
+        let asked = self.asked("patch", &self.name);
+        changed(
+            client.try_patch(&self.path(&self.name), &patch, &asked).await,
+            &asked,
+            &self.object(&self.name),
+        )
     }
 
     /// Keeps the values in a Secret of its own, owned by this one.
@@ -135,14 +150,15 @@ impl Place {
         let backup = json!({
             "apiVersion": "v1", "kind": "Secret", "type": "Opaque",
             "metadata": {"name": name, "namespace": self.namespace, "ownerReferences": [owner],
-                "labels": {"app.kubernetes.io/managed-by": crate::access::FIELD_MANAGER}},
+                "labels": {MANAGED_BY: crate::access::FIELD_MANAGER}},
             "data": data,
         });
         let asked = self.asked("create", name);
-        made(match dry {
+        let answer = match dry {
             true => client.try_create(&self.collection(), &backup, &asked).await,
             false => client.create(&self.collection(), &backup, &asked).await,
-        })
+        };
+        changed(answer, &asked, &self.object(name))
     }
 
     /// Removes the Secret that [`Place::back_up`] made.
@@ -179,21 +195,20 @@ impl Read {
     /// Which values it holds, by the journal.
     pub(super) fn held(&self) -> Held {
         let Some(journal) = &self.journal else { return Held::Old };
-        let found = fingerprint_of(&journal.id, &self.values);
-        match journal.stage {
-            _ if found == journal.old_fingerprint => Held::Old,
-            Stage::Handed | Stage::Written | Stage::Undo
-                if Some(&found) == journal.new_fingerprint.as_ref() =>
-            {
-                Held::New
-            }
-            _ => Held::Other,
-        }
+        journal.held(&fingerprint_of(&journal.id, &self.values))
+    }
+
+    /// Whether it is what a rotation keeps the old value in. The journal names it, and lies where others write: nothing else may
+    /// be taken for it, or removed.
+    pub(super) fn is_kept_for(&self, journal: &Journal) -> bool {
+        let ours = self.metadata.labels.get(MANAGED_BY).is_some_and(|by| by == crate::access::FIELD_MANAGER);
+        // What was started over keeps a value of before.
+        ours && (journal.no_return || fingerprint_of(&journal.id, &self.values) == journal.old_fingerprint)
     }
 }
 
 /// What became of a change, from its answer.
-pub(super) fn made(answer: Result<crate::access::Answer, Why>) -> Change {
+pub(super) fn made(answer: Result<Answer, Why>) -> Change {
     match answer {
         Ok(answer) if answer.status == StatusCode::CONFLICT => Change::Conflict,
         Ok(answer) if answer.status == StatusCode::NOT_FOUND => {
@@ -206,6 +221,16 @@ pub(super) fn made(answer: Result<crate::access::Answer, Why>) -> Change {
         }
         Err(why) => Change::Unknown(why),
     }
+}
+
+/// The same where the answer must be the object as it is after the change: of what else says yes nobody knows what it did.
+pub(super) fn changed(answer: Result<Answer, Why>, asked: &str, object: &ObjectRef) -> Change {
+    made(answer.and_then(|answer| {
+        if answer.status.is_success() {
+            answer.expect_object(asked, object)?;
+        }
+        Ok(answer)
+    }))
 }
 
 fn is_no(why: &Why) -> bool {

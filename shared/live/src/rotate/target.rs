@@ -4,12 +4,14 @@ use std::collections::BTreeSet;
 
 use gitlab_agent_core::facts::agent::Agent;
 use gitlab_agent_core::facts::host::host_and_port;
-use gitlab_agent_core::facts::readiness::{Readiness, readiness};
 use gitlab_agent_core::facts::token_use::{Purpose, TokenHolder};
 use gitlab_agent_core::facts::{Facts, Provider, SecretShape, Source};
 use gitlab_agent_core::object::ObjectRef;
 
 use super::form::Form;
+pub use super::readers::Reader;
+pub(super) use super::readers::{Agentk, Fetcher, Notifier};
+use super::readers::{fetcher, notifier};
 use super::secret::Place;
 
 /// The key of the token in its Secret; the chart mounts the whole Secret, and agentk is told `…/token`.
@@ -30,60 +32,6 @@ pub struct Target {
     pub reader: Reader,
     /// Host and port of the GitLab that the cluster names, to choose among those that the person trusts.
     pub host: Option<String>,
-}
-
-/// What reads the Secret.
-#[derive(Clone, Debug)]
-pub enum Reader {
-    /// agentk, at its start: all its Deployments that mount the Secret.
-    Agent(Vec<Agentk>),
-    /// source-controller, at each fetch.
-    Sources(Vec<Fetcher>),
-    /// notification-controller, at each notification.
-    Providers(Vec<Notifier>),
-}
-
-/// agentk.
-#[derive(Clone, Debug)]
-pub struct Agentk {
-    /// Its Deployment.
-    pub deployment: ObjectRef,
-    /// The HelmRelease that installed it, where one did, and whether it is suspended.
-    pub release: Option<(ObjectRef, bool)>,
-    /// The agent's number, from the name of its Lease.
-    pub agent: Option<u64>,
-    /// Projects that Flux fetches, on any host: candidates for the one that the agent is registered in.
-    pub projects: Vec<String>,
-}
-
-/// A source that is fetched with it.
-#[derive(Clone, Debug)]
-pub struct Fetcher {
-    /// The source.
-    pub object: ObjectRef,
-    /// Its URL.
-    pub url: String,
-    /// Nothing is fetched.
-    pub suspended: bool,
-    /// Why it is not fetched now, where it is not.
-    pub fails: Option<String>,
-    /// What is asked to fetch as proof: the source itself, or the charts of a static HelmRepository.
-    pub proof: Vec<ObjectRef>,
-}
-
-/// A Provider that writes with it.
-#[derive(Clone, Debug)]
-pub struct Notifier {
-    /// The Provider.
-    pub object: ObjectRef,
-    /// The project's URL.
-    pub address: String,
-    /// The Alerts that send through it.
-    pub alerts: Vec<ObjectRef>,
-    /// Kustomizations whose events they send, and which are not suspended: what is asked to reconcile as proof.
-    pub proof: Vec<ObjectRef>,
-    /// The branches on whose commits it sets statuses.
-    pub branches: BTreeSet<String>,
 }
 
 impl Target {
@@ -151,7 +99,7 @@ impl Target {
             of: format!("agentk {}/{}", agent.namespace(), agent.deployment.metadata.name),
             readers: agentks.iter().map(|a| a.deployment.clone()).collect(),
             form: Form::Token(KEY),
-            secret: place(&secret, Form::Token(KEY)),
+            secret: place(&secret, &Form::Token(KEY)),
             reader: Reader::Agent(agentks),
             host,
         })
@@ -197,13 +145,11 @@ impl Target {
         let secret = ObjectRef::new("Secret", &source.metadata.namespace, &reference.name);
         let readers = only(facts, &secret, Purpose::Source)?;
         let shape = shape(facts, &secret)?;
-        let form =
-            Form::of_source(&|key| shape.keys.contains_key(key), source.spec.url.starts_with("ssh://"));
-        let form = form.map_err(|why| format!("{secret} of {object}: {why}"))?;
-        let fetchers = readers.iter().filter_map(|reader| fetcher(facts, reader)).collect();
+        let fetchers: Vec<Fetcher> = readers.iter().filter_map(|reader| fetcher(facts, reader)).collect();
+        let form = one_form(&secret, &object, &source.spec.url, shape, &fetchers)?;
         Ok(Self {
             of: object.to_string(),
-            secret: place(&secret, form),
+            secret: place(&secret, &form),
             form,
             readers,
             reader: Reader::Sources(fetchers),
@@ -254,7 +200,7 @@ impl Target {
         let notifiers = readers.iter().filter_map(|reader| notifier(facts, reader)).collect();
         Ok(Self {
             of: object.to_string(),
-            secret: place(&secret, form),
+            secret: place(&secret, &form),
             form,
             readers,
             reader: Reader::Providers(notifiers),
@@ -305,7 +251,7 @@ fn agentk(agent: &Agent<'_>, projects: &[String]) -> Agentk {
     }
 }
 
-fn place(secret: &ObjectRef, form: Form) -> Place {
+fn place(secret: &ObjectRef, form: &Form) -> Place {
     Place { namespace: secret.namespace.clone(), name: secret.name.clone(), keys: form.keys() }
 }
 
@@ -338,64 +284,32 @@ fn only(facts: &Facts<'_>, secret: &ObjectRef, purpose: Purpose) -> Result<Vec<O
     Ok(readers.into_iter().map(|holder| holder.by).collect())
 }
 
+/// The form in which all sources read the Secret: what is written in one form is read in no other.
+fn one_form(
+    secret: &ObjectRef,
+    object: &ObjectRef,
+    url: &str,
+    shape: &SecretShape,
+    fetchers: &[Fetcher],
+) -> Result<Form, String> {
+    let of = |kind: &str, url: &str| Form::of_source(&|key| shape.keys.contains_key(key), kind, url);
+    let form = of(&object.kind, url).map_err(|why| format!("{secret} of {object}: {why}"))?;
+    let other = fetchers.iter().find(|f| of(&f.object.kind, &f.url).as_ref() != Ok(&form));
+    other.map_or(Ok(form), |other| {
+        Err(format!(
+            "{secret} is read by {} in another form, or for another registry, than by {object}: one credential for both cannot be \
+             changed for one of them. Give each its own Secret first",
+            other.object
+        ))
+    })
+}
+
 fn shape<'s>(facts: &Facts<'s>, secret: &ObjectRef) -> Result<&'s SecretShape, String> {
     match facts.secret(&secret.namespace, &secret.name) {
         Ok(Some(shape)) => Ok(shape),
         Ok(None) => Err(format!("{secret} does not exist")),
         Err(why) => Err(format!("{}: {}", why.asked, why.message)),
     }
-}
-
-fn fetcher(facts: &Facts<'_>, object: &ObjectRef) -> Option<Fetcher> {
-    let source = facts.sources(&object.kind)?.find(&object.namespace, &object.name).ok()??;
-    let is_static = object.kind == "HelmRepository" && source.spec.kind == "oci";
-    let (meta, status) = (&source.metadata, &source.status);
-    let ready = readiness(&status.conditions, meta.generation, status.observed_generation, false);
-    let fails = match ready {
-        _ if is_static => None,
-        Readiness::Failed(condition) | Readiness::Waiting(condition) => Some(condition.message.clone()),
-        Readiness::NotObserved => Some("source-controller has not looked at it yet".to_owned()),
-        _ => None,
-    };
-    let charts = facts.snapshot.helm_charts.items.iter().filter(|chart| {
-        chart
-            .spec
-            .source_ref
-            .as_ref()
-            .is_some_and(|of| Facts::resolve(of, &chart.metadata.namespace) == *object)
-            && !chart.spec.suspend
-    });
-    let proof = match (source.spec.suspend, is_static) {
-        (true, _) => Vec::new(),
-        (false, true) => charts.map(|chart| chart.metadata.object("HelmChart")).collect(),
-        (false, false) => vec![object.clone()],
-    };
-    let url = source.spec.url.to_string();
-    Some(Fetcher { object: object.clone(), url, suspended: source.spec.suspend, fails, proof })
-}
-
-fn notifier(facts: &Facts<'_>, object: &ObjectRef) -> Option<Notifier> {
-    let s = facts.snapshot;
-    let provider = s.providers.find(&object.namespace, &object.name).ok()??;
-    let sends = |a: &&gitlab_agent_core::facts::Alert| {
-        a.metadata.namespace == object.namespace && a.spec.provider_ref.name == object.name && !a.spec.suspend
-    };
-    let alerts: Vec<_> = s.alerts.items.iter().filter(sends).collect();
-    let covered =
-        s.kustomizations.items.iter().filter(|k| {
-            !k.spec.suspend && alerts.iter().any(|alert| alert.covers("Kustomization", &k.metadata))
-        });
-    Some(Notifier {
-        object: object.clone(),
-        address: provider.spec.address.to_string(),
-        branches: facts.status_branches(provider),
-        alerts: alerts.iter().map(|a| a.metadata.object("Alert")).collect(),
-        proof: if provider.spec.suspend {
-            Vec::new()
-        } else {
-            covered.map(|k| k.metadata.object("Kustomization")).collect()
-        },
-    })
 }
 
 /// The path of the project that a Git URL names.

@@ -2,16 +2,18 @@
 
 use std::time::Duration;
 
-use gitlab_agent_core::rotate::holders::Mark;
+use gitlab_agent_core::rotate::journal::ANNOTATION;
+use gitlab_agent_core::rotate::mark::Mark;
 use gitlab_agent_core::rotate::{Journal, Kind, Proof, Stage};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::Run;
 use super::agent::{self, Listing};
-use super::holders::Holders;
+use super::holders::{Holders, Sought};
 use super::issuer::Issuer;
 use super::keys::Keys;
+use super::secret::{Read, fingerprint_of};
+use super::{Run, identify};
 use crate::gitlab::FaultKind;
 
 /// How often is looked.
@@ -23,6 +25,16 @@ const REGISTERED: Duration = Duration::from_secs(30);
 const AGENT_USE: Duration = Duration::from_secs(330);
 /// The use of an access token is noted every ten minutes at most (GitLab, "Personal access tokens"), with a margin.
 const ACCESS_USE: Duration = Duration::from_secs(630);
+
+/// For how long a credential of a kind is watched: as long as GitLab may take to show a use of it.
+pub fn usual_watch(kind: Kind) -> Duration {
+    match kind {
+        Kind::AgentToken => AGENT_USE,
+        Kind::AccessToken => ACCESS_USE,
+        // GitLab shows no use of the others.
+        Kind::DeployToken | Kind::DeployKey | Kind::PersonalToken => Duration::ZERO,
+    }
+}
 
 /// When the last known reader had moved over, and what GitLab knew then of the old one's use.
 #[derive(Clone, Copy)]
@@ -68,42 +80,137 @@ impl Run<'_> {
         }
     }
 
-    /// Whether nothing else was seen to hold or use what is revoked next.
-    pub(super) async fn unused(&self, journal: &Journal) -> Proof {
-        let back = journal.stage == Stage::Undo;
-        let mark = if back { &journal.new_mark } else { &journal.old_mark };
-        let mark = mark.as_ref().map(|fingerprint| Mark::known(&journal.id, fingerprint));
+    /// Whether nothing was seen to hold or use this token, which is revoked next: on the way forward, on the way back, and of
+    /// one whose value nobody is known to have.
+    pub(super) async fn unused(&self, journal: &Journal, id: u64) -> Proof {
+        let back = journal.new_token == Some(id);
         let place = &self.target.secret;
         let backup = journal.backup_name(&place.name);
-        let holders = Holders::look(self.client, self.target, mark.as_ref(), &[&place.name, &backup]).await;
+        let read = match place.read(self.client, &place.name).await {
+            Ok(read) => read.unwrap_or_default(),
+            Err(why) => {
+                return Proof::Open(format!(
+                    "nothing was revoked, because who else holds it cannot be seen: {}: {}",
+                    why.asked, why.message
+                ));
+            }
+        };
+        if let Err(proof) = self.not_the_secrets(journal, &read, id).await {
+            return proof;
+        }
+        if !back && journal.old_token != Some(id) {
+            return self.never_used(id).await;
+        }
+        if let Some(known) = &journal.owners {
+            let new: Vec<String> = self.writers(&read).into_iter().filter(|o| !known.contains(o)).collect();
+            if !new.is_empty() {
+                let what =
+                    format!("{} writes the Secret by now, and would give it another value", new.join(", "));
+                return sign(back, &what, "see what value it writes");
+            }
+        }
+        let sought = self.sought(journal, &backup, back).await;
+        let own = [place.name.as_str(), backup.as_str()];
+        let holders = Holders::look(self.client, self.target, sought.as_ref(), &read, &own).await;
         let left = holders.left_behind(&format!("Secret {}/{}", place.namespace, place.name));
         if !left.is_empty() {
-            return sign(&left.join("; "), "give each the new value, or take it away");
+            return sign(back, &left.join("; "), "give each the new value, or take it away");
         }
-        if !holders.unseen.is_empty() && !self.options.allow_unseen {
+        if !holders.silent.is_empty() {
+            return Proof::Open(format!(
+                "nothing was revoked, because who else holds it is not known: {}",
+                holders.silent.join("; ")
+            ));
+        }
+        let mut unseen = holders.unseen;
+        if sought.is_none() {
+            unseen.push("copies of it, which the journal does not tell how to recognize".to_owned());
+        }
+        if !unseen.is_empty() && !self.options.allow_unseen {
             return Proof::Open(format!(
                 "nothing was revoked, because who else holds it cannot be seen: {}; --resume --allow-unseen-holders goes on \
                  without",
-                holders.unseen.join("; ")
+                unseen.join("; ")
             ));
         }
-        if back {
-            return Proof::Yes("nothing else holds it".to_owned());
+        // That a pod started since does not prove what it read: a kubelet may have given it a value of before.
+        let watch = usual_watch(self.issuer.kind());
+        if let Issuer::Agent(keys) = self.issuer
+            && let Err(proof) = self.only_ours(keys, journal).await
+        {
+            return proof;
         }
-        let mut watch = if self.issuer.kind() == Kind::AccessToken { ACCESS_USE } else { Duration::ZERO };
-        if let Issuer::Agent(keys) = self.issuer {
-            match self.only_ours(keys, journal).await {
-                Ok(true) => {}
-                // Without the list only the last use tells.
-                Ok(false) => watch = AGENT_USE,
-                Err(proof) => return proof,
-            }
-        }
-        self.stays_unused(journal, self.options.watch_old.unwrap_or(watch)).await
+        // Backwards too: the Secret held the new one for a while, and whoever was told that both work may have passed it on.
+        self.stays_unused(id, back, self.options.watch_old.unwrap_or(watch)).await
     }
 
-    /// Whether GitLab lists connections of nothing but pods of ours; `false` where its list tells nothing.
-    async fn only_ours(&self, keys: &Keys, journal: &Journal) -> Result<bool, Proof> {
+    /// The journal lies where others write. What GitLab shows of a credential tells whether the Secret holds the one that is
+    /// revoked, and whether the value that was kept is the one that is called the old one. An agent's token shows nothing.
+    async fn not_the_secrets(&self, journal: &Journal, read: &Read, id: u64) -> Result<(), Proof> {
+        let Issuer::Resource(resource) = self.issuer else { return Ok(()) };
+        let open = |text: String| Proof::Open(format!("nothing was revoked: {text}"));
+        let asked = |why: String| {
+            open(format!("whether the Secret holds {} {id} is not known ({why})", resource.kind.word()))
+        };
+        let is_there = identify::holds(resource, read, id).await.map_err(|fault| asked(fault.to_string()))?;
+        if is_there == Some(true) {
+            return Err(open(format!(
+                "the Secret holds {} {id}, which the journal calls the one to be revoked. {}. See what is there in GitLab and in \
+                 the Secret, then take the annotation {ANNOTATION} away",
+                resource.kind.word(),
+                journal.tokens_in_words()
+            )));
+        }
+        // Asking an access token what it is would be a use of the old one.
+        if journal.old_token != Some(id) || resource.kind == Kind::AccessToken || journal.no_return {
+            return Ok(());
+        }
+        let place = &self.target.secret;
+        let name = journal.backup_name(&place.name);
+        let kept = place
+            .read(self.client, &name)
+            .await
+            .map_err(|why| asked(format!("{}: {}", why.asked, why.message)))?;
+        let Some(kept) = kept else { return Ok(()) };
+        match identify::holds(resource, &kept, id).await.map_err(|fault| asked(fault.to_string()))? {
+            Some(false) => Err(open(format!(
+                "the value that Secret {name} keeps is not that of {} {id}, which the journal calls the old one. {}",
+                resource.kind.word(),
+                journal.tokens_in_words()
+            ))),
+            Some(true) | None => Ok(()),
+        }
+    }
+
+    /// A token that was made and given to nobody was never used; one that was is in use somewhere, and the journal is older
+    /// than that.
+    async fn never_used(&self, id: u64) -> Proof {
+        match self.last_use(id).await {
+            Ok(LastUse::At(None) | LastUse::Gone) => Proof::Yes(format!("token {id} was given to nobody")),
+            Ok(LastUse::At(Some(at))) => Proof::Open(format!(
+                "nothing was revoked: token {id} bears the name of this rotation, whose journal says that nobody has its value, and \
+                 GitLab saw it used at {at:.0}. The journal is older than that: a backup or an apply may have brought it back. See \
+                 which token the Secret and its readers hold, then take the annotation {ANNOTATION} away"
+            )),
+            Err(why) => Proof::Open(format!(
+                "nothing was revoked, because whether token {id} is used is not known ({why})"
+            )),
+        }
+    }
+
+    /// What is looked for: by its mark, and while the value from before is kept, by that.
+    async fn sought(&self, journal: &Journal, backup: &str, back: bool) -> Option<Sought> {
+        let mark = if back { &journal.new_mark } else { &journal.old_mark };
+        let mark = Mark::known(&journal.id, mark.as_ref()?);
+        let kept =
+            if back { None } else { self.target.secret.read(self.client, backup).await.ok().flatten() };
+        let kept = kept.filter(|kept| fingerprint_of(&journal.id, &kept.values) == journal.old_fingerprint);
+        Some(Sought { mark, value: kept.and_then(|kept| self.target.form.token(&kept)) })
+    }
+
+    /// Whether GitLab lists connections of nothing but pods of ours. Where its list tells nothing, or lists pods that are gone for
+    /// longer than they should be (a clone of this cluster would have pods of their names), the last use has to tell.
+    async fn only_ours(&self, keys: &Keys, journal: &Journal) -> Result<(), Proof> {
         let begun = Instant::now();
         loop {
             let why = match agent::listing(self.client, keys, self.target.agentks(), &journal.pods).await {
@@ -115,20 +222,26 @@ impl Run<'_> {
                             pods.join(", ")
                         );
                         return Err(sign(
+                            journal.stage == Stage::Undo,
                             &format!(
-                                "{what}, which is no pod of this cluster: another cluster runs with the same token"
+                                "{what}, which is no pod of what takes part here: another cluster, or another Deployment, runs with \
+                                 the same token"
                             ),
                             "register an agent of its own for it; a pod that is gone GitLab forgets within 20 minutes",
                         ));
                     }
-                    Listing::OnlyOurs => return Ok(true),
+                    Listing::OnlyOurs => return Ok(()),
+                    Listing::Lingering(_) if begun.elapsed() > REGISTERED || self.must_end() => {
+                        return Ok(());
+                    }
+                    Listing::Lingering(pods) => format!("GitLab lists {} still", pods.join(", ")),
                     Listing::Unknown => "GitLab lists no connection of the pods that are here".to_owned(),
                 },
                 Err(fault) => fault.to_string(),
             };
             if begun.elapsed() > REGISTERED || self.must_end() {
                 return match self.options.allow_unseen {
-                    true => Ok(false),
+                    true => Ok(()),
                     false => Err(Proof::Open(format!(
                         "nothing was revoked, because whether another cluster uses the token is not known ({why}); --resume \
                          --allow-unseen-holders goes by its last use alone"
@@ -139,9 +252,8 @@ impl Run<'_> {
         }
     }
 
-    /// Whether GitLab saw no use of the old one since the last known reader moved over, for as long as a use may take to show.
-    async fn stays_unused(&self, journal: &Journal, watch: Duration) -> Proof {
-        let Some(id) = journal.old_token else { return Proof::Yes("nothing else holds it".to_owned()) };
+    /// Whether GitLab saw no use of a token since the last known reader moved over, for as long as a use may take to show.
+    async fn stays_unused(&self, id: u64, back: bool, watch: Duration) -> Proof {
         let telling = matches!(self.issuer.kind(), Kind::AgentToken | Kind::AccessToken);
         if !telling {
             return Proof::Yes(format!(
@@ -149,6 +261,7 @@ impl Run<'_> {
                 self.issuer.kind().word()
             ));
         }
+        let mut told = false;
         loop {
             let used = match self.last_use(id).await {
                 Ok(LastUse::At(used)) => used,
@@ -165,11 +278,20 @@ impl Run<'_> {
                 && let Some(at) = used
             {
                 return sign(
+                    back,
                     &format!(
-                        "GitLab saw token {id} used at {at:.0}, after all that is known here had moved to the new one"
+                        "GitLab saw token {id} used at {at:.0}, after all that is known here had moved over"
                     ),
                     "find out what uses it and give it a credential of its own",
                 );
+            }
+            if !told && watch > PAUSE {
+                told = true;
+                let text = format!(
+                    "watching token {id} for {} s, because GitLab shows a use late; both work",
+                    watch.as_secs()
+                );
+                crate::cli::note(&text);
             }
             if moved.since.elapsed() >= watch {
                 return Proof::Yes(format!(
@@ -189,9 +311,10 @@ impl Run<'_> {
 }
 
 /// A sign of life: it is said whose, and how to go on.
-fn sign(what: &str, how: &str) -> Proof {
+fn sign(back: bool, what: &str, how: &str) -> Proof {
+    let again = if back { "--rollback" } else { "--resume" };
     Proof::No(format!(
-        "nothing was revoked, both credentials work: {what}. First {how}; then --resume. --resume --revoke-anyway revokes it all \
-         the same"
+        "nothing was revoked, both credentials work: {what}. First {how}; then {again}. {again} --revoke-anyway revokes it all the \
+         same"
     ))
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::access_tokens::{AccessToken, RESOURCE_SCOPES, Wanted};
 use super::auth::{self, Caller};
-use super::call::{Call, visible_place};
+use super::call::{Call, allowed, visible_place};
 use super::errors::{ApiResult, Refusal, created, no_content, ok};
 use super::people::{Place, Role};
 use super::state::State;
@@ -212,7 +212,11 @@ fn least(place: Place) -> Role {
 
 fn managed(state: &State, caller: &Caller, kind: &str, id: &str) -> Result<Place, Refusal> {
     let place = visible_place(state, caller.user, kind, id)?;
-    let may = state.settings.paid && state.role(caller.user, place) >= Some(least(place));
+    let custom = match place {
+        Place::Project(_) => "manage_project_access_tokens",
+        Place::Group(_) => "manage_group_access_tokens",
+    };
+    let may = state.settings.paid && allowed(state, caller.user, place, least(place), custom).is_ok();
     if may { Ok(place) } else { Err(Refusal::Unauthorized) }
 }
 

@@ -154,6 +154,27 @@ impl GitLab {
         });
     }
 
+    /// Notes a second connection of a pod of this name, as a clone of the cluster makes one; gives its number.
+    pub fn connect_a_clone(&self, agent: u64, namespace: &str, pod: &str, version: &str) -> u64 {
+        let mut state = self.state();
+        let connection_id = 7_000_000_000 + state.number("connection", 1);
+        state.connections.push(Connection {
+            agent,
+            connection_id,
+            connected_at: Timestamp::now(),
+            namespace: namespace.into(),
+            pod: pod.into(),
+            version: version.into(),
+            gone: None,
+        });
+        connection_id
+    }
+
+    /// Forgets one connection.
+    pub fn forget_connection(&self, connection: u64) {
+        self.state().connections.retain(|entry| entry.connection_id != connection);
+    }
+
     /// Notes that a pod is gone; it stays listed for as long as the settings say.
     pub fn disconnect(&self, namespace: &str, pod: &str) {
         let mut state = self.state();

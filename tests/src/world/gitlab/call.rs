@@ -152,6 +152,19 @@ pub(super) fn visible_place(state: &State, user: u64, kind: &str, id: &str) -> R
     group.filter(|place| state.role(user, *place).is_some()).ok_or(Refusal::NotFound("Group"))
 }
 
+/// Refuses who has less than a role, and no custom role that allows it.
+pub(super) fn allowed(
+    state: &State,
+    user: u64,
+    place: Place,
+    role: Role,
+    custom: &str,
+) -> Result<(), Refusal> {
+    let mut roles = state.custom_roles.iter();
+    let by_custom_role = roles.any(|c| (c.user, c.place, c.allows.as_str()) == (user, place, custom));
+    if by_custom_role { Ok(()) } else { at_least(state, user, place, role) }
+}
+
 /// Refuses who has less than a role.
 pub(super) fn at_least(state: &State, user: u64, place: Place, role: Role) -> Result<(), Refusal> {
     if state.role(user, place) >= Some(role) { Ok(()) } else { Err(Refusal::Forbidden) }

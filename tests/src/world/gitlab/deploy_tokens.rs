@@ -7,7 +7,7 @@ use http::Method;
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use serde_json::{Value, json};
 
-use super::call::{Call, at_least, visible_place};
+use super::call::{Call, allowed, visible_place};
 use super::errors::{ApiResult, Refusal, created, no_content, ok};
 use super::people::{Place, Role};
 use super::state::State;
@@ -131,7 +131,7 @@ fn admitted(gitlab: &GitLab, call: &Call<'_>, kind: &str, id: &str) -> Result<Pl
     let place = visible_place(&state, caller.user, kind, id)?;
     let writes = call.method != Method::GET;
     let least = if writes && kind == "groups" { Role::Owner } else { Role::Maintainer };
-    at_least(&state, caller.user, place, least)?;
+    allowed(&state, caller.user, place, least, "manage_deploy_tokens")?;
     Ok(place)
 }
 

@@ -108,6 +108,14 @@ pub(super) struct Member {
     pub(super) role: Role,
 }
 
+/// What a custom role of a person allows in a place, beside the base role (`doc/user/custom_roles/abilities.md`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct CustomRole {
+    pub(super) user: u64,
+    pub(super) place: Place,
+    pub(super) allows: String,
+}
+
 impl User {
     fn json(&self) -> Value {
         json!({
@@ -154,6 +162,16 @@ impl GitLab {
     pub fn set_role(&self, user: u64, path: &str, role: Option<Role>) -> Result<()> {
         let place = self.place(path)?;
         self.state().set_role(user, place, role);
+        Ok(())
+    }
+
+    /// Gives a person a custom role in a project or group that allows this beside the base role: `manage_deploy_tokens`.
+    ///
+    /// # Errors
+    /// There is no such project or group.
+    pub fn allow_by_custom_role(&self, user: u64, path: &str, allows: &str) -> Result<()> {
+        let place = self.place(path)?;
+        self.state().custom_roles.push(CustomRole { user, place, allows: allows.to_owned() });
         Ok(())
     }
 
@@ -234,6 +252,11 @@ pub(super) fn members(gitlab: &GitLab, call: &Call<'_>, place: Place, user: Opti
         let role = state.role(known.id, place)?;
         let mut json = known.json();
         json["access_level"] = role.level().into();
+        let custom = state.custom_roles.iter().filter(|c| (c.user, c.place) == (known.id, place));
+        for custom in custom {
+            json["member_role"]["base_access_level"] = role.level().into();
+            json["member_role"][custom.allows.as_str()] = true.into();
+        }
         Some(json)
     };
     match user {

@@ -82,6 +82,9 @@ impl Project {
         json["web_url"] = json!(url);
         json["http_url_to_repo"] = json!(format!("{url}.git"));
         json["archived"] = json!(false);
+        let namespace = self.path.rsplit_once('/').map_or("", |(namespace, _)| namespace);
+        let kind = if state.group_by_path(namespace).is_some() { "group" } else { "user" };
+        json["namespace"] = json!({ "kind": kind, "full_path": namespace });
         if let Some(user) = user {
             json["permissions"] = self.permissions(state, user);
         }

@@ -11,7 +11,7 @@ use super::deploy_tokens::DeployToken;
 use super::faults::Faults;
 use super::limits::Limits;
 use super::oauth::OAuthToken;
-use super::people::{Invitation, Member, Place, Role, User};
+use super::people::{CustomRole, Invitation, Member, Place, Role, User};
 use super::projects::{Group, Project, Visibility};
 use super::protection::Protection;
 use super::requests::SeenRequest;
@@ -24,6 +24,7 @@ pub(super) struct State {
     pub(super) users: Vec<User>,
     pub(super) members: Vec<Member>,
     pub(super) invitations: Vec<Invitation>,
+    pub(super) custom_roles: Vec<CustomRole>,
     pub(super) protections: Vec<Protection>,
     pub(super) oauth_tokens: Vec<OAuthToken>,
     pub(super) groups: Vec<Group>,

@@ -74,10 +74,31 @@ fn a_holder_that_appears_meanwhile_stops_it_before_the_revoke() {
     }
 }
 
+/// Any fault at any step: where it ends as begun, a person has the value.
+#[test]
+fn what_is_begun_was_handed_over() {
+    use Fault::{DoneUnanswered, KillAfter, KillBefore, NotDone, Refused};
+    for fault in [Fault::None, KillBefore, KillAfter, NotDone, DoneUnanswered, Refused] {
+        for at in 0..8 {
+            let mut play = Play::new(World { signed: true, ..World::new(2, 1, true) }, false, Goal::Begin);
+            for step in 0..40 {
+                play.look(0);
+                play.act(0, if step == at { fault } else { Fault::None });
+                play.world.roll_all();
+                assert!(!play.hands_over_nothing(), "{fault:?} at {at}: {:?}", play.world);
+                if play.processes[0].ended.is_some() {
+                    break;
+                }
+            }
+            assert!(play.processes[0].ended.is_some(), "{fault:?} at {at}: {:?}", play.world);
+        }
+    }
+}
+
 #[test]
 fn what_is_revoked_anyway_was_asked_for() {
     let mut play = Play::new(World::new(1, 1, false), false, Goal::Rotate);
-    run(&mut play, &|action| *action == Action::Survey);
+    run(&mut play, &|action| matches!(action, Action::Survey(_)));
     play.world.elsewhere.push(FIRST);
     play.processes[0].memory.revoke_anyway = true;
     assert_eq!(run(&mut play, &never), Some(Action::Done(Outcome::Rotated)));

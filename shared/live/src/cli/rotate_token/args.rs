@@ -29,6 +29,7 @@ use crate::rotate::{Choice, Manifest, Target};
         "File with an access token of that GitLab (scope api, role Maintainer), - for standard input; otherwise \
          $GITLAB_TOKEN, otherwise glab's"
     )),
+    group(clap::ArgGroup::new("ending").args(["resume", "rollback", "finish"]).multiple(true)),
     mut_arg("no_gitlab", |a| a.hide(true)),
     mut_arg("request_timeout", |a| a.default_value("10s").help(
         "How long to wait for one answer (1s, 8s); at most 10s, because the lock is held for 30s"
@@ -117,7 +118,7 @@ pub struct Args {
     #[arg(long)]
     pub allow_unseen_holders: bool,
     /// Revoke the old credential although others hold or use it
-    #[arg(long, requires = "resume")]
+    #[arg(long, requires = "ending")]
     pub revoke_anyway: bool,
     /// Time without a use of the old credential before it is revoked; default: the time GitLab takes to show one
     #[arg(long, value_name = "TIME", value_parser = duration)]

@@ -138,6 +138,7 @@ async fn rotate(mut args: Args, signals: &Signals) -> Result<Exit> {
         outcome: ended.outcome,
         why: ended.why,
         midway: ended.midway,
+        lost: ended.lost,
         unreachable: ended.kind.is_some_and(silent),
         id: ended.id,
         old_token: ended.old_token,
@@ -239,7 +240,7 @@ impl Args {
             Err(Refusal::Usage(text)) => return Err(UsageError(text).into()),
             Err(refusal) => return Ok(Err(self.refused(refusal))),
         };
-        let subject = subject(&target, &checked, manifest);
+        let subject = subject(&target, &checked, manifest, self.watch_old);
         Ok(Ok(Prepared { client, target, checked, subject }))
     }
 

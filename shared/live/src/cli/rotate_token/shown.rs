@@ -1,16 +1,22 @@
 //! The plan in words, and the person's consent.
 
 use std::io::IsTerminal;
+use std::time::Duration;
 
 use gitlab_agent_core::object::ObjectRef;
 use gitlab_agent_core::render::rotate::Subject;
 use gitlab_agent_core::rotate::{self as core, Step};
 
 use crate::cli::streams;
-use crate::rotate::{Checked, Manifest, Reader, Target};
+use crate::rotate::{Checked, Manifest, Reader, Target, usual_watch};
 
 /// What is rotated, and how.
-pub(super) fn subject(target: &Target, checked: &Checked, manifest: Option<&Manifest>) -> Subject {
+pub(super) fn subject(
+    target: &Target,
+    checked: &Checked,
+    manifest: Option<&Manifest>,
+    watch: Option<Duration>,
+) -> Subject {
     let issuer = &checked.issuer;
     let short = target.of.rsplit(['/', ' ']).next().unwrap_or(&target.of);
     let agent = issuer.agent_name();
@@ -27,13 +33,18 @@ pub(super) fn subject(target: &Target, checked: &Checked, manifest: Option<&Mani
         reading: checked.reading.clone(),
         old: checked.old.clone(),
         works: checked.works.clone(),
-        steps: steps(target, checked, manifest),
+        steps: steps(target, checked, manifest, watch),
         notes: checked.notes.clone(),
     }
 }
 
 /// The steps that differ by what is rotated, in words.
-fn steps(target: &Target, checked: &Checked, manifest: Option<&Manifest>) -> Vec<(Step, String)> {
+fn steps(
+    target: &Target,
+    checked: &Checked,
+    manifest: Option<&Manifest>,
+    watch: Option<Duration>,
+) -> Vec<(Step, String)> {
     let kind = checked.issuer.kind();
     let create = match kind {
         core::Kind::PersonalToken => {
@@ -89,12 +100,20 @@ fn steps(target: &Target, checked: &Checked, manifest: Option<&Manifest>) -> Vec
     };
     steps.push((Step::ProveNotReverted, prove));
     if checked.old_id.is_some() && kind != core::Kind::PersonalToken {
+        let watch = watch.unwrap_or(usual_watch(kind));
+        let since = if watch.is_zero() {
+            "since".to_owned()
+        } else {
+            let minutes =
+                gitlab_agent_core::text::span(jiff::SignedDuration::try_from(watch).unwrap_or_default());
+            format!("for {minutes}, which both work")
+        };
         let seen = match kind {
             core::Kind::AgentToken => {
-                ", no other cluster is connected with it, and GitLab saw no use of it since"
+                format!(", no other cluster is connected with it, and GitLab saw no use of it {since}")
             }
-            core::Kind::AccessToken => ", and GitLab saw no use of it since",
-            _ => "; whether others use it GitLab does not tell",
+            core::Kind::AccessToken => format!(", and GitLab saw no use of it {since}"),
+            _ => "; whether others use it GitLab does not tell".to_owned(),
         };
         steps.push((Step::ProveUnused, format!("no other Secret holds the old one{seen}")));
     }
