@@ -60,9 +60,7 @@ pub const READER_KINDS: &[ReaderKind] = &[
 /// The objects of one namespace that read a Secret there, each once, those that run its pods in the place of the pods.
 /// `objects` are as the API server lists them, each with its kind.
 pub fn readers(objects: &[(&str, Value)], secret: &str, labels: &Labels) -> Vec<(ObjectRef, Reading)> {
-    let name = |object: &Value| object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-    let index: BTreeMap<(&str, String), &Value> =
-        objects.iter().map(|(kind, object)| ((*kind, name(object)), object)).collect();
+    let index = index(objects);
     let mut found: BTreeMap<ObjectRef, Reading> = BTreeMap::new();
     let mut made_by = Vec::new();
     for (kind, object) in objects.iter().filter(|(kind, object)| !is_over(kind, object)) {
@@ -79,12 +77,21 @@ pub fn readers(objects: &[(&str, Value)], secret: &str, labels: &Labels) -> Vec<
     }
     let templates = objects.iter().filter(|(kind, _)| TEMPLATES.contains(kind));
     for (kind, object) in templates.filter(|(_, object)| in_template(object, secret)) {
-        let template = root(kind, object, &BTreeMap::new());
+        let template = root(kind, object, &Index::new());
         if !made_by.contains(&template) {
             found.entry(template).or_insert(Reading::AtStart);
         }
     }
     found.into_iter().collect()
+}
+
+/// Objects by kind and name.
+pub type Index<'a> = BTreeMap<(&'a str, String), &'a Value>;
+
+/// Objects of one namespace, to find what stands above one.
+pub fn index<'a>(objects: &'a [(&'a str, Value)]) -> Index<'a> {
+    let name = |object: &Value| object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+    objects.iter().map(|(kind, object)| ((*kind, name(object)), object)).collect()
 }
 
 /// The HelmReleases and Kustomizations that an object says it was made from.
@@ -93,10 +100,11 @@ fn templates_of(object: &Value) -> Vec<ObjectRef> {
     let of = |kind: &str, marks: &Value, name: &str, namespace: &str| {
         Some(ObjectRef::new(kind, marks[namespace].as_str()?, marks[name].as_str()?))
     };
-    let flux = [("HelmRelease", "helm"), ("Kustomization", "kustomize")].into_iter().filter_map(|(kind, group)| {
-        let key = |key: &str| format!("{group}.toolkit.fluxcd.io/{key}");
-        of(kind, &meta["labels"], &key("name"), &key("namespace"))
-    });
+    let flux =
+        [("HelmRelease", "helm"), ("Kustomization", "kustomize")].into_iter().filter_map(|(kind, group)| {
+            let key = |key: &str| format!("{group}.toolkit.fluxcd.io/{key}");
+            of(kind, &meta["labels"], &key("name"), &key("namespace"))
+        });
     let release = ("meta.helm.sh/release-name", "meta.helm.sh/release-namespace");
     flux.chain(of("HelmRelease", &meta["annotations"], release.0, release.1)).collect()
 }
@@ -131,7 +139,8 @@ pub fn writes(kind: &str, object: &Value, secret: &str) -> bool {
     }
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let one = TARGETS.iter().filter_map(|path| object.pointer(path)).map(text);
-    let lists = TARGET_LISTS.iter().filter_map(|(path, field)| Some((object.pointer(path)?.as_array()?, field)));
+    let lists =
+        TARGET_LISTS.iter().filter_map(|(path, field)| Some((object.pointer(path)?.as_array()?, field)));
     let many = lists.flat_map(|(items, field)| items.iter().map(|item| text(&item[*field])));
     let named: Vec<String> = one.chain(many).filter(|name| !name.is_empty()).collect();
     let of_one_name = (kind.ends_with("Secret") && kind != "PushSecret") || OF_ONE_NAME.contains(&kind);
@@ -165,7 +174,7 @@ fn has_controller(object: &Value) -> bool {
 }
 
 /// The object at the top of the controllers of this one, as far as they are known.
-fn root(kind: &str, object: &Value, index: &BTreeMap<(&str, String), &Value>) -> ObjectRef {
+pub fn root(kind: &str, object: &Value, index: &Index<'_>) -> ObjectRef {
     let (mut kind, mut object) = (kind.to_owned(), object);
     for _ in 0..8 {
         let owners = object["metadata"]["ownerReferences"].as_array();
@@ -213,7 +222,8 @@ mod tests {
 
     #[test]
     fn custom_resources_write_the_secret_of_their_target_or_of_their_name() {
-        let external = |name: &str, target: Value| ("ExternalSecret", name.to_owned(), json!({"target": target}));
+        let external =
+            |name: &str, target: Value| ("ExternalSecret", name.to_owned(), json!({"target": target}));
         let of = |kind, name: &str, spec: Value| (kind, name.to_owned(), spec);
         for ((kind, name, spec), found) in [
             (external("t", Value::Null), true),
@@ -257,7 +267,8 @@ mod tests {
             (kind, json!({"metadata": {"name": "agent", "namespace": "n"}, "spec": spec}))
         };
         let rendered = |labels: Value, annotations: Value| {
-            let meta = json!({"name": "agentk", "namespace": "n", "labels": labels, "annotations": annotations});
+            let meta =
+                json!({"name": "agentk", "namespace": "n", "labels": labels, "annotations": annotations});
             let spec = json!({"template": {"spec": {"volumes": [{"secret": {"secretName": "t"}}]}}});
             ("Deployment", json!({"metadata": meta, "spec": spec}))
         };
@@ -271,7 +282,10 @@ mod tests {
             release(json!({"extraEnv": [{"valueFrom": {"secretKeyRef": {"name": "t", "key": "k"}}}]})),
             release(json!({"extraVolumes": "- name: x\n  secret:\n    secretName: t\n"})),
             release(json!({"extra": "{{- if .x }}\nsecretName: \"t\"\n{{- end }}"})),
-            template("HelmRelease", json!({"postRenderers": [{"kustomize": {"patches": [{"patch": "secretName: t"}]}}]})),
+            template(
+                "HelmRelease",
+                json!({"postRenderers": [{"kustomize": {"patches": [{"patch": "secretName: t"}]}}]}),
+            ),
             patch("kind: Deployment\nspec:\n  imagePullSecrets:\n  - name: t\n"),
             patch("- op: replace\n  path: /spec/template/spec/volumes/0/secret/secretName\n  value: t\n"),
             patch("a: 1\n---\nenvFrom:\n- secretRef:\n    name: t\n"),
@@ -282,10 +296,19 @@ mod tests {
             };
             assert_eq!(names(std::slice::from_ref(&template)), [kind], "{}", template.1);
             let labels = match kind {
-                "HelmRelease" => json!({"helm.toolkit.fluxcd.io/name": "agent", "helm.toolkit.fluxcd.io/namespace": "n"}),
-                _ => json!({"kustomize.toolkit.fluxcd.io/name": "agent", "kustomize.toolkit.fluxcd.io/namespace": "n"}),
+                "HelmRelease" => {
+                    json!({"helm.toolkit.fluxcd.io/name": "agent", "helm.toolkit.fluxcd.io/namespace": "n"})
+                }
+                _ => {
+                    json!({"kustomize.toolkit.fluxcd.io/name": "agent", "kustomize.toolkit.fluxcd.io/namespace": "n"})
+                }
             };
-            assert_eq!(names(&[template.clone(), rendered(labels, Value::Null)]), ["Deployment"], "{}", template.1);
+            assert_eq!(
+                names(&[template.clone(), rendered(labels, Value::Null)]),
+                ["Deployment"],
+                "{}",
+                template.1
+            );
             let both = names(&[template.clone(), rendered(Value::Null, Value::Null)]);
             assert_eq!(both, ["Deployment", kind], "of another: {}", template.1);
         }
@@ -295,14 +318,19 @@ mod tests {
             template("HelmRelease", json!({"targetNamespace": "m", "values": {"secretName": "t"}})),
             patch("kind: Deployment\nmetadata:\n  name: t\n"),
         ] {
-            assert!(readers(std::slice::from_ref(&template), "t", &Labels::new()).is_empty(), "{}", template.1);
+            assert!(
+                readers(std::slice::from_ref(&template), "t", &Labels::new()).is_empty(),
+                "{}",
+                template.1
+            );
         }
     }
 
     /// Kinds that nobody here knows name Secrets as others do.
     #[test]
     fn a_custom_resource_reads_what_it_names_as_a_secret() {
-        let of = |spec: Value| ("Anything", json!({"metadata": {"name": "x", "namespace": "n"}, "spec": spec}));
+        let of =
+            |spec: Value| ("Anything", json!({"metadata": {"name": "x", "namespace": "n"}, "spec": spec}));
         let reads = |objects: &[(&str, Value)]| !readers(objects, "t", &Labels::new()).is_empty();
         for spec in [
             json!({"existingSecret": "t"}),
@@ -322,6 +350,8 @@ mod tests {
         for spec in [
             json!({"name": "t"}),
             json!({"secretKey": "t"}),
+            json!({"secretStoreRef": {"name": "t"}}),
+            json!({"secretProviderRef": {"kind": "Vault", "name": "t"}}),
             json!({"sourceRef": {"kind": "GitRepository", "name": "t"}}),
             json!({"existingSecret": "tt"}),
             json!({"secretRef": {"name": "t", "namespace": "elsewhere"}}),
@@ -332,7 +362,12 @@ mod tests {
             let annotations = json!({"nginx.ingress.kubernetes.io/auth-secret": value});
             [("Ingress", json!({"metadata": {"name": "x", "namespace": "n", "annotations": annotations}}))]
         };
-        assert!(reads(&ingress("t")) && reads(&ingress("n/t")) && !reads(&ingress("m/t")) && !reads(&ingress("u")));
+        assert!(
+            reads(&ingress("t"))
+                && reads(&ingress("n/t"))
+                && !reads(&ingress("m/t"))
+                && !reads(&ingress("u"))
+        );
     }
 
     #[test]
@@ -359,7 +394,13 @@ mod tests {
                 json!({"replicas": 0, "template": {"spec": mount}}),
                 none.clone(),
             ),
-            of("ReplicaSet", "asleep", None, json!({"replicas": 0, "template": {"spec": mount}}), none.clone()),
+            of(
+                "ReplicaSet",
+                "asleep",
+                None,
+                json!({"replicas": 0, "template": {"spec": mount}}),
+                none.clone(),
+            ),
             of("Pod", "done", None, mount.clone(), json!({"phase": "Succeeded"})),
             of("Pod", "bare", None, mount.clone(), json!({"phase": "Running"})),
             of("Pod", "of-operator", Some(("Runner", "r")), mount.clone(), none.clone()),

@@ -33,8 +33,14 @@ pub enum Inside {
 pub type Unpack<'a> = &'a dyn Fn(&[u8]) -> Option<Vec<u8>>;
 
 /// Gives `look` the bytes and whatever they decode to, until it says yes. Nothing shorter than `shortest` is looked for.
-pub fn layers(bytes: &[u8], shortest: usize, unpack: Unpack<'_>, look: &mut dyn FnMut(&[u8]) -> bool) -> Inside {
-    let mut search = Search { shortest, unpack, look, left: Vec::new(), seen: HashSet::new(), work: 0, found: false };
+pub fn layers(
+    bytes: &[u8],
+    shortest: usize,
+    unpack: Unpack<'_>,
+    look: &mut dyn FnMut(&[u8]) -> bool,
+) -> Inside {
+    let mut search =
+        Search { shortest, unpack, look, left: Vec::new(), seen: HashSet::new(), work: 0, found: false };
     search.bytes(bytes, 0);
     while let Some((text, depth)) = search.left.pop() {
         search.open(&text, depth);

@@ -74,7 +74,10 @@ impl Mark {
         let after_user = layer.iter().position(|byte| *byte == b':').map(|at| layer[at + 1..].trim_ascii());
         self.fits(layer.trim_ascii())
             || after_user.is_some_and(|rest| self.fits(rest))
-            || layer.split(|byte| !word(byte)).filter(|word| word.len() <= LONGEST).any(|word| self.is_in_word(word))
+            || layer
+                .split(|byte| !word(byte))
+                .filter(|word| word.len() <= LONGEST)
+                .any(|word| self.is_in_word(word))
     }
 
     fn is_in_word(&self, word: &[u8]) -> bool {
@@ -181,12 +184,21 @@ mod tests {
             ("escaped in front", format!(r#"note: "\t{token}\n""#)),
             ("percent-encoded", format!("https%3A%2F%2Fx%3A{token}%40gitlab.example.com")),
             ("form", format!("login%3Dx%26password%3D{token}%26y")),
-            ("encoded and wrapped", wrapped(76, &STANDARD.encode(format!("{}{token}\n", "padding ".repeat(12))))),
+            (
+                "encoded and wrapped",
+                wrapped(76, &STANDARD.encode(format!("{}{token}\n", "padding ".repeat(12)))),
+            ),
             ("encoded and wrapped short", wrapped(20, &STANDARD.encode(token))),
             ("encoded and wrapped as on Windows", wrapped(40, &STANDARD.encode(token)).replace('\n', "\r\n")),
-            ("encoded, wrapped and echoed", wrapped(76, &STANDARD.encode(format!("{docker}\n"))).replace('\n', " ")),
+            (
+                "encoded, wrapped and echoed",
+                wrapped(76, &STANDARD.encode(format!("{docker}\n"))).replace('\n', " "),
+            ),
             ("registry auth, wrapped", wrapped(76, &STANDARD.encode(&docker))),
-            ("manifest of a Secret", format!("kind: Secret\ndata:\n  .dockerconfigjson: {}\n", STANDARD.encode(&docker))),
+            (
+                "manifest of a Secret",
+                format!("kind: Secret\ndata:\n  .dockerconfigjson: {}\n", STANDARD.encode(&docker)),
+            ),
             ("encoded for URLs", URL_SAFE.encode(format!("???>>>{token}"))),
             ("encoded four times", (0..4).fold(token.to_owned(), |text, _| STANDARD.encode(text))),
             ("hexadecimal", each(|b| format!("{b:02x}"))),
@@ -245,7 +257,11 @@ mod tests {
         let other = Mark::of("salt", b"another-value");
         for (form, text) in copies(&token) {
             assert_eq!(mark.is_in(text.as_bytes(), Some(token.as_bytes()), &NOTHING), Inside::Yes, "{form}");
-            assert_eq!(mark.is_in(text.as_bytes(), None, &NOTHING), Inside::Yes, "{form}, by its fingerprint");
+            assert_eq!(
+                mark.is_in(text.as_bytes(), None, &NOTHING),
+                Inside::Yes,
+                "{form}, by its fingerprint"
+            );
             assert_eq!(other.is_in(text.as_bytes(), None, &NOTHING), Inside::No, "{form}");
         }
         assert_eq!(Mark::known("salt", mark.fingerprint()), mark);
@@ -290,7 +306,9 @@ mod tests {
         ("base64 for URLs", |b| URL_SAFE_NO_PAD.encode(b).into_bytes()),
         ("base64 of a login", |b| STANDARD.encode([b"user:", b].concat()).into_bytes()),
         ("base64 in lines", |b| wrapped(76, &STANDARD.encode(b)).into_bytes()),
-        ("base64 in short lines, indented", |b| wrapped(24, &STANDARD.encode(b)).replace('\n', "\n    ").into_bytes()),
+        ("base64 in short lines, indented", |b| {
+            wrapped(24, &STANDARD.encode(b)).replace('\n', "\n    ").into_bytes()
+        }),
         ("hex", |b| b.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into_bytes()),
         ("percent", |b| b.iter().map(|byte| format!("%{byte:02X}")).collect::<String>().into_bytes()),
         ("escapes", |b| b.iter().map(|byte| format!("\\x{byte:02x}")).collect::<String>().into_bytes()),

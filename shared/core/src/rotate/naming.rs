@@ -34,10 +34,13 @@ struct Names<'a> {
 }
 
 /// Whether a field holds the name of a Secret, by its own name: `secretName`, `existingSecret`, `certSecretRef`,
-/// `imagePullSecrets`. `secretKey` is the name of a key.
+/// `imagePullSecrets`. `secretKey` is the name of a key, `secretStoreRef` that of a store.
 fn means_secret(key: &str) -> bool {
     let lower = key.to_ascii_lowercase();
-    lower.contains("secret") && !lower.ends_with("key") && !lower.ends_with("keys")
+    lower.contains("secret")
+        && !lower.contains("secretstore")
+        && !lower.ends_with("key")
+        && !lower.ends_with("keys")
 }
 
 impl Names<'_> {
@@ -76,12 +79,17 @@ impl Names<'_> {
     fn manifest(&mut self, text: &str) {
         match serde_saphyr::from_multiple::<Value>(text) {
             Ok(manifests) if manifests.iter().any(|manifest| !manifest.is_string()) => {
-                manifests.iter().filter(|manifest| !manifest.is_string()).for_each(|manifest| self.walk("", manifest));
+                manifests
+                    .iter()
+                    .filter(|manifest| !manifest.is_string())
+                    .for_each(|manifest| self.walk("", manifest));
             }
             _ => {
                 let pair = |line: &str| {
                     let (key, value) = line.split_once(':')?;
-                    let trim = |text: &str| text.trim_matches(|c: char| c.is_whitespace() || "\"'-,{}".contains(c)).to_owned();
+                    let trim = |text: &str| {
+                        text.trim_matches(|c: char| c.is_whitespace() || "\"'-,{}".contains(c)).to_owned()
+                    };
                     Some((trim(key), trim(value)))
                 };
                 let named = |(key, value): (String, String)| means_secret(&key) && value == self.secret;
@@ -109,7 +117,8 @@ impl Names<'_> {
         let here = fields.get("namespace").and_then(Value::as_str).is_none_or(|n| Some(n) == self.namespace);
         let named =
             ["name", "secretName"].iter().any(|key| fields.get(*key).is_some_and(|v| v == self.secret));
-        if here && named {
+        let other_kind = fields.get("kind").is_some_and(|kind| kind.is_string() && kind != "Secret");
+        if here && named && !other_kind {
             self.find(reading);
         }
     }

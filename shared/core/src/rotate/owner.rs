@@ -122,14 +122,14 @@ pub fn unknown_writer(secret: &Metadata) -> Option<&'static str> {
         .then_some("its data was written before managed fields were kept (before-first-apply)")
 }
 
-/// An ExternalSecret that writes a Secret and left no sign on it.
-pub fn external_secret(object: ObjectRef) -> Owner {
-    Owner {
-        object,
-        reverts: "its operator writes the stored value again at its next refresh",
-        instead: "in the store that the ExternalSecret reads",
-        can_be_held: false,
-    }
+/// A custom resource that writes a Secret and left no sign on it.
+pub fn by_name(object: ObjectRef) -> Owner {
+    let instead = match object.kind.as_str() {
+        "ExternalSecret" => "in the store that the ExternalSecret reads",
+        _ => "where that object takes the value from",
+    };
+    let reverts = "its operator writes the stored value again at its next refresh";
+    Owner { object, reverts, instead, can_be_held: false }
 }
 
 fn covered(found: &[Owner], kind: &str) -> bool {

@@ -204,7 +204,11 @@ mod tests {
         for (key, value, word) in [
             ("replicator.v1.mittwald.de/replicated-by", "platform/token", "Replicator platform/token"),
             ("replicator.v1.mittwald.de/replicated-at", "2026-01-01T00:00:00Z", "Replicator"),
-            ("v1.kubernetes-replicator.olli.com/replicate-from", "platform/token", "Replicator platform/token"),
+            (
+                "v1.kubernetes-replicator.olli.com/replicate-from",
+                "platform/token",
+                "Replicator platform/token",
+            ),
             ("reflector.v1.k8s.emberstack.com/auto-reflects", "True", "Reflector"),
             ("reflector.v1.k8s.emberstack.com/reflected-version", "123", "Reflector"),
             ("clustersecret.io/created-by", "ClusterSecrets", "ClusterSecret"),
@@ -282,7 +286,9 @@ mod tests {
 
     #[test]
     fn any_custom_resource_that_owns_a_secret_writes_it() {
-        let of = |api: &str, kind: &str| found("ownerReferences", json!([{"apiVersion": api, "kind": kind, "name": "s"}]));
+        let of = |api: &str, kind: &str| {
+            found("ownerReferences", json!([{"apiVersion": api, "kind": kind, "name": "s"}]))
+        };
         for (api, kind) in [
             ("secrets.hashicorp.com/v1beta1", "VaultStaticSecret"),
             ("secrets.infisical.com/v1alpha1", "InfisicalSecret"),
@@ -314,15 +320,31 @@ mod tests {
     #[test]
     fn a_manager_is_a_person_only_under_the_very_name_of_a_tool() {
         let token = json!({"f:data": {"f:token": {}}});
-        for manager in ["kubectl-cronjob-sync", "kubectl-sync", "kubectl-vault", "kubectl-", "kubectl2", "Kubectl", "flux2",
-            "fluxcd", "glab-sync", "k9s-x", "before-first-applied", "gitlab-agent-cli2", ""]
-        {
+        for manager in [
+            "kubectl-cronjob-sync",
+            "kubectl-sync",
+            "kubectl-vault",
+            "kubectl-",
+            "kubectl2",
+            "Kubectl",
+            "flux2",
+            "fluxcd",
+            "glab-sync",
+            "k9s-x",
+            "before-first-applied",
+            "gitlab-agent-cli2",
+            "",
+        ] {
             assert_eq!(managed(manager, &token).len(), 1, "{manager}");
         }
         for manager in PEOPLE {
             assert!(managed(manager, &token).is_empty(), "{manager}");
         }
-        for fields in [json!({"f:data": {}}), json!({"f:stringData": {"f:token": {}}}), json!({"f:data": {".": {}, "f:x": {}}})] {
+        for fields in [
+            json!({"f:data": {}}),
+            json!({"f:stringData": {"f:token": {}}}),
+            json!({"f:data": {".": {}, "f:x": {}}}),
+        ] {
             assert_eq!(managed("sync", &fields).len(), 1, "{fields}");
         }
         for fields in [json!({"f:data": {".": {}}}), json!({"f:metadata": {}}), json!({}), Value::Null] {

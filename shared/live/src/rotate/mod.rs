@@ -5,6 +5,7 @@
 
 mod agent;
 mod ask;
+mod copies;
 mod credential;
 mod deeds;
 mod drive;
@@ -16,6 +17,7 @@ mod holders;
 mod identify;
 mod issuer;
 mod keys;
+mod listing;
 mod lock;
 mod manifest;
 mod own_rights;

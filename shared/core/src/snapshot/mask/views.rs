@@ -37,7 +37,8 @@ impl View {
 
     /// An empty one that is filled from this one.
     fn empty(&self) -> Self {
-        let places = if matches!(self.places, Places::Nowhere) { Places::Nowhere } else { Places::Of(Vec::new()) };
+        let places =
+            if matches!(self.places, Places::Nowhere) { Places::Nowhere } else { Places::Of(Vec::new()) };
         Self { bytes: Vec::new(), places }
     }
 
