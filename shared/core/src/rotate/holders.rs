@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::naming::{TEMPLATES, in_template, reads};
 use crate::object::ObjectRef;
 
 /// Labels.
@@ -53,27 +54,100 @@ pub const READER_KINDS: &[ReaderKind] = &[
     reader("Receiver", "/apis/notification.toolkit.fluxcd.io/v1", "receivers"),
     reader("ImageRepository", "/apis/image.toolkit.fluxcd.io/v1", "imagerepositories"),
     reader("PushSecret", "/apis/external-secrets.io/v1alpha1", "pushsecrets"),
+    reader("Ingress", "/apis/networking.k8s.io/v1", "ingresses"),
 ];
 
 /// The objects of one namespace that read a Secret there, each once, those that run its pods in the place of the pods.
 /// `objects` are as the API server lists them, each with its kind.
 pub fn readers(objects: &[(&str, Value)], secret: &str, labels: &Labels) -> Vec<(ObjectRef, Reading)> {
-    let name = |object: &Value| object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-    let index: BTreeMap<(&str, String), &Value> =
-        objects.iter().map(|(kind, object)| ((*kind, name(object)), object)).collect();
+    let index = index(objects);
     let mut found: BTreeMap<ObjectRef, Reading> = BTreeMap::new();
+    let mut made_by = Vec::new();
     for (kind, object) in objects.iter().filter(|(kind, object)| !is_over(kind, object)) {
         let chosen = || (*kind == "PushSecret" && is_chosen(object, labels)).then_some(Reading::AtStart);
-        let reading = match (reads(object, secret).or_else(chosen), *kind) {
+        let reading = match (reads(kind, object, secret).or_else(chosen), *kind) {
             (None, _) => continue,
             (Some(_), "ImageRepository") => Reading::AtEachUse,
             (Some(reading), _) => reading,
         };
+        made_by.extend(templates_of(object));
         let by = root(kind, object, &index);
         let known = found.entry(by).or_insert(reading);
         *known = (*known).max(reading);
     }
+    let templates = objects.iter().filter(|(kind, _)| TEMPLATES.contains(kind));
+    for (kind, object) in templates.filter(|(_, object)| in_template(object, secret)) {
+        let template = root(kind, object, &Index::new());
+        if !made_by.contains(&template) {
+            found.entry(template).or_insert(Reading::AtStart);
+        }
+    }
     found.into_iter().collect()
+}
+
+/// Objects by kind and name.
+pub type Index<'a> = BTreeMap<(&'a str, String), &'a Value>;
+
+/// Objects of one namespace, to find what stands above one.
+pub fn index<'a>(objects: &'a [(&'a str, Value)]) -> Index<'a> {
+    let name = |object: &Value| object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+    objects.iter().map(|(kind, object)| ((*kind, name(object)), object)).collect()
+}
+
+/// The HelmReleases and Kustomizations that an object says it was made from.
+fn templates_of(object: &Value) -> Vec<ObjectRef> {
+    let meta = &object["metadata"];
+    let of = |kind: &str, marks: &Value, name: &str, namespace: &str| {
+        Some(ObjectRef::new(kind, marks[namespace].as_str()?, marks[name].as_str()?))
+    };
+    let flux =
+        [("HelmRelease", "helm"), ("Kustomization", "kustomize")].into_iter().filter_map(|(kind, group)| {
+            let key = |key: &str| format!("{group}.toolkit.fluxcd.io/{key}");
+            of(kind, &meta["labels"], &key("name"), &key("namespace"))
+        });
+    let release = ("meta.helm.sh/release-name", "meta.helm.sh/release-namespace");
+    flux.chain(of("HelmRelease", &meta["annotations"], release.0, release.1)).collect()
+}
+
+/// Where custom resources say which Secret they write. Sources: the API references of the operators.
+const TARGETS: &[&str] = &[
+    "/spec/target/name",
+    "/spec/destination/name",
+    "/spec/secretName",
+    "/spec/managedSecret/name",
+    "/spec/managedSecretReference/secretName",
+    "/spec/output/secret/name",
+    "/spec/template/metadata/name",
+    "/spec/secretObject/name",
+    "/spec/writeConnectionSecretToRef/name",
+];
+
+/// Lists of such Secrets, and the field of each.
+const TARGET_LISTS: &[(&str, &str)] = &[
+    ("/spec/secretTemplates", "name"),
+    ("/spec/secretObjects", "secretName"),
+    ("/spec/managedKubeSecretReferences", "secretName"),
+];
+
+/// Kinds that write the Secret of their own name where they name none.
+const OF_ONE_NAME: &[&str] = &["OnePasswordItem", "SecretSync"];
+
+/// Whether a custom resource writes a Secret of its namespace: one that it names as its target, or that has its name.
+pub fn writes(kind: &str, object: &Value, secret: &str) -> bool {
+    if object["spec"]["target"]["creationPolicy"] == "None" {
+        return false;
+    }
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let one = TARGETS.iter().filter_map(|path| object.pointer(path)).map(text);
+    let lists =
+        TARGET_LISTS.iter().filter_map(|(path, field)| Some((object.pointer(path)?.as_array()?, field)));
+    let many = lists.flat_map(|(items, field)| items.iter().map(|item| text(&item[*field])));
+    let named: Vec<String> = one.chain(many).filter(|name| !name.is_empty()).collect();
+    let of_one_name = (kind.ends_with("Secret") && kind != "PushSecret") || OF_ONE_NAME.contains(&kind);
+    match named.is_empty() {
+        false => named.iter().any(|name| name == secret),
+        true => of_one_name && object["metadata"]["name"] == secret,
+    }
 }
 
 /// Whether a PushSecret chooses Secrets by labels, and this one among them. Conditions beyond equal labels count as met.
@@ -84,34 +158,23 @@ fn is_chosen(push: &Value, labels: &Labels) -> bool {
     chooser.is_object() && equal.into_iter().flatten().all(has)
 }
 
-/// ExternalSecrets of one namespace that write a Secret: those that name it, or have its name.
-pub fn external_secrets(objects: &[Value], secret: &str) -> Vec<ObjectRef> {
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let writes = |object: &&Value| {
-        let target = &object["spec"]["target"];
-        let name = Some(text(&target["name"])).filter(|name| !name.is_empty());
-        let name = name.unwrap_or_else(|| text(&object["metadata"]["name"]));
-        name == secret && target["creationPolicy"] != "None"
-    };
-    let named = |object: &Value| {
-        let meta = &object["metadata"];
-        ObjectRef::new("ExternalSecret", &text(&meta["namespace"]), &text(&meta["name"]))
-    };
-    objects.iter().filter(writes).map(named).collect()
-}
-
 /// What has ended, and what is kept only to go back to.
 fn is_over(kind: &str, object: &Value) -> bool {
     match kind {
         "Pod" => matches!(object["status"]["phase"].as_str(), Some("Succeeded" | "Failed")),
-        "ReplicaSet" => object["spec"]["replicas"].as_i64() == Some(0),
+        "ReplicaSet" => object["spec"]["replicas"].as_i64() == Some(0) && has_controller(object),
         "Job" => object["status"]["completionTime"].is_string(),
         _ => false,
     }
 }
 
+fn has_controller(object: &Value) -> bool {
+    let owners = object["metadata"]["ownerReferences"].as_array();
+    owners.into_iter().flatten().any(|owner| owner["controller"] == true)
+}
+
 /// The object at the top of the controllers of this one, as far as they are known.
-fn root(kind: &str, object: &Value, index: &BTreeMap<(&str, String), &Value>) -> ObjectRef {
+pub fn root(kind: &str, object: &Value, index: &Index<'_>) -> ObjectRef {
     let (mut kind, mut object) = (kind.to_owned(), object);
     for _ in 0..8 {
         let owners = object["metadata"]["ownerReferences"].as_array();
@@ -126,136 +189,11 @@ fn root(kind: &str, object: &Value, index: &BTreeMap<(&str, String), &Value>) ->
     ObjectRef::new(&kind, text("namespace"), text("name"))
 }
 
-/// Whether an object names a Secret of its own namespace, and when it reads it.
-pub fn reads(object: &Value, secret: &str) -> Option<Reading> {
-    let mut names = Names { secret, namespace: object["metadata"]["namespace"].as_str(), found: None };
-    for (key, value) in object.as_object().into_iter().flatten() {
-        if !matches!(key.as_str(), "metadata" | "status" | "kind" | "apiVersion") {
-            names.walk(key, value);
-        }
-    }
-    names.found
-}
-
-struct Names<'a> {
-    secret: &'a str,
-    namespace: Option<&'a str>,
-    found: Option<Reading>,
-}
-
-impl Names<'_> {
-    fn walk(&mut self, key: &str, value: &Value) {
-        // The values of a chart name a Secret for what the chart makes, which is seen itself.
-        if key == "values" {
-            return;
-        }
-        let lower = key.to_ascii_lowercase();
-        let reading = if lower == "imagepullsecrets" { Reading::AtEachUse } else { Reading::AtStart };
-        let means = ["secret", "secrets", "imagepullsecrets"].contains(&lower.as_str())
-            || [
-                "secretname",
-                "secretref",
-                "secretkeyref",
-                "secretreference",
-                "secretrefs",
-                "secretkeyselector",
-            ]
-            .iter()
-            .any(|end| lower.ends_with(end));
-        match value {
-            Value::String(name) if means && name == self.secret => self.find(reading),
-            Value::Object(fields) => {
-                let by_kind = fields.get("kind").is_some_and(|kind| kind == "Secret");
-                if means || by_kind {
-                    self.named(fields, reading);
-                }
-                for (key, value) in fields {
-                    self.walk(key, value);
-                }
-            }
-            Value::Array(items) => {
-                for item in items {
-                    self.walk(if means { key } else { "" }, item);
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn named(&mut self, fields: &serde_json::Map<String, Value>, reading: Reading) {
-        let here = fields.get("namespace").and_then(Value::as_str).is_none_or(|n| Some(n) == self.namespace);
-        let named =
-            ["name", "secretName"].iter().any(|key| fields.get(*key).is_some_and(|v| v == self.secret));
-        if here && named {
-            self.find(reading);
-        }
-    }
-
-    fn find(&mut self, reading: Reading) {
-        self.found = self.found.max(Some(reading));
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
-
-    #[test]
-    fn every_way_to_name_a_secret_is_seen() {
-        let pod = |spec: Value| json!({"metadata": {"namespace": "n"}, "spec": spec});
-        let template = |spec: Value| pod(json!({"template": {"spec": spec}}));
-        use Reading::{AtEachUse, AtStart};
-        for (object, reading) in [
-            (pod(json!({"volumes": [{"secret": {"secretName": "t"}}]})), AtStart),
-            (
-                template(json!({"volumes": [{"projected": {"sources": [{"secret": {"name": "t"}}]}}]})),
-                AtStart,
-            ),
-            (template(json!({"containers": [{"envFrom": [{"secretRef": {"name": "t"}}]}]})), AtStart),
-            (
-                template(
-                    json!({"initContainers": [{"env": [{"valueFrom": {"secretKeyRef": {"name": "t", "key": "k"}}}]}]}),
-                ),
-                AtStart,
-            ),
-            (
-                template(json!({"ephemeralContainers": [{"envFrom": [{"secretRef": {"name": "t"}}]}]})),
-                AtStart,
-            ),
-            (
-                pod(
-                    json!({"jobTemplate": {"spec": {"template": {"spec": {"volumes": [{"secret": {"secretName": "t"}}]}}}}}),
-                ),
-                AtStart,
-            ),
-            (template(json!({"volumes": [{"csi": {"nodePublishSecretRef": {"name": "t"}}}]})), AtStart),
-            (template(json!({"imagePullSecrets": [{"name": "t"}]})), AtEachUse),
-            (json!({"metadata": {"namespace": "n"}, "imagePullSecrets": [{"name": "t"}]}), AtEachUse),
-            (json!({"metadata": {"namespace": "n"}, "secrets": [{"name": "t"}]}), AtStart),
-            (pod(json!({"secretRef": {"name": "t"}})), AtStart),
-            (pod(json!({"verify": {"secretRef": {"name": "t"}}})), AtStart),
-            (pod(json!({"proxySecretRef": {"name": "t"}})), AtStart),
-            (pod(json!({"decryption": {"secretRef": {"name": "t"}}})), AtStart),
-            (pod(json!({"postBuild": {"substituteFrom": [{"kind": "Secret", "name": "t"}]}})), AtStart),
-            (pod(json!({"valuesFrom": [{"kind": "Secret", "name": "t", "valuesKey": "token"}]})), AtStart),
-            (pod(json!({"selector": {"secret": {"name": "t"}}})), AtStart),
-            (pod(json!({"secretRef": {"name": "t", "namespace": "n"}})), AtStart),
-        ] {
-            assert_eq!(reads(&object, "t"), Some(reading), "{object}");
-            assert_eq!(reads(&object, "other"), None, "{object}");
-        }
-        for object in [
-            pod(json!({"secretRef": {"name": "t", "namespace": "elsewhere"}})),
-            pod(json!({"valuesFrom": [{"kind": "ConfigMap", "name": "t"}]})),
-            pod(json!({"configMapRef": {"name": "t"}})),
-            pod(json!({"values": {"config": {"secretName": "t"}}})),
-            json!({"metadata": {"namespace": "n", "annotations": {"secretName": "t"}}, "status": {"secretName": "t"}}),
-        ] {
-            assert_eq!(reads(&object, "t"), None, "{object}");
-        }
-    }
 
     #[test]
     fn a_push_secret_that_chooses_by_labels_reads_what_it_chooses() {
@@ -283,22 +221,153 @@ mod tests {
     }
 
     #[test]
-    fn an_external_secret_writes_the_secret_of_its_target_or_of_its_name() {
-        let of = |name: &str, target: Value| json!({"metadata": {"name": name, "namespace": "n"}, "spec": {"target": target}});
-        for (object, found) in [
-            (of("t", Value::Null), true),
-            (of("t", json!({})), true),
-            (of("x", json!({"name": "t"})), true),
-            (of("x", json!({"name": "t", "creationPolicy": "Merge"})), true),
-            (of("x", json!({"name": "t", "creationPolicy": "Orphan"})), true),
-            (of("t", json!({"name": ""})), true),
-            (of("x", json!({"name": "t", "creationPolicy": "None"})), false),
-            (of("t", json!({"name": "u"})), false),
-            (of("x", Value::Null), false),
-            (of("x", json!({"name": "tt"})), false),
+    fn custom_resources_write_the_secret_of_their_target_or_of_their_name() {
+        let external =
+            |name: &str, target: Value| ("ExternalSecret", name.to_owned(), json!({"target": target}));
+        let of = |kind, name: &str, spec: Value| (kind, name.to_owned(), spec);
+        for ((kind, name, spec), found) in [
+            (external("t", Value::Null), true),
+            (external("t", json!({})), true),
+            (external("x", json!({"name": "t"})), true),
+            (external("x", json!({"name": "t", "creationPolicy": "Merge"})), true),
+            (external("x", json!({"name": "t", "creationPolicy": "Orphan"})), true),
+            (external("t", json!({"name": ""})), true),
+            (of("VaultStaticSecret", "x", json!({"destination": {"name": "t", "create": true}})), true),
+            (of("VaultDynamicSecret", "x", json!({"destination": {"name": "t"}})), true),
+            (of("InfisicalSecret", "x", json!({"managedSecretReference": {"secretName": "t"}})), true),
+            (of("InfisicalSecret", "x", json!({"managedKubeSecretReferences": [{"secretName": "t"}]})), true),
+            (of("DopplerSecret", "x", json!({"managedSecret": {"name": "t", "namespace": "n"}})), true),
+            (of("AzureKeyVaultSecret", "x", json!({"output": {"secret": {"name": "t"}}})), true),
+            (of("BitwardenSecret", "x", json!({"secretName": "t"})), true),
+            (of("SopsSecret", "x", json!({"secretTemplates": [{"name": "u"}, {"name": "t"}]})), true),
+            (of("SecretProviderClass", "x", json!({"secretObjects": [{"secretName": "t"}]})), true),
+            (of("SealedSecret", "t", json!({"encryptedData": {}})), true),
+            (of("SealedSecret", "x", json!({"template": {"metadata": {"name": "t"}}})), true),
+            (of("VaultSecret", "t", json!({"path": "p"})), true),
+            (of("OnePasswordItem", "t", json!({"itemPath": "vaults/x"})), true),
+            (of("SecretSync", "t", json!({})), true),
+            (external("x", json!({"name": "t", "creationPolicy": "None"})), false),
+            (external("t", json!({"name": "u"})), false),
+            (external("x", Value::Null), false),
+            (external("x", json!({"name": "tt"})), false),
+            (of("PushSecret", "t", json!({"selector": {"secret": {"name": "u"}}})), false),
+            (of("SecretStore", "t", json!({})), false),
+            (of("GitRepository", "t", json!({"url": "x"})), false),
+            (of("SealedSecret", "t", json!({"template": {"metadata": {"name": "u"}}})), false),
         ] {
-            assert_eq!(!external_secrets(std::slice::from_ref(&object), "t").is_empty(), found, "{object}");
+            let object = json!({"metadata": {"name": name, "namespace": "n"}, "spec": spec});
+            assert_eq!(writes(kind, &object, "t"), found, "{kind} {object}");
         }
+    }
+
+    /// What a chart or patches make names the Secret itself; where nothing is made yet, what they are made from does.
+    #[test]
+    fn a_template_reads_what_it_names_until_it_is_rendered() {
+        let template = |kind: &'static str, spec: Value| {
+            (kind, json!({"metadata": {"name": "agent", "namespace": "n"}, "spec": spec}))
+        };
+        let rendered = |labels: Value, annotations: Value| {
+            let meta =
+                json!({"name": "agentk", "namespace": "n", "labels": labels, "annotations": annotations});
+            let spec = json!({"template": {"spec": {"volumes": [{"secret": {"secretName": "t"}}]}}});
+            ("Deployment", json!({"metadata": meta, "spec": spec}))
+        };
+        let release = |values: Value| template("HelmRelease", json!({"values": values}));
+        let patch = |patch: &str| template("Kustomization", json!({"patches": [{"patch": patch}]}));
+        for template in [
+            release(json!({"config": {"secretName": "t"}})),
+            release(json!({"existingSecret": "t"})),
+            release(json!({"auth": {"existingSecret": {"name": "t"}}})),
+            release(json!({"imagePullSecrets": ["t"]})),
+            release(json!({"extraEnv": [{"valueFrom": {"secretKeyRef": {"name": "t", "key": "k"}}}]})),
+            release(json!({"extraVolumes": "- name: x\n  secret:\n    secretName: t\n"})),
+            release(json!({"extra": "{{- if .x }}\nsecretName: \"t\"\n{{- end }}"})),
+            template(
+                "HelmRelease",
+                json!({"postRenderers": [{"kustomize": {"patches": [{"patch": "secretName: t"}]}}]}),
+            ),
+            patch("kind: Deployment\nspec:\n  imagePullSecrets:\n  - name: t\n"),
+            patch("- op: replace\n  path: /spec/template/spec/volumes/0/secret/secretName\n  value: t\n"),
+            patch("a: 1\n---\nenvFrom:\n- secretRef:\n    name: t\n"),
+        ] {
+            let kind = template.0;
+            let names = |objects: &[(&str, Value)]| -> Vec<String> {
+                readers(objects, "t", &Labels::new()).iter().map(|(by, _)| by.kind.clone()).collect()
+            };
+            assert_eq!(names(std::slice::from_ref(&template)), [kind], "{}", template.1);
+            let labels = match kind {
+                "HelmRelease" => {
+                    json!({"helm.toolkit.fluxcd.io/name": "agent", "helm.toolkit.fluxcd.io/namespace": "n"})
+                }
+                _ => {
+                    json!({"kustomize.toolkit.fluxcd.io/name": "agent", "kustomize.toolkit.fluxcd.io/namespace": "n"})
+                }
+            };
+            assert_eq!(
+                names(&[template.clone(), rendered(labels, Value::Null)]),
+                ["Deployment"],
+                "{}",
+                template.1
+            );
+            let both = names(&[template.clone(), rendered(Value::Null, Value::Null)]);
+            assert_eq!(both, ["Deployment", kind], "of another: {}", template.1);
+        }
+        for template in [
+            release(json!({"config": {"secretName": "u"}, "nameOverride": "t"})),
+            release(json!({"note": "t: is a letter"})),
+            template("HelmRelease", json!({"targetNamespace": "m", "values": {"secretName": "t"}})),
+            patch("kind: Deployment\nmetadata:\n  name: t\n"),
+        ] {
+            assert!(
+                readers(std::slice::from_ref(&template), "t", &Labels::new()).is_empty(),
+                "{}",
+                template.1
+            );
+        }
+    }
+
+    /// Kinds that nobody here knows name Secrets as others do.
+    #[test]
+    fn a_custom_resource_reads_what_it_names_as_a_secret() {
+        let of =
+            |spec: Value| ("Anything", json!({"metadata": {"name": "x", "namespace": "n"}, "spec": spec}));
+        let reads = |objects: &[(&str, Value)]| !readers(objects, "t", &Labels::new()).is_empty();
+        for spec in [
+            json!({"existingSecret": "t"}),
+            json!({"credentialsSecret": {"name": "t", "key": "token"}}),
+            json!({"auth": {"tokenSecretRef": {"name": "t"}}}),
+            json!({"pullSecrets": ["t"]}),
+            json!({"secretNames": ["u", "t"]}),
+            json!({"credentialRef": {"kind": "Secret", "name": "t"}}),
+            json!({"apiTokenSecretName": "t"}),
+            json!({"tls": [{"hosts": ["h"], "secretName": "t"}]}),
+            json!({"resources": ["apiVersion: v1\nkind: Pod\nspec:\n  imagePullSecrets:\n  - name: t\n"]}),
+            json!({"resources": [{"spec": {"secretRef": {"name": "t"}}}]}),
+            json!({"writeConnectionSecretToRef": {"name": "t"}}),
+        ] {
+            assert!(reads(&[of(spec.clone())]), "{spec}");
+        }
+        for spec in [
+            json!({"name": "t"}),
+            json!({"secretKey": "t"}),
+            json!({"secretStoreRef": {"name": "t"}}),
+            json!({"secretProviderRef": {"kind": "Vault", "name": "t"}}),
+            json!({"sourceRef": {"kind": "GitRepository", "name": "t"}}),
+            json!({"existingSecret": "tt"}),
+            json!({"secretRef": {"name": "t", "namespace": "elsewhere"}}),
+        ] {
+            assert!(!reads(&[of(spec.clone())]), "{spec}");
+        }
+        let ingress = |value: &str| {
+            let annotations = json!({"nginx.ingress.kubernetes.io/auth-secret": value});
+            [("Ingress", json!({"metadata": {"name": "x", "namespace": "n", "annotations": annotations}}))]
+        };
+        assert!(
+            reads(&ingress("t"))
+                && reads(&ingress("n/t"))
+                && !reads(&ingress("m/t"))
+                && !reads(&ingress("u"))
+        );
     }
 
     #[test]
@@ -320,7 +389,14 @@ mod tests {
             of("Pod", "agentk-1-a", Some(("ReplicaSet", "agentk-1")), mount.clone(), none.clone()),
             of(
                 "ReplicaSet",
-                "old-0",
+                "agentk-0",
+                Some(("Deployment", "agentk")),
+                json!({"replicas": 0, "template": {"spec": mount}}),
+                none.clone(),
+            ),
+            of(
+                "ReplicaSet",
+                "asleep",
                 None,
                 json!({"replicas": 0, "template": {"spec": mount}}),
                 none.clone(),
@@ -345,6 +421,7 @@ mod tests {
                 "ImageRepository/app",
                 "Pod/bare",
                 "Pod/of-operator",
+                "ReplicaSet/asleep",
                 "StatefulSet/db"
             ]
         );

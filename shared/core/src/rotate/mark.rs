@@ -1,20 +1,15 @@
-//! One value, recognized wherever it lies in a Secret: by the value itself while it is known, else by a fingerprint of it.
+//! One value, recognized wherever it lies: by the value itself while it is known, else by a fingerprint of it.
 
-use base64::Engine as _;
-use base64::alphabet;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use serde_json::Value;
+use memchr::memmem;
 use sha2::{Digest as _, Sha256};
+
+pub use super::layers::Inside;
+use super::layers::{Unpack, layers};
 
 /// Shorter values are no credentials; that two of them are equal says nothing.
 const SHORTEST: usize = 8;
-/// A value may be encoded, and what comes out once more (`.dockerconfigjson`, `auth`).
-const DEEPEST: u32 = 3;
-
-const INDIFFERENT: GeneralPurposeConfig =
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
-const BASE64: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, INDIFFERENT);
-const FOR_URLS: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, INDIFFERENT);
+/// No longer word is looked at part by part: no credential is as long.
+const LONGEST: usize = 400;
 
 /// One value, known by its fingerprint alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,7 +24,7 @@ pub struct Openers<'a> {
     /// The public half of a private key.
     pub public_half: &'a dyn Fn(&str) -> Option<String>,
     /// What is in a packed file (gzip), where it is one.
-    pub unpacked: &'a dyn Fn(&[u8]) -> Option<Vec<u8>>,
+    pub unpacked: Unpack<'a>,
 }
 
 /// What a private key is known by: its public half, of which several private forms exist.
@@ -58,130 +53,67 @@ impl Mark {
         &self.fingerprint
     }
 
-    /// Whether the value lies in these bytes: as they are, as a word of a text (a URL, a `.netrc`, a file of variables), as a
-    /// string of JSON, or as any of these encoded or packed. Where the value itself is known, anywhere in the bytes.
-    pub fn is_in(&self, bytes: &[u8], value: Option<&[u8]>, open: &Openers<'_>) -> bool {
-        let value = value.map(<[u8]>::trim_ascii).filter(|value| value.len() >= SHORTEST);
-        Search { mark: self, value, open }.is_at(bytes, DEEPEST)
+    /// Whether the value lies in these bytes, in any form that decodes. Where the value itself is known, it may stand anywhere;
+    /// else it must be a word of what they say.
+    pub fn is_in(&self, bytes: &[u8], value: Option<&[u8]>, open: &Openers<'_>) -> Inside {
+        let value = value.map(|value| value.trim_ascii()).filter(|value| value.len() >= SHORTEST);
+        let shortest = value.map_or(SHORTEST, <[u8]>::len);
+        layers(bytes, shortest, open.unpacked, &mut |layer| {
+            value.map_or_else(|| self.is_a_word(layer), |value| memmem::find(layer, value).is_some())
+                || self.is_a_key(layer, open)
+        })
     }
 
     fn fits(&self, bytes: &[u8]) -> bool {
         bytes.len() >= SHORTEST && digest(&self.salt, bytes) == self.fingerprint
     }
-}
 
-struct Search<'a> {
-    mark: &'a Mark,
-    value: Option<&'a [u8]>,
-    open: &'a Openers<'a>,
-}
-
-impl Search<'_> {
-    fn is_at(&self, bytes: &[u8], depth: u32) -> bool {
-        let inside = |value: &[u8]| bytes.windows(value.len()).any(|window| window == value);
-        if self.mark.fits(bytes.trim_ascii()) || self.value.is_some_and(inside) {
-            return true;
-        }
-        if depth == 0 {
-            return self.is_a_word(&String::from_utf8_lossy(bytes));
-        }
-        if let Some(unpacked) = (self.open.unpacked)(bytes) {
-            return self.is_at(&unpacked, depth - 1);
-        }
-        // Each second byte of a text in UTF-16 is nothing.
-        if bytes.contains(&0) {
-            let without: Vec<u8> = bytes.iter().copied().filter(|byte| *byte != 0).collect();
-            return self.is_at(&without, depth - 1);
-        }
-        let text = String::from_utf8_lossy(bytes);
-        let key = || text.contains("PRIVATE KEY").then(|| (self.open.public_half)(&text)).flatten();
-        key().is_some_and(|public| self.mark.fits(of_pair(&public).as_bytes()))
-            || self.is_a_word(&text)
-            || decoded(&text).iter().any(|inner| self.is_at(inner, depth - 1))
-            || self.is_in_json(&text, depth)
+    /// A word, what is behind a sign in it (`TOKEN_…`), or what is behind the first colon (`user:password`).
+    fn is_a_word(&self, layer: &[u8]) -> bool {
+        let word = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-.".contains(byte);
+        let after_user = layer.iter().position(|byte| *byte == b':').map(|at| layer[at + 1..].trim_ascii());
+        self.fits(layer.trim_ascii())
+            || after_user.is_some_and(|rest| self.fits(rest))
+            || layer
+                .split(|byte| !word(byte))
+                .filter(|word| word.len() <= LONGEST)
+                .any(|word| self.is_in_word(word))
     }
 
-    fn is_a_word(&self, text: &str) -> bool {
-        let after_user = text.split_once(':').map(|(_, rest)| rest.trim());
-        let word = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
-        let fits = |text: &str| self.mark.fits(text.as_bytes());
-        after_user.is_some_and(fits)
-            || text.split(|c| !word(c)).any(|word| fits(word) || fits(word.trim_matches('.')))
+    fn is_in_word(&self, word: &[u8]) -> bool {
+        let sign = |byte: &u8| b"_-.".contains(byte);
+        let starts = word.iter().enumerate().filter(|(_, byte)| sign(byte)).map(|(at, _)| at + 1);
+        std::iter::once(0).chain(starts).map(|start| &word[start..]).any(|part| {
+            let last = part.iter().rposition(|byte| !sign(byte)).map_or(0, |last| last + 1);
+            (last..=part.len()).any(|end| self.fits(&part[..end]))
+        })
     }
 
-    fn is_in_json(&self, text: &str, depth: u32) -> bool {
-        if !text.trim_start().starts_with(['{', '[']) {
-            return false;
-        }
-        let Ok(json) = serde_json::from_str::<Value>(text) else { return false };
-        let mut left = vec![&json];
-        while let Some(value) = left.pop() {
-            match value {
-                Value::String(text) if self.is_at(text.as_bytes(), depth - 1) => return true,
-                Value::Array(items) => left.extend(items),
-                Value::Object(fields) => left.extend(fields.values()),
-                _ => {}
+    /// A private key of the same pair: armored as OpenSSH does it, whatever its lines look like.
+    fn is_a_key(&self, layer: &[u8], open: &Openers<'_>) -> bool {
+        const BEGIN: &[u8] = concat!("-----BEGIN OPENSSH ", "PRIVATE KEY-----").as_bytes();
+        const END: &[u8] = concat!("-----END OPENSSH ", "PRIVATE KEY-----").as_bytes();
+        let mut rest = layer;
+        while let Some(begin) = memmem::find(rest, BEGIN) {
+            rest = &rest[begin + BEGIN.len()..];
+            let Some(end) = memmem::find(rest, END) else { return false };
+            let public = armored(&rest[..end]).and_then(|pem| (open.public_half)(&pem));
+            if public.is_some_and(|public| self.fits(of_pair(&public).as_bytes())) {
+                return true;
             }
+            rest = &rest[end..];
         }
         false
     }
 }
 
-/// What a text says with one encoding less.
-fn decoded(text: &str) -> Vec<Vec<u8>> {
-    let mut found = Vec::new();
-    let squeezed: String = text.split_ascii_whitespace().collect();
-    let wrapped = (squeezed.len() != text.trim_ascii().len()).then_some(squeezed.as_str());
-    for text in std::iter::once(text).chain(wrapped) {
-        let runs = |more: &'static str| {
-            let inside = move |c: char| c.is_ascii_alphanumeric() || more.contains(c);
-            text.split(move |c| !inside(c)).filter(|run| run.len() >= SHORTEST)
-        };
-        found.extend(runs("+/=").filter_map(|run| BASE64.decode(run).ok()));
-        let for_urls = runs("-_=").filter(|run| run.contains(['-', '_']));
-        found.extend(for_urls.filter_map(|run| FOR_URLS.decode(run).ok()));
-        found.extend(runs("").filter_map(hexadecimal));
-    }
-    found.extend(percent_decoded(text));
-    if text.contains('\\') {
-        let plain = ["\\n", "\\r", "\\t", "\\\""]
-            .iter()
-            .fold(text.to_owned(), |text, escape| text.replace(escape, " "));
-        found.push(plain.into_bytes());
-    }
-    found
-}
-
-fn digit(byte: u8) -> Option<u8> {
-    char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
-}
-
-fn hexadecimal(run: &str) -> Option<Vec<u8>> {
-    let pairs = run.as_bytes().chunks(2);
-    pairs.map(|pair| Some(digit(*pair.first()?)? << 4 | digit(*pair.get(1)?)?)).collect()
-}
-
-fn percent_decoded(text: &str) -> Option<Vec<u8>> {
-    if !text.contains('%') {
-        return None;
-    }
-    let bytes = text.as_bytes();
-    let mut plain = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while let Some(byte) = bytes.get(at) {
-        let pair = bytes.get(at + 1).zip(bytes.get(at + 2)).filter(|_| *byte == b'%');
-        match pair.and_then(|(high, low)| Some(digit(*high)? << 4 | digit(*low)?)) {
-            Some(decoded) => {
-                plain.push(decoded);
-                at += 3;
-            }
-            None => {
-                plain.push(*byte);
-                at += 1;
-            }
-        }
-    }
-    (plain != bytes).then_some(plain)
+/// A key's file with its lines as they should be.
+fn armored(body: &[u8]) -> Option<String> {
+    const LINE: usize = 70;
+    let letters: Vec<u8> = body.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
+    let lines: Option<Vec<&str>> = letters.chunks(LINE).map(|line| std::str::from_utf8(line).ok()).collect();
+    let kind = "OPENSSH PRIVATE KEY";
+    Some(format!("-----BEGIN {kind}-----\n{}\n-----END {kind}-----\n", lines?.join("\n")))
 }
 
 fn digest(salt: &str, value: &[u8]) -> String {
@@ -191,13 +123,25 @@ fn digest(salt: &str, value: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE};
+    use base64::Engine as _;
+    use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
     use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
 
     const NOTHING: Openers<'static> = Openers { public_half: &|_| None, unpacked: &|_| None };
+
+    /// Packs by turning each bit around, which nothing but `unpacked` undoes.
+    fn packed(bytes: &[u8]) -> Vec<u8> {
+        [0x1f, 0x8b, 0x08].into_iter().chain(bytes.iter().map(|byte| !byte)).collect()
+    }
+
+    fn unpacked(bytes: &[u8]) -> Option<Vec<u8>> {
+        Some(bytes.strip_prefix(&[0x1f, 0x8b, 0x08])?.iter().map(|byte| !byte).collect())
+    }
+
+    const PACKS: Openers<'static> = Openers { unpacked: &unpacked, ..NOTHING };
 
     /// Made at run time: no scanner trips on it.
     fn token() -> String {
@@ -207,35 +151,73 @@ mod tests {
     /// Where people put a copy of a token.
     fn copies(token: &str) -> Vec<(&'static str, String)> {
         let auth = STANDARD.encode(format!("deploy:{token}"));
+        let docker = json!({"auths": {"r": {"username": "x", "password": token, "auth": auth}}}).to_string();
+        let each = |write: fn(u8) -> String| token.bytes().map(write).collect::<String>();
         vec![
             ("as it is", token.to_owned()),
             ("with a line feed", format!("{token}\n")),
             ("with blanks", format!("  {token} \r\n")),
+            ("behind a byte order mark", format!("\u{feff}{token}")),
             ("in a URL", format!("https://oauth2:{token}@gitlab.example.com/a/b.git")),
             ("git credentials", format!("https://x:{token}@gitlab.example.com\n")),
             ("netrc", format!("machine gitlab.example.com login x password {token}\n")),
             ("variables", format!("GITLAB_USER=x\nGITLAB_TOKEN={token}\n")),
             ("quoted variables", format!("export TOKEN=\"{token}\"")),
             ("YAML", format!("config:\n  token: {token}\n")),
+            ("YAML with escapes", format!("netrc: \"machine h\\nlogin u\\npassword\\t{token}\\n\"")),
             ("JSON", json!({"a": [{"token": token}]}).to_string()),
+            ("JSON in JSON", json!(json!({"a": format!("machine h\n{token}\n")}).to_string()).to_string()),
+            ("JSON by the line", format!("{}\n{}", json!({"t": format!("\n{token}")}), json!({"b": 1}))),
+            ("JSON in a text", format!("x = {}", json!({"a": format!("\n{token}")}))),
             ("registry password", json!({"auths": {"r": {"username": "x", "password": token}}}).to_string()),
             ("registry auth", json!({"auths": {"r": {"auth": auth}}}).to_string()),
             ("header", format!("Authorization: Bearer {token}")),
+            ("login", format!("Authorization: Basic {auth}")),
+            ("npm", format!("//h/api/v4/packages/npm/:_authToken={token}\n")),
+            ("query", format!("https://h/x?private_token={token}&a=b")),
+            ("settings of Helm", format!("config.token={token},config.kasAddress=x")),
+            ("XML", format!("<password>{token}</password>")),
             ("encoded", STANDARD.encode(token)),
             ("encoded without padding", STANDARD_NO_PAD.encode(format!("{token}\n"))),
             ("user and password", format!("x:{token}")),
-            ("at the end of a sentence", format!("The token is {token}.")),
+            ("at the end of a sentence", format!("The token is {token}. Keep it.")),
             ("escaped in front", format!(r#"note: "\t{token}\n""#)),
             ("percent-encoded", format!("https%3A%2F%2Fx%3A{token}%40gitlab.example.com")),
-            ("encoded and wrapped", wrapped(&STANDARD.encode(format!("{}{token}\n", "padding ".repeat(12))))),
-            ("registry auth, wrapped", json!({"auths": {"r": {"auth": wrapped(&auth)}}}).to_string()),
+            ("form", format!("login%3Dx%26password%3D{token}%26y")),
+            (
+                "encoded and wrapped",
+                wrapped(76, &STANDARD.encode(format!("{}{token}\n", "padding ".repeat(12)))),
+            ),
+            ("encoded and wrapped short", wrapped(20, &STANDARD.encode(token))),
+            ("encoded and wrapped as on Windows", wrapped(40, &STANDARD.encode(token)).replace('\n', "\r\n")),
+            (
+                "encoded, wrapped and echoed",
+                wrapped(76, &STANDARD.encode(format!("{docker}\n"))).replace('\n', " "),
+            ),
+            ("registry auth, wrapped", wrapped(76, &STANDARD.encode(&docker))),
+            (
+                "manifest of a Secret",
+                format!("kind: Secret\ndata:\n  .dockerconfigjson: {}\n", STANDARD.encode(&docker)),
+            ),
             ("encoded for URLs", URL_SAFE.encode(format!("???>>>{token}"))),
-            ("hexadecimal", token.bytes().map(|b| format!("{b:02x}")).collect()),
+            ("encoded four times", (0..4).fold(token.to_owned(), |text, _| STANDARD.encode(text))),
+            ("hexadecimal", each(|b| format!("{b:02x}"))),
+            ("JSON in ASCII", format!("\"{}\"", each(|b| format!("\\u{b:04x}")))),
+            ("YAML in ASCII", format!("t: \"{}\"", each(|b| format!("\\x{b:02x}")))),
+            ("percent of all", each(|b| format!("%{b:02X}"))),
+            ("HTML", token.replace('-', "&#45;")),
+            ("bytes of Go", format!("{:?}", token.as_bytes()).replace(',', "")),
+            ("behind a name", format!("TOKEN_{token}")),
+            ("behind a dot", format!("x.{token}")),
         ]
     }
 
-    fn wrapped(text: &str) -> String {
-        text.as_bytes().chunks(20).map(String::from_utf8_lossy).collect::<Vec<_>>().join("\n")
+    fn wrapped(width: usize, text: &str) -> String {
+        text.as_bytes().chunks(width).map(String::from_utf8_lossy).collect::<Vec<_>>().join("\n")
+    }
+
+    fn utf16(text: &str, write: fn(u16) -> [u8; 2]) -> Vec<u8> {
+        text.encode_utf16().flat_map(write).collect()
     }
 
     /// What only who knows the value finds: it stands in the middle of other bytes.
@@ -243,38 +225,44 @@ mod tests {
     fn the_value_is_found_in_bytes_of_any_kind() {
         let token = token();
         let mark = Mark::of("salt", token.as_bytes());
-        let utf16: Vec<u8> = token.encode_utf16().flat_map(u16::to_le_bytes).collect();
         let inside = |before: &[u8], after: &[u8]| [before, token.as_bytes(), after].concat();
-        let packed = |bytes: &[u8]| (bytes == b"\x1f\x8bPACKED").then(|| inside(b"{\"t\": \"", b"\"}"));
-        let open = Openers { unpacked: &packed, ..NOTHING };
         for (form, bytes) in [
             ("binary", inside(&[0xff, 0xfe, 0x00, 0x81], &[0x00, 0xc0])),
             ("Latin-1", inside(b"caf\xe9 ", b"")),
+            ("a keystore", inside(&[0xfe, 0xed, 0xfe, 0xed], &[0x9f])),
             ("glued to a word", inside(b"prefix", b"suffix")),
-            ("underscores around", inside(b"__", b"__")),
-            ("UTF-16", utf16),
-            ("packed", b"\x1f\x8bPACKED".to_vec()),
-            ("packed and encoded", STANDARD.encode(b"\x1f\x8bPACKED").into_bytes()),
+            ("signs around", inside(b"--", b"--")),
+            ("UTF-16", utf16(&token, u16::to_le_bytes)),
+            ("UTF-16 of the other order", utf16(&format!("x {token}"), u16::to_be_bytes)),
+            ("UTF-16 in base64", STANDARD.encode(utf16(&token, u16::to_le_bytes)).into_bytes()),
+            ("packed", packed(&inside(b"{\"t\": \"", b"\"}"))),
+            ("packed behind a header", [b"header".to_vec(), packed(&inside(b"", b""))].concat()),
+            ("packed and encoded", STANDARD.encode(packed(token.as_bytes())).into_bytes()),
+            ("a release of Helm", {
+                let manifest = format!("data:\n  token: {}\n", STANDARD.encode(&token));
+                STANDARD.encode(STANDARD.encode(packed(manifest.as_bytes()))).into_bytes()
+            }),
             ("binary and encoded", STANDARD.encode(inside(&[0xff, 0x00], &[0xfe])).into_bytes()),
+            ("broken by a line's end", format!("t: \"{}\\\n  {}\"", &token[..9], &token[9..]).into_bytes()),
         ] {
-            assert!(mark.is_in(&bytes, Some(token.as_bytes()), &open), "{form}");
-            assert!(
-                !mark.is_in(&bytes, Some(b"another-value"), &open) || mark.is_in(&bytes, None, &open),
-                "{form}"
-            );
-            assert!(
-                !Mark::of("salt", b"another-value").is_in(&bytes, Some(b"another-value"), &open),
-                "{form}"
-            );
+            assert_eq!(mark.is_in(&bytes, Some(token.as_bytes()), &PACKS), Inside::Yes, "{form}");
+            let other = Mark::of("salt", b"another-value");
+            assert_eq!(other.is_in(&bytes, Some(b"another-value"), &PACKS), Inside::No, "{form}");
         }
     }
 
     #[test]
     fn a_copy_is_recognized_in_every_form() {
         let (token, mark) = (token(), Mark::of("salt", token().as_bytes()));
+        let other = Mark::of("salt", b"another-value");
         for (form, text) in copies(&token) {
-            assert!(mark.is_in(text.as_bytes(), None, &NOTHING), "{form}");
-            assert!(!Mark::of("salt", b"another-value").is_in(text.as_bytes(), None, &NOTHING), "{form}");
+            assert_eq!(mark.is_in(text.as_bytes(), Some(token.as_bytes()), &NOTHING), Inside::Yes, "{form}");
+            assert_eq!(
+                mark.is_in(text.as_bytes(), None, &NOTHING),
+                Inside::Yes,
+                "{form}, by its fingerprint"
+            );
+            assert_eq!(other.is_in(text.as_bytes(), None, &NOTHING), Inside::No, "{form}");
         }
         assert_eq!(Mark::known("salt", mark.fingerprint()), mark);
         assert!(!format!("{mark:?}").contains(&token));
@@ -282,34 +270,91 @@ mod tests {
 
     #[test]
     fn a_private_key_is_recognized_by_its_public_half() {
-        let half = |text: &str| text.contains("MINE").then(|| "ssh-ed25519 AAAA".to_owned());
+        let half = |text: &str| text.contains("\nMINE").then(|| "ssh-ed25519 AAAA".to_owned());
         let half = Openers { public_half: &half, ..NOTHING };
-        let pem = |body: &str| format!("-----BEGIN OPENSSH {} KEY-----\n{body}\n", "PRIVATE");
+        let pem = |body: &str| {
+            let kind = format!("OPENSSH {} KEY", "PRIVATE");
+            format!("-----BEGIN {kind}-----\n{body}\n-----END {kind}-----\n")
+        };
         let mark = Mark::of_key("salt", "ssh-ed25519 AAAA");
-        assert!(mark.is_in(pem("MINE").as_bytes(), None, &half));
-        assert!(mark.is_in(STANDARD.encode(pem("MINE, in another form")).as_bytes(), None, &half));
-        assert!(!mark.is_in(pem("other").as_bytes(), None, &half));
-        assert!(!mark.is_in(b"ssh-ed25519 AAAA", None, &half), "the public half opens nothing");
+        let mine = pem("MINE");
+        for (form, text) in [
+            ("as it is", mine.clone()),
+            ("behind another", format!("{}{mine}", pem("other"))),
+            ("encoded", STANDARD.encode(&mine)),
+            ("encoded and wrapped", wrapped(30, &STANDARD.encode(&mine))),
+            ("in YAML", format!("key: |\n  {}", mine.replace('\n', "\n  "))),
+            ("in JSON", json!({"key": mine}).to_string()),
+            ("in one line", mine.replace('\n', " ")),
+            ("as on Windows", mine.replace('\n', "\r\n")),
+            ("in a variable", format!("KEY='{}'", mine.replace('\n', "\\n"))),
+            ("percent-encoded", mine.replace('\n', "%0A").replace(' ', "%20")),
+            ("with a comment", format!("my key:\n{mine}and more")),
+        ] {
+            assert_eq!(mark.is_in(text.as_bytes(), None, &half), Inside::Yes, "{form}");
+        }
+        for text in [pem("other"), "ssh-ed25519 AAAA".to_owned(), "MINE".to_owned()] {
+            assert_eq!(mark.is_in(text.as_bytes(), None, &half), Inside::No, "{text}");
+        }
     }
+
+    /// One way to write bytes as others.
+    type Encoding = (&'static str, fn(&[u8]) -> Vec<u8>);
+
+    const ENCODINGS: &[Encoding] = &[
+        ("base64", |b| STANDARD.encode(b).into_bytes()),
+        ("base64 for URLs", |b| URL_SAFE_NO_PAD.encode(b).into_bytes()),
+        ("base64 of a login", |b| STANDARD.encode([b"user:", b].concat()).into_bytes()),
+        ("base64 in lines", |b| wrapped(76, &STANDARD.encode(b)).into_bytes()),
+        ("base64 in short lines, indented", |b| {
+            wrapped(24, &STANDARD.encode(b)).replace('\n', "\n    ").into_bytes()
+        }),
+        ("hex", |b| b.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into_bytes()),
+        ("percent", |b| b.iter().map(|byte| format!("%{byte:02X}")).collect::<String>().into_bytes()),
+        ("escapes", |b| b.iter().map(|byte| format!("\\x{byte:02x}")).collect::<String>().into_bytes()),
+        ("packed", packed),
+        ("numbers", |b| format!("{b:?}").into_bytes()),
+        ("binary around", |b| [&[0, 0xff, 0xfe][..], b, &[0x80, 0]].concat()),
+        ("a setting", |b| [b"token=", b, b"\n"].concat()),
+        ("a line of a file", |b| [b"machine h\nlogin x\npassword ", b, b"\n"].concat()),
+    ];
 
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
+        /// Whatever is done to it, one after the other.
+        #[test]
+        fn a_value_is_found_in_any_encoding_of_any_encoding(
+            value in "[A-Za-z0-9_.-]{20,64}",
+            other in "[A-Za-z0-9_.-]{20,64}",
+            path in prop::collection::vec(0..ENCODINGS.len(), 1..5),
+        ) {
+            let names: Vec<&str> = path.iter().map(|at| ENCODINGS[*at].0).collect();
+            let bytes = path.iter().fold(value.clone().into_bytes(), |bytes, at| ENCODINGS[*at].1(&bytes));
+            let find = |value: &str| Mark::of("s", value.as_bytes()).is_in(&bytes, Some(value.as_bytes()), &PACKS);
+            prop_assert_eq!(find(&value), Inside::Yes, "{:?}", names);
+            prop_assert_eq!(find(&other), Inside::No, "{:?}", names);
+        }
+
         #[test]
         fn any_credential_is_found_among_others_and_no_other(
-            value in "[A-Za-z0-9_-]{8,60}",
-            other in "[A-Za-z0-9_-]{8,60}",
-            at in 0..23_usize,
+            value in "[A-Za-z0-9_-]{12,60}",
+            other in "[A-Za-z0-9_-]{12,60}",
+            at in any::<prop::sample::Index>(),
         ) {
             prop_assume!(!value.contains(&other) && !other.contains(&value));
-            let text = copies(&value)[at].1.clone();
-            prop_assert!(Mark::of("s", value.as_bytes()).is_in(text.as_bytes(), None, &NOTHING), "{}", text);
-            prop_assert!(!Mark::of("s", other.as_bytes()).is_in(text.as_bytes(), None, &NOTHING), "{}", text);
+            let (form, text) = at.get(&copies(&value)).clone();
+            let find = |mark: &str, value| Mark::of("s", mark.as_bytes()).is_in(text.as_bytes(), value, &NOTHING);
+            prop_assert_eq!(find(&value, Some(value.as_bytes())), Inside::Yes, "{}: {}", form, text);
+            prop_assert_eq!(find(&other, Some(other.as_bytes())), Inside::No, "{}: {}", form, text);
+            prop_assert_eq!(find(&other, None), Inside::No, "{}: {}", form, text);
         }
 
         #[test]
         fn no_bytes_break_it(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _ = Mark::of("s", b"0123456789").is_in(&bytes, None, &NOTHING);
+            for value in [None, Some(&b"0123456789"[..])] {
+                let _ = Mark::of("s", b"0123456789").is_in(&bytes, value, &PACKS);
+            }
         }
     }
 }

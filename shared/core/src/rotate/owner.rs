@@ -122,14 +122,14 @@ pub fn unknown_writer(secret: &Metadata) -> Option<&'static str> {
         .then_some("its data was written before managed fields were kept (before-first-apply)")
 }
 
-/// An ExternalSecret that writes a Secret and left no sign on it.
-pub fn external_secret(object: ObjectRef) -> Owner {
-    Owner {
-        object,
-        reverts: "its operator writes the stored value again at its next refresh",
-        instead: "in the store that the ExternalSecret reads",
-        can_be_held: false,
-    }
+/// A custom resource that writes a Secret and left no sign on it.
+pub fn by_name(object: ObjectRef) -> Owner {
+    let instead = match object.kind.as_str() {
+        "ExternalSecret" => "in the store that the ExternalSecret reads",
+        _ => "where that object takes the value from",
+    };
+    let reverts = "its operator writes the stored value again at its next refresh";
+    Owner { object, reverts, instead, can_be_held: false }
 }
 
 fn covered(found: &[Owner], kind: &str) -> bool {
@@ -211,7 +211,7 @@ fn argo(secret: &Metadata) -> Option<Owner> {
     let tracked = secret.annotations.get("argocd.argoproj.io/tracking-id");
     let name = tracked
         .and_then(|id| id.split(':').next())
-        .or_else(|| secret.labels.get("argocd.argoproj.io/instance").map(String::as_str))?;
+        .or_else(|| mark(secret, "argocd.argoproj.io/instance").map(String::as_str))?;
     Some(Owner::of(
         "Application",
         "",
@@ -221,9 +221,14 @@ fn argo(secret: &Metadata) -> Option<Owner> {
     ))
 }
 
+/// A label, or an annotation in its place.
+fn mark<'a>(secret: &'a Metadata, key: &str) -> Option<&'a String> {
+    secret.labels.get(key).or_else(|| secret.annotations.get(key))
+}
+
 /// What the recommended label says that it is managed by, where that is no person's tool.
 fn managed_by(secret: &Metadata) -> Option<Owner> {
-    let name = secret.labels.get("app.kubernetes.io/managed-by")?;
+    let name = mark(secret, "app.kubernetes.io/managed-by")?;
     let lower = name.to_lowercase();
     let by_hand = lower.is_empty() || lower == "manual" || PEOPLE.contains(&lower.as_str());
     let reverts = "its label app.kubernetes.io/managed-by says that this writes it";

@@ -9,7 +9,7 @@ use secrecy::zeroize::{Zeroize as _, Zeroizing};
 use secrecy::{ExposeSecret, SecretSlice, SecretString};
 use serde_json::Value;
 
-use super::holders::Sought;
+use super::copies::Sought;
 use super::secret::{Content, Read};
 use crate::ssh;
 
@@ -115,9 +115,17 @@ impl Form {
         })
     }
 
+    /// What of the credential is secret, which is in whatever else it is written as: of a private key its number.
+    pub(super) fn secret_part(&self, read: &Read) -> Option<SecretSlice<u8>> {
+        if *self == Self::Ssh {
+            return ssh::secret_part(&text(read, "identity").map(Zeroizing::new)?);
+        }
+        self.token(read).map(|token| SecretSlice::from(token.expose_secret().as_bytes().to_vec()))
+    }
+
     /// The same with the value itself, which is found wherever it lies.
     pub(super) fn sought(&self, salt: &str, read: &Read) -> Option<Sought> {
-        Some(Sought { mark: self.mark(salt, read)?, value: self.token(read) })
+        Some(Sought { mark: self.mark(salt, read)?, value: self.secret_part(read) })
     }
 
     /// What the Secret is to hold with a new credential.

@@ -5,6 +5,7 @@
 
 mod agent;
 mod ask;
+mod copies;
 mod credential;
 mod deeds;
 mod drive;
@@ -17,6 +18,7 @@ mod identify;
 mod issuer;
 mod journaling;
 mod keys;
+mod listing;
 mod lock;
 mod manifest;
 mod own_rights;

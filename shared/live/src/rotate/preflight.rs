@@ -5,7 +5,7 @@ use gitlab_agent_core::facts::{Facts, ValueKind};
 use gitlab_agent_core::object::ObjectRef;
 use gitlab_agent_core::render::rotate::OldCredential;
 use gitlab_agent_core::rotate::journal::{Here, NAME};
-use gitlab_agent_core::rotate::owner::{Owner, external_secret, owners, unknown_writer};
+use gitlab_agent_core::rotate::owner::{Owner, by_name, owners, unknown_writer};
 use gitlab_agent_core::rotate::{Goal, Journal};
 use gitlab_agent_core::snapshot::{Why, WhyKind};
 use jiff::Timestamp;
@@ -159,8 +159,8 @@ pub async fn preflight(
         said.against.extend(unnamed(keys, &read, &name).await?);
     }
     if wanted.begins() {
-        other_holders(client, target, &read, &name, wanted, &mut said).await?;
-        external_secrets(client, target, &read, &name, wanted, &mut said).await;
+        let writers = other_holders(client, target, &read, &name, wanted, &mut said).await?;
+        other_writers(client, writers, &read, &name, wanted, &mut said).await;
     }
     if wanted.begins() && said.against.is_empty() && wanted.try_changes {
         said.against.extend(permit::try_changes(client, target, &read, wanted.goal == Goal::Rotate).await);
@@ -210,7 +210,7 @@ async fn unnamed(keys: &Keys, read: &Read, name: &str) -> Result<Option<String>,
     }))
 }
 
-/// Whatever else holds the value or reads the Secret would be left with a dead credential.
+/// Whatever else holds the value or reads the Secret would be left with a dead credential. Gives the custom resources that write it.
 async fn other_holders(
     client: &WriteClient,
     target: &Target,
@@ -218,7 +218,7 @@ async fn other_holders(
     name: &str,
     wanted: &Wanted<'_>,
     said: &mut Notes,
-) -> Result<(), Refusal> {
+) -> Result<Vec<ObjectRef>, Refusal> {
     let salt = super::random().map_err(|text| Refusal::Refused(vec![text]))?;
     let sought = target.form.sought(&salt, read);
     let found = Holders::look(client, target, sought.as_ref(), read, &[&target.secret.name]).await;
@@ -232,6 +232,9 @@ async fn other_holders(
             "{left}: what is there would be left with a revoked credential. Give it a credential of its own or take it away, or \
              let what reads it name {name}; then try again"
         ));
+    }
+    if !found.notes.is_empty() {
+        said.notes.push(format!("not looked at for who else holds or names it: {}", found.notes.join("; ")));
     }
     let mut unseen = found.unseen;
     if let Some(why) = unknown_writer(&read.metadata) {
@@ -249,41 +252,30 @@ async fn other_holders(
         let names = holders::names(&found.following);
         said.notes.push(format!("{names} pull images with the Secret, and read it each time"));
     }
-    Ok(())
+    Ok(found.writers)
 }
 
-/// ExternalSecrets write it too, whether or not they left a sign on it; one that takes its value from a generator makes new
-/// credentials by itself.
-async fn external_secrets(
+/// Custom resources write it too, whether or not they left a sign on it; an ExternalSecret that takes its value from a generator
+/// makes new credentials by itself.
+async fn other_writers(
     client: &WriteClient,
-    target: &Target,
+    writers: Vec<ObjectRef>,
     read: &Read,
     name: &str,
     wanted: &Wanted<'_>,
     said: &mut Notes,
 ) {
-    let signed = owners(&read.metadata).into_iter().map(|owner| owner.object);
-    let mut all: Vec<ObjectRef> = signed.filter(|object| object.kind == "ExternalSecret").collect();
-    match holders::writers(client, target).await {
-        Ok(found) => {
-            for object in found.into_iter().filter(|object| !all.contains(object)).collect::<Vec<_>>() {
-                if wanted.goal == Goal::Rotate {
-                    said.against.push(owned(&external_secret(object.clone()), name));
-                }
-                all.push(object);
-            }
+    let mut all: Vec<ObjectRef> = owners(&read.metadata).into_iter().map(|owner| owner.object).collect();
+    for object in writers {
+        if all.contains(&object) {
+            continue;
         }
-        Err(why) => {
-            let text = format!(
-                "whether an ExternalSecret writes {name} cannot be seen: {}: {}",
-                why.asked, why.message
-            );
-            match wanted.allow_unseen {
-                true => said.notes.push(text),
-                false => said.against.push(format!("{text}; {}", agent::UNSEEN)),
-            }
+        if wanted.goal == Goal::Rotate {
+            said.against.push(owned(&by_name(object.clone()), name));
         }
+        all.push(object);
     }
+    all.retain(|object| object.kind == "ExternalSecret");
     for object in all {
         if let Some(generator) = super::generator::of(client, &object).await {
             said.against.push(format!(

@@ -9,7 +9,8 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::agent::{self, Listing};
-use super::holders::{Holders, Sought};
+use super::copies::Sought;
+use super::holders::Holders;
 use super::issuer::Issuer;
 use super::keys::Keys;
 use super::secret::{Read, fingerprint_of};
@@ -113,6 +114,14 @@ impl Run<'_> {
         let own = [place.name.as_str(), backup.as_str()];
         let holders = Holders::look(self.client, self.target, sought.as_ref(), &read, &own).await;
         let left = holders.left_behind(&format!("Secret {}/{}", place.namespace, place.name));
+        let nobody_wrote = journal.owners.as_ref().is_some_and(Vec::is_empty);
+        if nobody_wrote && !holders.writers.is_empty() {
+            let what = format!(
+                "{} writes the Secret by now, and would give it another value",
+                super::holders::names(&holders.writers)
+            );
+            return sign(back, &what, "see what value it writes");
+        }
         if !left.is_empty() {
             return sign(back, &left.join("; "), "give each the new value, or take it away");
         }
@@ -205,7 +214,7 @@ impl Run<'_> {
         let kept =
             if back { None } else { self.target.secret.read(self.client, backup).await.ok().flatten() };
         let kept = kept.filter(|kept| fingerprint_of(&journal.id, &kept.values) == journal.old_fingerprint);
-        Some(Sought { mark, value: kept.and_then(|kept| self.target.form.token(&kept)) })
+        Some(Sought { mark, value: kept.and_then(|kept| self.target.form.secret_part(&kept)) })
     }
 
     /// Whether GitLab lists connections of nothing but pods of ours. Where its list tells nothing, or lists pods that are gone for

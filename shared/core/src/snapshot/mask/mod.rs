@@ -17,7 +17,7 @@ mod table;
 mod tokens;
 mod url;
 mod values;
-mod views;
+pub(crate) mod views;
 
 use std::cell::Cell;
 use std::ops::Range;
@@ -83,7 +83,7 @@ impl Masker {
                 continue;
             }
             views.extend(views::unescaped(&view).map(|next| (next, depth + 1)));
-            views::encoded(&view, &mut |decoded| {
+            views::encoded(&view, views::IN_TEXT, &mut |decoded| {
                 self.known(&decoded, &mut found);
                 views.extend(views::texts(&decoded).into_iter().map(|next| (next, depth + 1)));
             });

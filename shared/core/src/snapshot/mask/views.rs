@@ -9,25 +9,47 @@ use std::ops::Range;
 pub(super) const DEPTH: usize = 3;
 
 /// Bytes, and where each comes from.
-pub(super) struct View {
-    pub(super) bytes: Vec<u8>,
-    /// Of each byte the place in the text; `None` for the text itself.
-    places: Option<Vec<(u32, u32)>>,
+pub(crate) struct View {
+    pub(crate) bytes: Vec<u8>,
+    places: Places,
+}
+
+/// Where the bytes of a view come from.
+enum Places {
+    /// It is the text itself.
+    Here,
+    /// Of each byte the place in the text.
+    Of(Vec<(u32, u32)>),
+    /// Nobody asks.
+    Nowhere,
 }
 
 impl View {
     /// The text itself.
     pub(super) fn of(text: &str) -> Self {
-        Self { bytes: text.as_bytes().to_vec(), places: None }
+        Self { bytes: text.as_bytes().to_vec(), places: Places::Here }
     }
 
-    fn empty() -> Self {
-        Self { bytes: Vec::new(), places: Some(Vec::new()) }
+    /// Bytes of which nobody asks where they come from.
+    pub(crate) fn nowhere(bytes: Vec<u8>) -> Self {
+        Self { bytes, places: Places::Nowhere }
+    }
+
+    /// An empty one that is filled from this one.
+    fn empty(&self) -> Self {
+        let places =
+            if matches!(self.places, Places::Nowhere) { Places::Nowhere } else { Places::Of(Vec::new()) };
+        Self { bytes: Vec::new(), places }
     }
 
     fn place(&self, at: usize) -> (u32, u32) {
-        let here = u32::try_from(at).unwrap_or(u32::MAX);
-        self.places.as_ref().map_or((here, here.saturating_add(1)), |places| places[at])
+        match &self.places {
+            Places::Of(places) => places[at],
+            Places::Here | Places::Nowhere => {
+                let here = u32::try_from(at).unwrap_or(u32::MAX);
+                (here, here.saturating_add(1))
+            }
+        }
     }
 
     /// Where in the text a part of the view is.
@@ -36,16 +58,24 @@ impl View {
     }
 
     fn push(&mut self, bytes: &[u8], of: &Self, from: usize, to: usize) {
-        let place = (of.place(from).0, of.place(to - 1).1);
         self.bytes.extend_from_slice(bytes);
-        if let Some(places) = &mut self.places {
+        if let Places::Of(places) = &mut self.places {
+            let place = (of.place(from).0, of.place(to - 1).1);
             places.extend(std::iter::repeat_n(place, bytes.len()));
         }
     }
 
+    fn copy(&mut self, of: &Self, part: Range<usize>) {
+        if let Places::Of(places) = &mut self.places {
+            places.extend(part.clone().map(|at| of.place(at)));
+        }
+        self.bytes.extend_from_slice(&of.bytes[part]);
+    }
+
     fn part(&self, part: Range<usize>) -> Self {
-        let places = part.clone().map(|at| self.place(at)).collect();
-        Self { bytes: self.bytes[part].to_vec(), places: Some(places) }
+        let mut out = self.empty();
+        out.copy(self, part);
+        out
     }
 }
 
@@ -53,23 +83,28 @@ impl View {
 type Decoded = Option<(Vec<u8>, usize)>;
 
 /// The view with all escapes of one kind decoded, for each kind of which there are any.
-pub(super) fn unescaped(view: &View) -> impl Iterator<Item = View> {
+pub(crate) fn unescaped(view: &View) -> impl Iterator<Item = View> {
     type Kind = (u8, fn(&[u8]) -> Decoded);
     const KINDS: [Kind; 3] = [(b'\\', backslash), (b'%', percent), (b'&', entity)];
     KINDS.iter().filter_map(|(sign, decode)| {
         view.bytes.contains(sign).then_some(())?;
-        let mut out = View::empty();
-        let (mut at, mut any) = (0, false);
-        while at < view.bytes.len() {
-            let decoded = if view.bytes[at] == *sign { decode(&view.bytes[at..]) } else { None };
-            any |= decoded.is_some();
-            let (bytes, length) = decoded.unwrap_or((vec![view.bytes[at]], 1));
+        let mut out = view.empty();
+        let (mut at, mut done) = (0, 0);
+        while let Some(next) = view.bytes[at..].iter().position(|byte| byte == sign) {
+            at += next;
+            let Some((bytes, length)) = decode(&view.bytes[at..]) else {
+                at += 1;
+                continue;
+            };
+            out.copy(view, done..at);
             if !bytes.is_empty() {
                 out.push(&bytes, view, at, at + length);
             }
             at += length;
+            done = at;
         }
-        any.then_some(out)
+        out.copy(view, done..view.bytes.len());
+        (done > 0).then_some(out)
     })
 }
 
@@ -144,22 +179,31 @@ fn entity(text: &[u8]) -> Decoded {
     Some((char::from_u32(code)?.encode_utf8(&mut [0; 4]).as_bytes().to_vec(), end + 1))
 }
 
-/// A run of base64 or hex shorter than this holds nothing that is looked for.
-const RUN: usize = 6;
+/// What is taken for a run of base64, hex or numbers.
+#[derive(Clone, Copy)]
+pub(crate) struct Runs {
+    /// One that is shorter holds nothing that is looked for.
+    pub(crate) shortest: usize,
+    /// Whether one goes on behind any blank; else only behind the end of a long line.
+    pub(crate) over_blanks: bool,
+}
+
+/// Runs as they stand in messages.
+pub(super) const IN_TEXT: Runs = Runs { shortest: 6, over_blanks: false };
 
 /// What is encoded in the view: base64 of both alphabets at each of its four phases, hex at both, lists of numbers.
-pub(super) fn encoded(view: &View, each: &mut dyn FnMut(View)) {
-    runs(view, sextet, &mut |run| {
+pub(crate) fn encoded(view: &View, which: Runs, each: &mut dyn FnMut(View)) {
+    runs(view, which, sextet, &mut |run| {
         for phase in 0..4 {
             each(from_base64(view, run.get(phase..).unwrap_or_default()));
         }
     });
-    runs(view, |byte| char::from(byte).to_digit(16).and_then(|d| u8::try_from(d).ok()), &mut |run| {
+    runs(view, which, |byte| char::from(byte).to_digit(16).and_then(|d| u8::try_from(d).ok()), &mut |run| {
         for phase in 0..2 {
             each(from_hex(view, run.get(phase..).unwrap_or_default()));
         }
     });
-    numbers(view, each);
+    numbers(view, which, each);
 }
 
 /// The six bits of a letter of base64, of the standard or the URL alphabet.
@@ -178,7 +222,7 @@ fn sextet(byte: u8) -> Option<u8> {
 type Digit = (u8, usize);
 
 /// Gives each run of bytes that have a value, as values and places. A run goes on after what wraps a long one.
-fn runs(view: &View, value: fn(u8) -> Option<u8>, each: &mut dyn FnMut(&[Digit])) {
+fn runs(view: &View, which: Runs, value: fn(u8) -> Option<u8>, each: &mut dyn FnMut(&[Digit])) {
     const WRAPPED: usize = 60;
     let bytes = &view.bytes;
     let mut run: Vec<(u8, usize)> = Vec::new();
@@ -192,12 +236,13 @@ fn runs(view: &View, value: fn(u8) -> Option<u8>, each: &mut dyn FnMut(&[Digit])
         }
         let gap = bytes[at..].iter().take(16).take_while(|byte| byte.is_ascii_whitespace()).count();
         let wraps = line >= WRAPPED && bytes[at..at + gap].contains(&b'\n');
-        if wraps && bytes.get(at + gap).is_some_and(|byte| value(*byte).is_some()) {
+        let goes_on = wraps || (which.over_blanks && gap > 0 && !run.is_empty());
+        if goes_on && bytes.get(at + gap).is_some_and(|byte| value(*byte).is_some()) {
             at += gap;
             line = 0;
             continue;
         }
-        if run.len() >= RUN {
+        if run.len() >= which.shortest {
             each(&run);
         }
         if at >= bytes.len() {
@@ -210,7 +255,7 @@ fn runs(view: &View, value: fn(u8) -> Option<u8>, each: &mut dyn FnMut(&[Digit])
 }
 
 fn from_base64(view: &View, run: &[(u8, usize)]) -> View {
-    let mut out = View::empty();
+    let mut out = view.empty();
     for pair in 0..run.len() * 6 / 8 {
         let (first, shift) = (pair * 8 / 6, pair * 8 % 6);
         let (high, low) = (run[first], run[first + 1]);
@@ -223,7 +268,7 @@ fn from_base64(view: &View, run: &[(u8, usize)]) -> View {
 }
 
 fn from_hex(view: &View, run: &[(u8, usize)]) -> View {
-    let mut out = View::empty();
+    let mut out = view.empty();
     for pair in run.chunks_exact(2) {
         out.push(&[pair[0].0 << 4 | pair[1].0], view, pair[0].1, pair[1].1 + 1);
     }
@@ -231,10 +276,10 @@ fn from_hex(view: &View, run: &[(u8, usize)]) -> View {
 }
 
 /// Lists of bytes as Go and JSON print them: `[103 108]`, `[103,108]`, `0x67, 0x6c`, `67:6c`, `67 6c`, also one a line.
-fn numbers(view: &View, each: &mut dyn FnMut(View)) {
+fn numbers(view: &View, which: Runs, each: &mut dyn FnMut(View)) {
     let bytes = &view.bytes;
     for radix in [10, 16] {
-        let (mut out, mut at) = (View::empty(), 0);
+        let (mut out, mut at) = (view.empty(), 0);
         while at < bytes.len() {
             // Two hexadecimal digits are told by what stands behind them, also directly behind a word.
             let fresh = radix == 16 || at == 0 || !bytes[at - 1].is_ascii_digit();
@@ -249,16 +294,17 @@ fn numbers(view: &View, each: &mut dyn FnMut(View)) {
             let goes_on = gap > 0 && bytes.get(at + gap).is_some_and(u8::is_ascii_hexdigit);
             at += gap.max(usize::from(!goes_on));
             if !goes_on {
-                give(&mut out, each);
+                give(&mut out, which, each);
             }
         }
-        give(&mut out, each);
+        give(&mut out, which, each);
     }
 }
 
-fn give(list: &mut View, each: &mut dyn FnMut(View)) {
-    let list = std::mem::replace(list, View::empty());
-    if list.bytes.len() >= RUN / 2 {
+fn give(list: &mut View, which: Runs, each: &mut dyn FnMut(View)) {
+    let empty = list.empty();
+    let list = std::mem::replace(list, empty);
+    if list.bytes.len() >= which.shortest / 2 {
         each(list);
     }
 }
