@@ -167,7 +167,7 @@ fn mend(facts: &Facts<'_>, object: &ObjectRef, missing: &Missing, owner: Option<
     let text = match (&missing.key, object.kind.as_str()) {
         (Some(key), _) => format!("add the key {key} to it in Git, or correct the key that {users} references"),
         (None, "Secret" | "ConfigMap") => {
-            let first = unread_creators(facts, object).map(|entry| resource(entry)).next();
+            let first = unread_creators(facts, object).next().map(resource);
             let first = first.map(|kind| format!("see first whether something creates it (`kubectl get {kind}`); otherwise "));
             format!("{}add it to Git (a Secret encrypted), or correct the name that {users} references", first.unwrap_or_default())
         }

@@ -99,7 +99,7 @@ fn circles(s: &Snapshot) -> Vec<Vec<ObjectRef>> {
     let (mut found, mut done) = (Vec::new(), vec![false; all.len()]);
     let mut place: Vec<Option<usize>> = vec![None; all.len()];
     let mut in_circle = vec![false; all.len()];
-    for start in 0..all.len() {
+    for (start, _) in all.iter().enumerate() {
         let mut path: Vec<(usize, usize)> = Vec::new();
         if !done[start] {
             place[start] = Some(0);

@@ -138,7 +138,8 @@ pub fn failed_hook(text: &str) -> Option<ObjectRef> {
 /// The name of the object that kustomize-controller could not decrypt, with its namespace where the text tells.
 pub fn undecrypted(text: &str) -> Option<(Option<&str>, &str)> {
     let (_, rest) = text.split_once("decryption failed for '")?;
-    let name = rest.split('\'').next().filter(|name| is_name(name))?;
+    // `'db'`, or with its kind as kustomize writes it: `'Secret.v1.[noGrp]/db'`.
+    let name = rest.split('\'').next()?.rsplit('/').next().filter(|name| is_name(name))?;
     Some((quoted_namespace(rest, name), name))
 }
 
@@ -339,6 +340,8 @@ mod tests {
     fn what_could_not_be_decrypted_is_read() {
         let text = "decryption failed for 'token': failed to decrypt and format 'gitlab/token' Secret data: cannot get sops data key";
         assert_eq!(undecrypted(text), Some((Some("gitlab"), "token")));
+        let text = "decryption failed for 'Secret.v1.[noGrp]/db': failed to decrypt and format 'shop/db' Secret data: cannot get sops data key";
+        assert_eq!(undecrypted(text), Some((Some("shop"), "db")));
         assert_eq!(undecrypted("decryption failed for 'token': no key"), Some((None, "token")));
         assert_eq!(undecrypted("kustomize build failed"), None);
     }
