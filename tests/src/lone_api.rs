@@ -9,8 +9,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use base64::Engine as _;
 use gitlab_agent_core::need::{Need, TABLE};
 use serde_json::{Value, json};
+
+use crate::world::gitlab::tls_config;
+use crate::world::pki::Authority;
 
 /// What comes in the place of an answer.
 #[derive(Clone, Debug)]
@@ -109,6 +113,26 @@ impl LoneApi {
         self.write(&self.url.replace("http://", "https://"))
     }
 
+    /// Speaks TLS too, at another address, with a certificate that the kubeconfig trusts, and has this user sign in.
+    ///
+    /// # Errors
+    /// It cannot listen, or the file cannot be written.
+    pub fn vouched(&self, user: &Value) -> Result<()> {
+        let authority = Authority::new("Lone API CA")?;
+        let config = Arc::new(tls_config(&authority.server(&["127.0.0.1"])?)?);
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let url = format!("https://{}", listener.local_addr()?);
+        let plain = self.url.trim_start_matches("http://").to_owned();
+        std::thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                let (config, plain) = (config.clone(), plain.clone());
+                std::thread::spawn(move || pass_on(config, stream, &plain));
+            }
+        });
+        let ca = base64::engine::general_purpose::STANDARD.encode(authority.pem());
+        self.write_config(json!({"server": url, "certificate-authority-data": ca}), user)
+    }
+
     /// Paths that were asked for, in order.
     pub fn asked(&self) -> Vec<String> {
         self.state.asked.lock().map(|asked| asked.clone()).unwrap_or_default()
@@ -120,10 +144,14 @@ impl LoneApi {
     }
 
     fn write(&self, server: &str) -> Result<()> {
+        self.write_config(json!({ "server": server }), &json!({}))
+    }
+
+    fn write_config(&self, cluster: Value, user: &Value) -> Result<()> {
         let config = json!({"apiVersion": "v1", "kind": "Config", "current-context": "lone",
             "contexts": [{"name": "lone", "context": {"cluster": "lone", "user": "lone"}}],
-            "clusters": [{"name": "lone", "cluster": {"server": server}}],
-            "users": [{"name": "lone", "user": {}}]});
+            "clusters": [{"name": "lone", "cluster": cluster}],
+            "users": [{"name": "lone", "user": user}]});
         std::fs::write(&self.kubeconfig, config.to_string()).context("write the kubeconfig")
     }
 }
@@ -138,6 +166,31 @@ impl Drop for LoneApi {
         let address = self.url.trim_start_matches("http://");
         let _ = address.parse().map(|at| TcpStream::connect_timeout(&at, Duration::from_secs(1)));
     }
+}
+
+/// Takes one request out of TLS, and gives the answer back.
+fn pass_on(config: Arc<rustls::ServerConfig>, stream: TcpStream, plain: &str) -> Result<()> {
+    let mut tls = rustls::StreamOwned::new(rustls::ServerConnection::new(config)?, stream);
+    let (mut request, mut piece) = (Vec::new(), [0; 4096]);
+    let is_whole = |request: &[u8]| {
+        let text = String::from_utf8_lossy(request).to_ascii_lowercase();
+        let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
+        let length =
+            head.split_once("content-length: ").and_then(|(_, rest)| rest.lines().next()?.parse().ok());
+        body.len() >= length.unwrap_or(0)
+    };
+    while !is_whole(&request) {
+        let read = tls.read(&mut piece)?;
+        anyhow::ensure!(read > 0, "the request has no end");
+        request.extend(&piece[..read]);
+    }
+    let mut upstream = TcpStream::connect(plain)?;
+    upstream.write_all(&request)?;
+    let mut answer = Vec::new();
+    upstream.read_to_end(&mut answer)?;
+    tls.write_all(&answer)?;
+    tls.conn.send_close_notify();
+    Ok(tls.flush()?)
 }
 
 fn serve(state: &State, stream: TcpStream) -> Result<()> {

@@ -295,6 +295,64 @@ fn deadlines_and_signals_hold_whatever_it_is_at() {
     }
 }
 
+/// A credential plugin and what it started, however it takes being told to end, are gone when the run is: after its answer,
+/// at the deadline, on each signal.
+#[test]
+fn nothing_of_a_credential_plugin_outlives_the_run() {
+    let answer =
+        r#"{"kind":"ExecCredential","apiVersion":"client.authentication.k8s.io/v1","status":{"token":"t"}}"#;
+    let answered = format!("sleep 1000 >/dev/null & echo $! >pid.new; mv pid.new pid; echo '{answer}'");
+    let deaf = format!(
+        "(trap '' TERM HUP INT; sleep 1000) >/dev/null & echo $! >pid.new; mv pid.new pid; echo '{answer}'"
+    );
+    let silent = "echo $$ >pid.new; mv pid.new pid; sleep 1000";
+    let both = "trap '' TERM HUP INT; sleep 1000 & echo $! >pid.new; mv pid.new pid; wait; sleep 1000";
+    for (script, signal, code) in [
+        (answered.as_str(), None, 0),
+        (&deaf, None, 0),
+        (silent, None, 124),
+        (both, None, 124),
+        (silent, Some("INT"), 130),
+        (both, Some("INT"), 130),
+        (silent, Some("TERM"), 143),
+        (both, Some("TERM"), 143),
+        (silent, Some("HUP"), 129),
+        (both, Some("HUP"), 129),
+    ] {
+        let server = Server::start(|_, _| false);
+        let dir = server.dir.path();
+        let mut program = server.command("version");
+        let kubeconfig = fs::read_to_string(dir.join("config")).expect("a kubeconfig");
+        let exec = serde_json::json!({"exec": {"apiVersion": "client.authentication.k8s.io/v1", "command": "sh",
+            "args": ["-c", script], "interactiveMode": "Never"}});
+        fs::write(dir.join("config"), kubeconfig.replace("user: {}", &format!("user: {exec}")))
+            .expect("written");
+        program.args(["--timeout", if code == 124 { "1s" } else { "0" }]);
+        let child = program.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it runs");
+        let started = || fs::read_to_string(dir.join("pid")).ok();
+        let pid = loop {
+            match started() {
+                Some(pid) => break pid,
+                None => thread::yield_now(),
+            }
+        };
+        if let Some(signal) = signal {
+            let sent = Command::new("kill").args(["-s", signal, &child.id().to_string()]).status();
+            assert!(sent.expect("kill").success());
+        }
+        let output = child.wait_with_output().expect("it ends");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{signal:?} {script}: {said}");
+        let lives = || {
+            let stat = fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
+            !stat.is_empty() && !stat.contains(") Z ")
+        };
+        while lives() {
+            thread::yield_now();
+        }
+    }
+}
+
 /// Everything that a terminal or a reader of lines could take for something else.
 const HOSTILE: &str = "x\u{1b}[31m\u{202e}\u{200b}\u{7}\r\nerror: forged";
 
@@ -473,6 +531,55 @@ fn certificates_of_a_kubeconfig_are_read_within_bounds() {
         .env("KUBECONFIG", dir.path().join("config"))
         .args(["--gitlab-host", "gitlab.example.com", "--gitlab-ca-file", "/dev/zero"]));
     assert!(ran.err.contains("is no regular file of at most 1 MiB"), "{}", ran.err);
+}
+
+/// Every other file, stream and program that is read.
+#[test]
+fn nothing_is_read_without_a_bound() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let large = |name: &str| {
+        let file = dir.path().join(name);
+        File::create(&file).and_then(|made| made.set_len(1 << 40)).expect("a file with a hole");
+        fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("set");
+        file
+    };
+    let (token, glab) = (large("token"), large("config.yml"));
+    let host = ["--gitlab-host", "gitlab.example.com"];
+    let zero = || File::open("/dev/zero").expect("open");
+    for (what, program) in [
+        ("kubeconfig", command("status").args(["--kubeconfig", "/dev/zero"])),
+        ("kubeconfig's list", command("status").env("KUBECONFIG", "/none:/dev/zero")),
+        (
+            "completion",
+            command("status").args(["__complete", "--context", ""]).env("KUBECONFIG", "/dev/zero"),
+        ),
+        ("token", command("status").args(host).arg("--gitlab-token-file").arg(&token)),
+        (
+            "token on standard input",
+            command("status").args(host).args(["--gitlab-token-file", "-"]).stdin(zero()),
+        ),
+        ("glab", command("status").args(host).env("GLAB_CONFIG_DIR", dir.path())),
+    ] {
+        let ran = run(program);
+        if what == "completion" {
+            assert_eq!((ran.out.as_str(), ran.err.as_str()), (":4\n", ""), "it is silent");
+        } else {
+            assert_eq!(ran.code, 2, "{what}: {}", ran.err);
+            assert!(ran.err.contains("it is larger than"), "{what}: {}", ran.err);
+        }
+    }
+    fs::remove_file(glab).expect("removed");
+    let server = Server::start(|_, _| false);
+    for name in ["kubectl", "flux"] {
+        let file = dir.path().join(name);
+        fs::write(&file, "#!/bin/sh\nexec yes x\n").expect("written");
+        fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("set");
+    }
+    let path = format!("{}:{}", dir.path().display(), std::env::var("PATH").expect("a path"));
+    let file = server.dir.path().join("r.json");
+    let ran = run(server.command("verify").env("PATH", path).arg("--record").arg(&file));
+    let recorded = fs::read_to_string(file).unwrap_or_else(|_| panic!("{}", ran.err));
+    assert_eq!(recorded.matches("and said no version").count(), 2, "{recorded}");
 }
 
 #[test]

@@ -317,13 +317,44 @@ fn commands(snapshot: &Snapshot) -> Vec<Command> {
     all
 }
 
+/// How often everything is pasted, each time with other names and words: `PASTED_ROUNDS=100` for a long look.
+fn rounds() -> usize {
+    std::env::var("PASTED_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(1)
+}
+
+/// Numbers at random, the same in each run.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 % end as u64).expect("small")
+    }
+
+    fn word(&mut self, alphabet: &str, longest: usize) -> String {
+        let alphabet: Vec<char> = alphabet.chars().collect();
+        let length = self.below(longest + 1);
+        (0..length).map(|_| alphabet[self.below(alphabet.len())]).collect()
+    }
+}
+
 /// The commands of every failure under every name, each once.
 fn every_command() -> Vec<Command> {
     let failures = failures();
+    let mut random = Random(11);
     let mut all: Vec<Command> = failures.iter().flat_map(commands).collect();
-    for (at, failure) in failures.iter().enumerate() {
-        for (index, from) in RENAMED.iter().enumerate() {
-            all.extend(commands(&renamed(failure, from, NAMES[(at + index) % NAMES.len()])));
+    for round in 0..rounds() {
+        for (at, failure) in failures.iter().enumerate() {
+            for (index, from) in RENAMED.iter().enumerate() {
+                let mut name = NAMES[(at + index) % NAMES.len()].to_owned();
+                if round > 0 {
+                    // What a path segment may not hold, no name holds.
+                    name = format!("{}x", random.word("a-~ !\"#$&'()*+,:;<=>?@[]^_`{|}pwned", 12));
+                }
+                all.extend(commands(&renamed(failure, from, &name)));
+            }
         }
     }
     let mut seen = std::collections::BTreeSet::new();
@@ -368,16 +399,8 @@ fn exactly_what_is_meant_runs_in_every_shell() {
 #[test]
 fn any_word_arrives_as_it_is() {
     const ALPHABET: &str = "a ~!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}é";
-    let alphabet: Vec<char> = ALPHABET.chars().collect();
-    let mut seed: u64 = 7;
-    let mut next = |below: usize| {
-        seed ^= seed << 13;
-        seed ^= seed >> 7;
-        seed ^= seed << 17;
-        usize::try_from(seed % below as u64).expect("small")
-    };
-    let mut words: Vec<String> =
-        (0..3_000).map(|_| (0..next(9)).map(|_| alphabet[next(alphabet.len())]).collect()).collect();
+    let mut random = Random(7);
+    let mut words: Vec<String> = (0..3_000 * rounds()).map(|_| random.word(ALPHABET, 8)).collect();
     words.extend(GIVEN.iter().chain(NAMES).map(|word| (*word).to_owned()));
     words.extend(["\\", "\\'", "'\\", "--a=\\", "%self", "!!"].map(str::to_owned));
     for (shell, flags, before) in [

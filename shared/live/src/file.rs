@@ -124,6 +124,9 @@ fn target(file: &Path) -> io::Result<Target> {
     if before.is_dir() {
         return refuse(io::ErrorKind::IsADirectory, "it is a folder");
     }
+    if is_socket(&before) {
+        return refuse(io::ErrorKind::Unsupported, "it is a socket");
+    }
     if !before.is_file() || is_descriptor(file) {
         return Ok(Target::Through);
     }
@@ -131,6 +134,17 @@ fn target(file: &Path) -> io::Result<Target> {
     OpenOptions::new().write(true).open(file)?;
     let file = if link { fs::canonicalize(file)? } else { file.to_owned() };
     Ok(Target::Replace { file, before: Some(before) })
+}
+
+/// No program opens a socket by its name.
+#[cfg(unix)]
+fn is_socket(found: &Metadata) -> bool {
+    std::os::unix::fs::FileTypeExt::is_socket(&found.file_type())
+}
+
+#[cfg(not(unix))]
+fn is_socket(_: &Metadata) -> bool {
+    false
 }
 
 fn folder(file: &Path) -> &Path {
@@ -290,7 +304,7 @@ mod tests {
             ("dangling", "leads nowhere", true),
             ("loop", "cannot write", true),
             (long.as_str(), "cannot write", true),
-            ("socket", "cannot write", false),
+            ("socket", "it is a socket", true),
             ("/dev/full", "No space left", false),
         ] {
             let file = at(name);

@@ -13,6 +13,7 @@ use gitlab_agent_core::snapshot::mask::{Masker, Values};
 use gitlab_agent_core::text::count;
 
 use crate::file::{self, Readers};
+use crate::known;
 
 /// A recording of 20,000 objects has about 30 MB; a file that holds or unpacks to more than this is not read.
 const LARGEST: usize = 512 << 20;
@@ -61,6 +62,7 @@ fn shipped(path: &Path) -> Option<PathBuf> {
 /// [`file::NotWritten`].
 pub fn write(snapshot: &Snapshot, path: &Path) -> Result<()> {
     let json = snapshot.to_json().context("a snapshot has a JSON form")?;
+    let json = known::run().at_the_door(&json);
     let bytes = if path.extension().is_some_and(|e| e == "gz") {
         let mut packed = GzEncoder::new(Vec::new(), Compression::default());
         packed
@@ -68,7 +70,7 @@ pub fn write(snapshot: &Snapshot, path: &Path) -> Result<()> {
             .and_then(|()| packed.finish())
             .context("cannot pack the recording")?
     } else {
-        json.into_bytes()
+        json.into_owned().into_bytes()
     };
     file::write(path, &bytes, Readers::Owner).context("no recording was made")
 }

@@ -17,7 +17,7 @@ pub mod gitlab;
 mod health;
 mod home;
 mod kubeconfig;
-mod pki;
+pub(crate) mod pki;
 mod ports;
 mod process;
 mod progress;

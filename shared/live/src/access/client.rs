@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use base64::Engine as _;
 use gitlab_agent_core::name;
-use gitlab_agent_core::snapshot::mask::{self, Values};
+use gitlab_agent_core::snapshot::mask;
 use gitlab_agent_core::snapshot::{Origin, Permission, Why, WhyKind};
 use http::{Request, StatusCode};
 use jiff::Timestamp;
@@ -20,10 +20,9 @@ use tokio::sync::Semaphore;
 
 use super::answer::{Answer, at};
 use super::body::{self, Budget, Clock, Extent};
-use super::known::Known;
 use super::kubeconfig::{Access, Resolved};
 use super::read_only::ReadOnly;
-use crate::gitlab::GitLab;
+use crate::known;
 
 /// kube speaks HTTP/1.1: each request under way is a connection of its own, and one more beyond this gains nothing.
 const AT_ONCE: usize = 8;
@@ -58,10 +57,9 @@ pub struct ReadClient {
     line: Arc<Line>,
     verbose: u8,
     sign_in_hint: Option<String>,
-    /// The credential that it signs in with, to be masked wherever a server repeats it.
-    pub(crate) own: Values,
-    /// That, and what a run that also changes something has read of Secrets.
-    pub(crate) known: Known,
+    /// Whether values of Secrets are taken in while they are read: of a run that only looks, its snapshot is masked as a
+    /// whole.
+    learns: bool,
     /// What the run cost so far.
     pub cost: Arc<Cost>,
     /// The memory that answers may take.
@@ -104,7 +102,6 @@ impl ReadClient {
         };
         let sign_in_hint =
             config.auth_info.token.as_ref().and_then(|t| expiry(secrecy::ExposeSecret::expose_secret(t)));
-        let own = own_values(&config.auth_info);
         let builder = ClientBuilder::try_from(config).map_err(|e| anyhow::anyhow!("{}", describe(&e).1));
         let builder = builder.with_context(|| format!("cannot build a client for {}", origin.server))?;
         let client = if locked { builder.with_layer(&ReadOnly).build() } else { builder.build() };
@@ -116,8 +113,7 @@ impl ReadClient {
             line: Arc::default(),
             verbose: access.verbose,
             sign_in_hint,
-            known: Known::new(own.clone(), !locked),
-            own,
+            learns: !locked,
             cost: Arc::default(),
             budget: Budget::default(),
             origin,
@@ -125,11 +121,6 @@ impl ReadClient {
             unsound,
         };
         Ok((reader, client))
-    }
-
-    /// Masks the token with which GitLab is asked, too.
-    pub(crate) fn know(&self, gitlab: &GitLab) {
-        self.known.know(gitlab);
     }
 
     /// The same for one look, which ends with what it has by then: no request goes on beyond this instant.
@@ -150,7 +141,9 @@ impl ReadClient {
     pub async fn get(&self, path: &str, accept: &str, asked: &str) -> Result<Answer, Why> {
         let answer = self.patiently(path, accept, asked, Extent::WHOLE).await?;
         let answer = self.judge(answer, asked)?;
-        self.known.learn(path, &answer.body);
+        if self.learns {
+            known::run().learn(path, &answer.body);
+        }
         Ok(answer)
     }
 
@@ -350,7 +343,7 @@ impl ReadClient {
     /// Turns statuses that say no into reasons.
     pub(super) fn judge(&self, answer: Answer, asked: &str) -> Result<Answer, Why> {
         let judged = answer.judged(asked, self.sign_in_hint.as_deref());
-        judged.map_err(|why| Why { message: self.known.mask(&why.message), ..why })
+        judged.map_err(|why| Why { message: known::run().mask(&why.message), ..why })
     }
 }
 
@@ -397,21 +390,6 @@ fn allowed(body: &[u8]) -> Result<bool, String> {
         return Ok(allowed);
     }
     Err(format!("the API server could not find out: {}", mask::free_text(&evaluation_error)))
-}
-
-fn own_values(user: &kube::config::AuthInfo) -> Values {
-    let mut own = Values::default();
-    for (key, value) in [("token", &user.token), ("password", &user.password), ("key", &user.client_key_data)]
-    {
-        if let Some(value) = value {
-            own.add(key, secrecy::ExposeSecret::expose_secret(value).as_bytes());
-        }
-    }
-    // Also where GitLab is not asked: a program that was given the variable may have repeated it.
-    for value in crate::gitlab::tokens_of_environment() {
-        own.add("token", value.as_bytes());
-    }
-    own
 }
 
 /// One request and its answer. With 429 and 503 comes how long the server asks to wait.

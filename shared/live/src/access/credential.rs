@@ -4,11 +4,12 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use kube::Config;
 use kube::config::AuthInfo;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::exec::CannotSignIn;
-use crate::file;
+use crate::{file, known};
 
 /// No token is longer: servers refuse headers of this size.
 const LONGEST: usize = 256 << 10;
@@ -43,12 +44,28 @@ fn checked(user: &mut AuthInfo) -> Result<()> {
     Ok(())
 }
 
+/// Makes known what the client signs in with, so that nothing shows it. Tokens are known where they are [`fit`].
+pub(super) fn tell(config: &Config) {
+    let user = &config.auth_info;
+    for (key, value) in [("password", &user.password), ("key", &user.client_key_data)] {
+        if let Some(value) = value {
+            known::run().own(key, value.expose_secret().as_bytes());
+        }
+    }
+    for url in [Some(config.cluster_url.to_string()), config.proxy_url.as_ref().map(ToString::to_string)] {
+        if let Some(url) = url.filter(|url| url.contains('@')) {
+            known::run().own("password", url.as_bytes());
+        }
+    }
+}
+
 /// A token without the white space around it, as client-go reads one from a file; none where nothing is left.
 ///
 /// # Errors
 /// It has characters that no header may have. They are not quoted.
 pub(super) fn fit(token: &str, what: &str) -> Result<Option<SecretString>> {
     let token = token.trim().trim_start_matches('\u{feff}').trim();
+    known::run().own("token", token.as_bytes());
     if !token.chars().all(|c| c.is_ascii_graphic()) {
         bail!(
             "{what} contains characters that are not allowed in an HTTP header (white space, or not ASCII)"

@@ -12,12 +12,13 @@ use kube::Config;
 use kube::config::{ExecAuthCluster, ExecConfig, ExecInteractiveMode};
 use serde::Deserialize;
 use serde_json::json;
-use tokio::io::AsyncReadExt;
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 use tokio::time::timeout;
 
 use super::credential;
 use crate::gitlab::hide_tokens;
+use crate::known;
+use crate::program::Program;
 
 /// A plugin that asks nobody should answer in this time; the slowest seen in the field took 20 s.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -86,6 +87,7 @@ async fn obtain(plugin: ExecConfig, config: &mut Config) -> Result<()> {
         credential::fit(&token, &format!("the token of the credential plugin {command}"))?;
     if let (Some(certificate), Some(key)) = (status.client_certificate_data, status.client_key_data) {
         use base64::Engine as _;
+        known::run().own("key", key.as_bytes());
         let encode = |pem: String| base64::engine::general_purpose::STANDARD.encode(pem);
         config.auth_info.client_certificate_data = Some(encode(certificate));
         config.auth_info.client_key_data = Some(encode(key).into());
@@ -101,10 +103,9 @@ async fn run(
     patience: Duration,
 ) -> Result<Vec<u8>> {
     let hint = plugin.install_hint.as_deref().map(|h| format!("; {h}")).unwrap_or_default();
-    let child = prepare(plugin, command, interactive, config).spawn();
-    let child = child.with_context(|| format!("cannot start the credential plugin {command}{hint}"))?;
-    let mut running = Running { group: child.id().filter(|_| !interactive), child };
-    let (output, status) = match timeout(patience, running.output()).await {
+    let running = Program::start(&mut prepare(plugin, command, interactive, config), interactive);
+    let running = running.with_context(|| format!("cannot start the credential plugin {command}{hint}"))?;
+    let (output, status) = match timeout(patience, running.output(LARGEST)).await {
         Ok(output) => output.with_context(|| format!("cannot read from the credential plugin {command}"))?,
         Err(_) => bail!("the credential plugin {command} did not answer in {} s", patience.as_secs()),
     };
@@ -144,59 +145,23 @@ fn prepare(plugin: &ExecConfig, command: &str, interactive: bool, config: &Confi
     for entry in plugin.env.iter().flatten() {
         if let (Some(name), Some(value)) = (entry.get("name"), entry.get("value")) {
             child.env(name, value);
+            tell(name, value);
         }
     }
-    child.kill_on_drop(true).stdout(Stdio::piped());
+    child.stdout(Stdio::piped());
     child.stdin(if interactive { Stdio::inherit() } else { Stdio::null() });
     // What it says there is never shown, so nothing is kept of it.
     child.stderr(if interactive { Stdio::inherit() } else { Stdio::null() });
-    // With a group of its own all that it started ends with it. One that asks the person has to stay in the terminal's.
-    #[cfg(unix)]
-    if !interactive {
-        child.process_group(0);
-    }
     child
 }
 
-/// A plugin that runs. Whatever it started ends with it, also where this run is stopped.
-struct Running {
-    child: Child,
-    /// Its process group, which lives on when it has ended and something that it started has not.
-    group: Option<u32>,
-}
-
-impl Running {
-    /// What it prints, and how it ends. More than the limit is not waited for.
-    async fn output(&mut self) -> std::io::Result<(Vec<u8>, std::process::ExitStatus)> {
-        let mut output = Vec::new();
-        if let Some(stdout) = self.child.stdout.take() {
-            stdout.take(LARGEST as u64 + 1).read_to_end(&mut output).await?;
-        }
-        if output.len() > LARGEST {
-            self.kill_group();
-            self.child.start_kill()?;
-        }
-        Ok((output, self.child.wait().await?))
-    }
-
-    #[cfg(unix)]
-    fn kill_group(&self) {
-        let group = self.group.and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw);
-        if let Some(group) = group {
-            // All of it may have ended meanwhile.
-            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
-        }
-    }
-
-    #[cfg(not(unix))]
-    fn kill_group(&self) {
-        let Self { group: _, .. } = self;
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.kill_group();
+/// What the kubeconfig gives the plugin may be a credential, and the plugin may repeat it.
+fn tell(name: &str, value: &str) {
+    const SECRET: [&str; 5] = ["TOKEN", "SECRET", "PASS", "KEY", "CREDENTIAL"];
+    let name = name.to_ascii_uppercase();
+    // The path of a file is none.
+    if SECRET.iter().any(|word| name.contains(word)) && !value.starts_with(['/', '.', '~']) {
+        known::run().own("token", value.as_bytes());
     }
 }
 
@@ -331,16 +296,13 @@ mod tests {
     }
 
     #[test]
-    fn a_plugin_gets_no_gitlab_token_and_what_its_configuration_says() {
+    fn a_plugin_gets_what_its_configuration_says() {
         let (mut plugin, config) = shell("true");
         plugin.env = Some(vec![
             [("name", "AWS_PROFILE"), ("value", "x")].map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
         ]);
         let child = prepare(&plugin, "sh", false, &config);
         let given: Vec<_> = child.as_std().get_envs().collect();
-        for name in ["GITLAB_TOKEN", "GITLAB_ACCESS_TOKEN", "OAUTH_TOKEN"] {
-            assert!(given.contains(&(name.as_ref(), None)), "{name}");
-        }
         assert!(given.contains(&("AWS_PROFILE".as_ref(), Some("x".as_ref()))));
     }
 }

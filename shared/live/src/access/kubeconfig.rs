@@ -23,6 +23,9 @@ const LARGEST: usize = 256 << 20;
 /// A bundle of all public authorities has 200 KiB.
 const LARGEST_CERTIFICATE: usize = 1 << 20;
 
+const SERVICE_ACCOUNT_CA: &str = "/var/run/secrets/kubernetes.io/serviceaccount/ca.crt";
+const SERVICE_ACCOUNT_NAMESPACE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
+
 /// Which cluster to talk to, as whom, and how long to wait. All fields have kubectl's meaning.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct Access {
@@ -103,6 +106,7 @@ impl Access {
         if let Some(plugin) = config.auth_info.exec.take() {
             exec::sign_in(self.with_server(plugin), &mut config).await?;
         }
+        credential::tell(&config);
         Ok(Resolved { config, context })
     }
 
@@ -131,9 +135,15 @@ impl Access {
 
     fn in_cluster(&self, files: &[PathBuf]) -> Result<Resolved> {
         if env::var_os("KUBERNETES_SERVICE_HOST").is_some() {
+            // The library reads them without a bound.
+            for file in [SERVICE_ACCOUNT_CA, SERVICE_ACCOUNT_NAMESPACE] {
+                file::read(Path::new(file), LARGEST_CERTIFICATE)
+                    .with_context(|| format!("cannot read {file} of the pod's own service account"))?;
+            }
             let mut config = Config::incluster().context("cannot use the pod's own service account")?;
             credential::check(&mut config.auth_info)?;
             self.apply(&mut config)?;
+            credential::tell(&config);
             return Ok(Resolved { config, context: None });
         }
         let looked: Vec<String> = files.iter().map(|f| f.display().to_string()).collect();

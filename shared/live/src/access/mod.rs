@@ -5,7 +5,6 @@ mod body;
 mod client;
 mod credential;
 mod exec;
-mod known;
 mod kubeconfig;
 mod read_only;
 mod write_client;

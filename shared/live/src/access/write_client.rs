@@ -2,6 +2,8 @@
 //!
 //! A change is sent once. Whether it arrived is found out by reading, never by sending it again.
 
+use std::borrow::Cow;
+
 use anyhow::{Context, Result};
 use gitlab_agent_core::snapshot::{Why, WhyKind};
 use http::{Method, Request, StatusCode};
@@ -13,6 +15,7 @@ use super::body::{Budget, Extent};
 use super::client::Limit;
 use super::kubeconfig::Access;
 use super::{Answer, ReadClient};
+use crate::known;
 
 /// The name under which changes are recorded. Flux takes away what managers whose name begins with `kubectl` own.
 pub const FIELD_MANAGER: &str = "gitlab-agent-cli";
@@ -31,7 +34,7 @@ pub struct WriteClient {
 impl WriteClient {
     /// The text without values of Secrets that were read or written, and whatever looks like a credential.
     pub(crate) fn mask(&self, text: &str) -> String {
-        self.read.known.mask(text)
+        known::run().mask(text)
     }
 
     /// Builds the client.
@@ -125,10 +128,19 @@ impl WriteClient {
         body: Vec<u8>,
         asked: &str,
     ) -> Result<Answer, Why> {
-        self.read.known.learn(uri, &body);
+        // Only a Secret is meant to hold a value: an Event, a Lease or a patch may only quote one.
+        let body = if known::is_of_secret(uri) {
+            known::run().learn(uri, &body);
+            body
+        } else {
+            match str::from_utf8(&body).map(|text| known::run().at_the_door(text)) {
+                Ok(Cow::Owned(masked)) => masked.into_bytes(),
+                _ => body,
+            }
+        };
         let request = request(method, uri, kind, headers, body, asked)?;
         let answer = self.read.send_through(&self.client, request, asked).await?;
-        self.read.known.learn(uri, &answer.body);
+        known::run().learn(uri, &answer.body);
         if answer.status == StatusCode::CONFLICT { Ok(answer) } else { self.read.judge(answer, asked) }
     }
 

@@ -5,6 +5,7 @@ pub mod completion;
 pub mod front;
 mod gitlab;
 mod given;
+mod modes;
 mod namespace;
 pub mod reconcile_now;
 mod repeat;
@@ -40,7 +41,7 @@ use crate::recording;
 
 /// How `status` and `verify` end, for their help.
 pub(crate) const EXIT_CODES: &str = "Exit codes: 0 fine · 1 problems · 2 usage · 3 could not find out · 4 cluster \
-                                     unreachable or sign-in failed · 74 output not written · 124 timed out · 130 \
+                                     unreachable or sign-in failed · 74 output not written · 124 timed out · 129 hung up · 130 \
                                      interrupted · 143 terminated";
 
 /// Flags of every command that reads.
@@ -261,11 +262,15 @@ const VERIFY: &str = "kubectl gitlab-agent verify";
 
 /// Says what the recording holds that was just written, and what reads it.
 fn recorded(snapshot: &Snapshot, file: &Path, reader: &'static str) {
-    let command = file.to_str().map(|file| Command::from(Program::new(reader).flag("--from", file)));
-    let command = command.filter(|command| command.flaw().is_none());
-    let read = command.map(|command| format!("; read it with `{}`", command.line(given::shell())));
-    let read = read.unwrap_or_default();
+    let command = file.to_str().and_then(|file| line(Program::new(reader).flag("--from", file)));
+    let read = command.map(|command| format!("; read it with `{command}`")).unwrap_or_default();
     note(&format!("recorded {} to {}{read}", recording::summary(snapshot), file.display()));
+}
+
+/// A command to paste, for the shell in use; none where it must not be printed.
+pub(crate) fn line(program: Program) -> Option<String> {
+    let command = Command::from(program);
+    command.flaw().is_none().then(|| command.line(given::shell()))
 }
 
 #[cfg(test)]

@@ -43,7 +43,7 @@ use crate::observe::observe_chain;
         kubectl gitlab-agent reconcile-now platform/fleet       a GitLab project, with all that hangs on it\n  \
         kubectl gitlab-agent reconcile-now kustomization/apps --at 1a2b3c4\n\n\
         Exit codes: 0 done · 1 a hop failed or nobody answers · 2 usage · 3 not permitted · 4 cluster unreachable or \
-        sign-in failed · 5 refused, nothing changed · 74 output not written · 124 timed out · 130 interrupted · 143 terminated"
+        sign-in failed · 5 refused, nothing changed · 74 output not written · 124 timed out · 129 hung up · 130 interrupted · 143 terminated"
 )]
 pub struct Args {
     /// What to reconcile: the path of a GitLab project, or kind/name; otherwise what carries agentk itself

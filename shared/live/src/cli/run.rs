@@ -4,6 +4,7 @@
 //! whatever the work is at, an answer that does not come or a computation over what the cluster holds.
 
 use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
@@ -16,9 +17,12 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 
 use super::streams::{self, ended, note, note_lines, out};
-use super::{UsageError, complete};
+use super::{UsageError, complete, modes};
 use crate::access::CannotSignIn;
 use crate::file::{self, NotWritten};
+use crate::gitlab::tell_tokens;
+use crate::known;
+use crate::program;
 
 /// How long work that is given up may take to put away what it holds: programs that it started, half lines. Work that
 /// computes does not hear of it, and ends with the process.
@@ -54,6 +58,7 @@ where
     F: Future<Output = Result<Exit>>,
 {
     hide_panics();
+    tell_tokens();
     if let Some(words) = complete::asked(&words) {
         return complete::main(A::command(), words);
     }
@@ -65,6 +70,7 @@ where
         note(&format!("error: {error:#}"));
         class_of(&error)
     });
+    program::end_all();
     file::remove_partial();
     streams::restore();
     ended(exit)
@@ -141,6 +147,8 @@ async fn early_end(limit: Duration, mut signals: Signals) -> Exit {
 struct Signals {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
+    /// The terminal was closed; none where somebody (`nohup`) wants this to go on then.
+    hang_up: Option<tokio::signal::unix::Signal>,
     /// Not waited for. Without it, writing more than the user's limit of a file's size would kill the process, which
     /// would leave the half file behind; with it, the write fails.
     _file_size: Option<tokio::signal::unix::Signal>,
@@ -156,6 +164,7 @@ impl Signals {
         Ok(Self {
             interrupt: listen(SignalKind::interrupt())?,
             terminate: listen(SignalKind::terminate())?,
+            hang_up: ends_with_terminal().then(|| signal(SignalKind::hangup()).ok()).flatten(),
             _file_size: signal(SignalKind::from_raw(FILE_SIZE)).ok(),
         })
     }
@@ -164,8 +173,29 @@ impl Signals {
         tokio::select! {
             _ = self.interrupt.recv() => Exit::Interrupted,
             _ = self.terminate.recv() => Exit::Terminated,
+            () = hung_up(&mut self.hang_up) => Exit::HungUp,
         }
     }
+}
+
+#[cfg(unix)]
+async fn hung_up(signal: &mut Option<tokio::signal::unix::Signal>) {
+    match signal {
+        Some(signal) => {
+            signal.recv().await;
+        }
+        None => std::future::pending().await,
+    }
+}
+
+/// Whether the process was started with SIGHUP ignored. Only Linux tells without `unsafe`; elsewhere the signal keeps its
+/// effect.
+#[cfg(unix)]
+fn ends_with_terminal() -> bool {
+    let status = file::read(Path::new("/proc/self/status"), 64 << 10).unwrap_or_default();
+    let status = String::from_utf8_lossy(&status);
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 0)
 }
 
 #[cfg(not(unix))]
@@ -202,7 +232,9 @@ fn arguments<A: FromArgMatches + CommandFactory>(words: Vec<OsString>) -> Result
 }
 
 fn parse<A: FromArgMatches + CommandFactory>(words: &[OsString]) -> Result<A, clap::Error> {
-    let mut matches = A::command().try_get_matches_from(words)?;
+    let mut command = A::command();
+    let mut matches = command.try_get_matches_from_mut(words)?;
+    modes::check(&mut command, &matches)?;
     A::from_arg_matches_mut(&mut matches)
 }
 
@@ -220,6 +252,8 @@ fn class_of(error: &anyhow::Error) -> Exit {
 pub(super) fn hide_panics() {
     std::panic::set_hook(Box::new(|info| {
         let place = info.location().map(|l| format!(" at {}:{}", l.file(), l.line())).unwrap_or_default();
+        known::give_up();
+        program::end_all();
         file::remove_partial();
         streams::restore();
         note(&format!("error: this is a defect of kubectl gitlab-agent{place}; please report it"));

@@ -20,7 +20,7 @@ use crate::file;
     args_override_self = true,
     after_help = "Secrets are kept as key names, lengths and kinds, never as values; docs/snapshot.md lists what is kept.\n\
                   Exit codes: 0 recorded · 2 usage · 4 cluster unreachable or sign-in failed · 74 output not \
-                  written · 124 timed out · 130 interrupted · 143 terminated"
+                  written · 124 timed out · 129 hung up · 130 interrupted · 143 terminated"
 )]
 pub struct Args {
     /// The file to write; packed when it ends in .gz; - for standard output

@@ -2,7 +2,8 @@
 //!
 //! Whoever writes an object, a kubeconfig, a recording or an answer also writes what is said about it. So everything
 //! on standard error is made visible here, and nothing else writes to it (`tests/tests/truth.rs`). Data is made visible
-//! by its format, which knows what is its own.
+//! by its format, which knows what is its own. What this run knows to be secret is masked here on both ([`known`]), whatever
+//! was done before.
 
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
@@ -10,6 +11,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use gitlab_agent_core::report::Exit;
 use gitlab_agent_core::text::visible;
+
+use crate::known;
 
 /// Something that was to be written could not be; see [`ended`].
 static UNWRITTEN: AtomicBool = AtomicBool::new(false);
@@ -26,7 +29,7 @@ pub fn out(text: &str) {
 
 /// The same; false where nobody reads any more.
 pub(crate) fn is_read(text: &str) -> bool {
-    match data(text.as_bytes()) {
+    match write(known::run().at_the_door(text).as_bytes()) {
         Ok(()) => true,
         Err(error) => {
             if error.kind() != ErrorKind::BrokenPipe {
@@ -37,11 +40,15 @@ pub(crate) fn is_read(text: &str) -> bool {
     }
 }
 
-/// The same for what must not be lost: whoever writes it has to know.
+/// The same for a manifest, which holds the new credential and must not be lost: whoever writes it has to know.
 ///
 /// # Errors
 /// It was not written.
-pub(crate) fn data(bytes: &[u8]) -> std::io::Result<()> {
+pub(crate) fn manifest(text: &str) -> std::io::Result<()> {
+    write(text.as_bytes())
+}
+
+fn write(bytes: &[u8]) -> std::io::Result<()> {
     let mut stdout = std::io::stdout().lock();
     stdout.write_all(bytes).and_then(|()| stdout.flush())
 }
@@ -117,6 +124,7 @@ pub(crate) fn talks_to_terminal() -> bool {
 
 /// Nobody can be told that talk was not heard.
 fn talk(text: &str) {
+    let text = known::run().at_the_door(text);
     let mut stderr = std::io::stderr().lock();
     let _ = stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush());
 }

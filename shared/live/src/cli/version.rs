@@ -33,7 +33,7 @@ const LIBRARIES: &[(&str, &str)] = &[("kube", "5.0.0"), ("k8s-openapi", "0.29.0"
     disable_help_flag = true,
     args_override_self = true,
     after_help = "Exit codes: 0 fine · 2 usage · 3 not permitted · 4 cluster unreachable or sign-in failed · 74 output not \
-                  written · 124 timed out · 130 interrupted · 143 terminated"
+                  written · 124 timed out · 129 hung up · 130 interrupted · 143 terminated"
 )]
 pub struct Args {
     /// Show only this program, and ask no cluster

@@ -6,7 +6,6 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
-use gitlab_agent_core::snapshot::secret::{KeyShape, ValueKind};
 use gitlab_agent_core::snapshot::{Why, WhyKind};
 use secrecy::SecretString;
 
@@ -37,41 +36,6 @@ pub struct GitLabArgs {
 const HOST_VARIABLES: [&str; 3] = ["GITLAB_HOST", "GITLAB_URI", "GL_HOST"];
 /// The environment variables that hold the token. glab also reads `OAUTH_TOKEN`, which may be anybody's.
 const TOKEN_VARIABLES: [&str; 2] = ["GITLAB_TOKEN", "GITLAB_ACCESS_TOKEN"];
-
-/// The tokens that the environment has for GitLab.
-pub(crate) fn tokens_of_environment() -> Vec<String> {
-    TOKEN_VARIABLES.iter().filter_map(|name| std::env::var(name).ok()).filter(|v| !v.is_empty()).collect()
-}
-
-/// Takes GitLab tokens out of the environment of a program that has nothing to do with GitLab.
-pub(crate) fn hide_tokens(command: &mut std::process::Command) {
-    let own = tokens_of_environment();
-    let variables = std::env::vars_os().filter_map(|(name, value)| {
-        let is_token = is_gitlab_token(&name.to_string_lossy(), &value.to_string_lossy());
-        (is_token || value.to_str().is_some_and(|value| own.iter().any(|token| token == value)))
-            .then_some(name)
-    });
-    let always = TOKEN_VARIABLES.iter().chain(&["OAUTH_TOKEN"]).map(std::ffi::OsString::from);
-    variables.chain(always).for_each(|name| {
-        command.env_remove(name);
-    });
-}
-
-/// Whether a variable holds a credential of GitLab: by its name, as glab, GitLab's jobs and other tools have it, or because
-/// its value looks like one.
-fn is_gitlab_token(name: &str, value: &str) -> bool {
-    const SECRET: [&str; 6] = ["TOKEN", "PASSWORD", "JWT", "PAT", "SECRET", "PRIVATE_KEY"];
-    let name = name.to_ascii_uppercase();
-    let parts: Vec<&str> = name.split('_').collect();
-    let of_gitlab = parts.iter().any(|part| ["GITLAB", "GLAB", "GL", "CI"].contains(part));
-    let secret = SECRET.iter().any(|word| parts.contains(word) || name.ends_with(word));
-    let kind = KeyShape::of(value.as_bytes(), b"").kind;
-    let looks = matches!(
-        kind,
-        ValueKind::AccessToken | ValueKind::AgentToken | ValueKind::DeployToken | ValueKind::OtherGitLabToken
-    );
-    (of_gitlab && secret) || name == "OAUTH_TOKEN" || looks
-}
 
 /// What is needed to ask one GitLab.
 #[derive(Clone, Debug)]
@@ -308,41 +272,6 @@ mod tests {
         "GLAB",
         "hosts:\n  gitlab.example.com:\n    token: glab-token-a\n  other.example.com:8443:\n    token: glab-token-b\n",
     );
-
-    #[test]
-    fn credentials_of_gitlab_are_known_in_any_variable() {
-        for name in [
-            "GITLAB_TOKEN",
-            "GITLAB_ACCESS_TOKEN",
-            "OAUTH_TOKEN",
-            "GITLAB_PRIVATE_TOKEN",
-            "GITLAB_API_TOKEN",
-            "GITLAB_PAT",
-            "GL_TOKEN",
-            "GLAB_TOKEN",
-            "CI_JOB_TOKEN",
-            "CI_JOB_JWT",
-            "CI_JOB_JWT_V2",
-            "CI_DEPLOY_PASSWORD",
-            "CI_REGISTRY_PASSWORD",
-            "TF_VAR_gitlab_token",
-        ] {
-            assert!(is_gitlab_token(name, "x"), "{name}");
-        }
-        for prefix in ["glpat-", "glagent-", "gldt-", "glcbt-"] {
-            assert!(is_gitlab_token("X", &format!("{prefix}{}", "Q1".repeat(10))), "{prefix}");
-        }
-        for (name, value) in [
-            ("GITLAB_HOST", "gitlab.example.com"),
-            ("CI_PROJECT_PATH", "platform/fleet"),
-            ("CI_COMMIT_SHA", "00b2cb0e00b2cb0e00b2cb0e00b2cb0e00b2cb0e"),
-            ("AWS_SESSION_TOKEN", "x"),
-            ("KUBE_TOKEN", "x"),
-            ("PATH", "/usr/bin"),
-        ] {
-            assert!(!is_gitlab_token(name, value), "{name}");
-        }
-    }
 
     #[test]
     fn the_flag_and_the_environment_name_host_and_token() {

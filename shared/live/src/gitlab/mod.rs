@@ -11,6 +11,7 @@
 mod answerer;
 mod client;
 mod config;
+mod environment;
 mod fault;
 mod glab;
 mod host;
@@ -23,7 +24,7 @@ mod write;
 
 pub use client::{GitLab, GraphQl, Listed};
 pub use config::{Credentials, GitLabArgs, Trust};
-pub(crate) use config::{hide_tokens, tokens_of_environment};
+pub(crate) use environment::{hide_tokens, tell_tokens};
 pub use fault::{Fault, FaultKind};
 pub use host::Host;
 pub use own::{FINE_GRAINED, Own};

@@ -5,11 +5,12 @@ use std::io::Read;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use gitlab_agent_core::command::Program;
 use gitlab_agent_core::snapshot::secret::{KeyShape, ValueKind};
 use secrecy::SecretString;
 use secrecy::zeroize::Zeroizing;
 
-use crate::file;
+use crate::{cli, file, known};
 
 /// No GitLab token is longer; a longer file is another one than was meant.
 const LONGEST: usize = 8 << 10;
@@ -37,6 +38,7 @@ pub(super) fn from_file(file: &Path) -> Result<SecretString> {
 /// # Errors
 /// It is empty, holds white space, or is of a kind that GitLab's API does not take.
 pub(super) fn check(text: &str, source: &str) -> Result<SecretString> {
+    known::run().of_gitlab(text);
     if text.trim().is_empty() {
         bail!("{source} holds no GitLab token: it is empty");
     }
@@ -66,15 +68,20 @@ fn bounded(from: impl Read) -> Result<Zeroizing<String>> {
 #[cfg(unix)]
 pub(super) fn only_own(opened: &std::fs::File, file: &Path) -> Result<()> {
     use std::os::unix::fs::PermissionsExt;
-    let mode = opened.metadata()?.permissions().mode();
-    if mode & 0o077 != 0 {
-        let name = file.display();
-        bail!(
-            "{name} can be read by others (mode {:03o}) and is not used; run: chmod 600 {name}",
-            mode & 0o777
-        );
+    let found = opened.metadata()?;
+    let mode = found.permissions().mode();
+    if mode & 0o077 == 0 {
+        return Ok(());
     }
-    Ok(())
+    let refused =
+        format!("{} can be read by others (mode {:03o}) and is not used", file.display(), mode & 0o777);
+    // Whoever may write a device or a pipe of the system is nobody's business but the system's.
+    if !found.is_file() {
+        bail!("{refused}: it is no regular file");
+    }
+    // A name that cannot be shown is in no command.
+    let chmod = file.to_str().and_then(|name| cli::line(Program::new("chmod 600").operand(name)));
+    bail!("{refused}{}", chmod.map(|line| format!("; run: {line}")).unwrap_or_default())
 }
 
 /// Elsewhere than on Unix permissions are not a mode.
@@ -106,6 +113,51 @@ mod tests {
         );
         mode(0o600);
         assert_eq!(from_file(&file).expect("read").expose_secret(), "some-token");
+    }
+
+    /// The remedy, pasted into a shell, does what it says to this file and nothing else.
+    #[test]
+    #[cfg(unix)]
+    fn the_remedy_names_the_file_whatever_it_is_called() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().expect("a directory");
+        for (name, pasted) in [
+            ("plain", true),
+            ("a b", true),
+            ("a;touch PWN", true),
+            ("$(touch PWN)", true),
+            ("`touch PWN`", true),
+            ("it's", true),
+            ("a\\", true),
+            ("*", true),
+            ("~", true),
+            ("a\nb", false),
+            ("a\u{1b}[31m", false),
+            ("a\u{202e}b", false),
+        ] {
+            let file = dir.path().join(name);
+            std::fs::write(&file, "some-token\n").expect("written");
+            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).expect("set");
+            let error = from_file(&file).expect_err("refused").to_string();
+            let line = error.split_once("; run: ").map(|(_, line)| line.to_owned());
+            assert_eq!(line.is_some(), pasted, "{error}");
+            let Some(line) = line else { continue };
+            let shell = ["bash", "sh"].into_iter().find(|shell| {
+                let ran = std::process::Command::new(shell).args(["-c", &line]).current_dir(&dir).status();
+                ran.is_ok_and(|status| status.success())
+            });
+            assert!(shell.is_some(), "{line}");
+            assert!(from_file(&file).is_ok() && !dir.path().join("PWN").exists(), "{line}");
+        }
+        let option = only_own(&std::fs::File::open(dir.path().join("plain")).expect("open"), Path::new("-R"));
+        assert!(option.is_ok(), "it can be read by nobody else");
+        std::fs::set_permissions(dir.path().join("plain"), std::fs::Permissions::from_mode(0o644))
+            .expect("set");
+        let opened = std::fs::File::open(dir.path().join("plain")).expect("open");
+        let option = only_own(&opened, Path::new("-R")).expect_err("refused").to_string();
+        assert!(!option.contains("chmod"), "{option}");
+        let device = from_file(Path::new("/dev/zero")).expect_err("refused").to_string();
+        assert!(device.contains("no regular file") && !device.contains("chmod"), "{device}");
     }
 
     #[test]

@@ -30,6 +30,7 @@ use serde::de::DeserializeOwned;
 
 use crate::access::{Answer, ReadClient, at};
 use crate::gitlab::GitLab;
+use crate::known;
 pub use gitlab::NamedAgent;
 pub(crate) use gitlab::{moment, protection};
 use list::{JSON, METADATA, list};
@@ -86,7 +87,7 @@ pub async fn observe(client: &ReadClient, scope: &Scope, ask: &dyn AskGitLab) ->
     let observer = Observer { client, scope, wanted };
     let (mut snapshot, tools) = tokio::join!(observer.listings(taken_at), tools::versions());
     snapshot.tools = Some(tools);
-    let door = Door::new(client.own.clone());
+    let door = Door::new(known::run().values());
     let indexes = observer.chart_indexes(charts::repositories(&snapshot));
     let references = async {
         observer.references(&mut snapshot, &door).await;
@@ -203,7 +204,7 @@ pub async fn observe_chain(client: &ReadClient, flux_namespace: &str) -> Snapsho
         access,
         gitlab: Observed::Unknown(not_asked()),
     };
-    snapshot.mask(&Masker::new(&client.own));
+    snapshot.mask(&Masker::new(&known::run().values()));
     snapshot.put_in_order();
     snapshot
 }

@@ -8,9 +8,13 @@ use serde_json::Value;
 use tokio::process::Command;
 
 use crate::gitlab::hide_tokens;
+use crate::program::Program;
 
 /// Both take a fraction of a second; a machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Both print some hundred bytes.
+const LARGEST: usize = 1 << 20;
 
 /// Asks both, at once.
 pub(super) async fn versions() -> Tools {
@@ -26,15 +30,16 @@ async fn version(program: &str, place: &str) -> Observed<Option<String>> {
     let asked = format!("{program} version --client -o json");
     let unknown = |message: String| Observed::Unknown(Why::new(WhyKind::NotAsked, asked.as_str(), message));
     let mut command = Command::new(path);
-    command.args(["version", "--client", "-o", "json"]).kill_on_drop(true);
-    command.stdin(Stdio::null()).stderr(Stdio::null());
+    command.args(["version", "--client", "-o", "json"]);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     hide_tokens(command.as_std_mut());
-    match tokio::time::timeout(PATIENCE, command.output()).await {
+    let output = async { Program::start(&mut command, false)?.output(LARGEST).await };
+    match tokio::time::timeout(PATIENCE, output).await {
         Err(_) => unknown(format!("no answer in {} s", PATIENCE.as_secs())),
         Ok(Err(e)) => unknown(e.to_string()),
-        Ok(Ok(output)) => match said(&output.stdout, place) {
+        Ok(Ok((output, status))) => match said(&output, place) {
             Some(version) => Observed::Known(Some(version)),
-            None => unknown(format!("it ended with {} and said no version", output.status)),
+            None => unknown(format!("it ended with {status} and said no version")),
         },
     }
 }

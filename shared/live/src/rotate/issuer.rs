@@ -11,6 +11,7 @@ use super::resource::{self, Item, Resource};
 use super::secret::{Content, Read};
 use super::target::KEY;
 use crate::gitlab::{Fault, FaultKind, GitLabWriter};
+use crate::known;
 
 /// Makes, lists and revokes.
 pub enum Issuer {
@@ -100,7 +101,7 @@ impl Issuer {
         description: &str,
         read: &Read,
     ) -> Result<(u64, Content), Fault> {
-        match self {
+        let made = match self {
             Self::Agent(keys) => {
                 let (id, value) = keys.create(name, description).await?;
                 let value = SecretSlice::from(value.expose_secret().as_bytes().to_vec());
@@ -108,7 +109,8 @@ impl Issuer {
             }
             Self::Resource(resource) => resource.create(name, description, read).await,
             Self::Personal(_) => Err(not_so("a person's token is renewed and not made beside the old one")),
-        }
+        };
+        made.inspect(tell)
     }
 
     /// The name by which tokens that are renewed in their place are known.
@@ -121,12 +123,13 @@ impl Issuer {
 
     /// Puts another in the place of one, and what the Secret is to hold. Sent once.
     pub(super) async fn renew(&self, id: u64, read: &Read) -> Result<(u64, Content), Fault> {
-        match self {
+        let made = match self {
             Self::Personal(personal) => personal.renew(id, read).await,
             Self::Agent(_) | Self::Resource(_) => {
                 Err(not_so("only a person's token is renewed in its place"))
             }
-        }
+        };
+        made.inspect(tell)
     }
 
     /// Revokes one. Sent once.
@@ -135,6 +138,15 @@ impl Issuer {
             Self::Agent(keys) => keys.revoke(id).await,
             Self::Resource(resource) => resource.revoke(id).await,
             Self::Personal(_) => Err(not_so("a person's token dies when it is renewed")),
+        }
+    }
+}
+
+/// Makes known what was made, so that nothing shows it.
+fn tell((_, content): &(u64, Content)) {
+    for (key, value) in content {
+        if let Some(value) = value {
+            known::run().other(key, value.expose_secret());
         }
     }
 }

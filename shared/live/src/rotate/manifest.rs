@@ -5,6 +5,7 @@ use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::thread;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use gitlab_agent_core::snapshot::mask::{Masker, Values};
@@ -22,6 +23,9 @@ const RULES: &str = ".sops.yaml";
 
 /// Rules for a repository have some kilobytes.
 const LARGEST_RULES: usize = 1 << 20;
+
+/// A Secret has one MiB at most; encrypted and in base64 it has half as much again.
+const LARGEST_OUTPUT: usize = 4 << 20;
 
 /// Rules of SOPS that say which values are encrypted. Without one all are, also the Secret's name.
 const WHICH: [&str; 5] = [
@@ -134,7 +138,7 @@ impl Manifest {
         let text = self.seal(&document(place, read, content), content)?;
         match &self.to {
             None => {
-                streams::data(text.as_bytes()).context("standard output")?;
+                streams::manifest(&text).context("standard output")?;
             }
             Some(file) => self.store(file, &text).with_context(|| file.display().to_string())?,
         }
@@ -172,15 +176,24 @@ impl Manifest {
         // A manifest fits into a pipe's buffer; what sops says of one that it does not read, comes from it.
         let sent = stdin.write_all(plain.as_bytes());
         drop(stdin);
-        let done = child.wait_with_output()?;
-        let says = String::from_utf8_lossy(&done.stderr);
+        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        let (stdout, stderr) = (stdout.context("no way out of sops")?, stderr.context("no way out of sops")?);
+        let says = thread::spawn(move || file::read_from(stderr, LARGEST_OUTPUT));
+        let sealed = file::read_from(stdout, LARGEST_OUTPUT);
+        if sealed.is_err() {
+            child.kill()?;
+        }
+        let status = child.wait()?;
+        let says = says.join().ok().and_then(Result::ok).unwrap_or_default();
+        let says = String::from_utf8_lossy(&says);
+        let sealed = sealed.context("what sops prints")?;
         let mut values = Values::default();
         for (key, value) in content.iter().filter_map(|(key, value)| Some((key, value.as_ref()?))) {
             values.add(key, value.expose_secret());
         }
         let says = Masker::new(&values).free_text(says.trim());
-        ensure!(done.status.success() && sent.is_ok(), "sops does not encrypt it: {says}");
-        let sealed = Zeroizing::new(String::from_utf8(done.stdout).ok().context("sops wrote no text")?);
+        ensure!(status.success() && sent.is_ok(), "sops does not encrypt it: {says}");
+        let sealed = Zeroizing::new(String::from_utf8(sealed).ok().context("sops wrote no text")?);
         let open = content.values().flatten().any(|value| {
             let text = String::from_utf8_lossy(value.expose_secret());
             text.lines().any(|line| line.len() >= 8 && sealed.contains(line))

@@ -63,10 +63,22 @@ impl Masker {
 
     /// The same; `None` where nothing is to be masked.
     pub fn masked(&self, text: &str) -> Option<String> {
+        self.found(text, true)
+    }
+
+    /// The text with every known value masked, and nothing else; `None` where there is none.
+    pub fn known_values(&self, text: &str) -> Option<String> {
+        if self.known.size() == 0 { None } else { self.found(text, false) }
+    }
+
+    fn found(&self, text: &str, signs: bool) -> Option<String> {
         let mut found = Vec::new();
         let mut views = vec![(View::of(text), 0)];
         while let Some((view, depth)) = views.pop() {
-            self.look(&view, &mut found);
+            self.known(&view, &mut found);
+            if signs {
+                self.signs(&view, &mut found);
+            }
             if depth == views::DEPTH {
                 continue;
             }
@@ -84,8 +96,7 @@ impl Masker {
         self.work.get()
     }
 
-    fn look(&self, view: &View, found: &mut Vec<Range<usize>>) {
-        self.known(view, found);
+    fn signs(&self, view: &View, found: &mut Vec<Range<usize>>) {
         let work = patterns::each(&view.bytes, &mut |part| found.push(view.in_text(&part)));
         self.work.set(self.work.get() + work);
     }

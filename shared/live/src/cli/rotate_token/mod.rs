@@ -196,6 +196,8 @@ impl Args {
     async fn prepare(&self, manifest: Option<&Manifest>) -> Result<Result<Prepared, Exit>> {
         self.fits()?;
         let trust = self.gitlab.trust()?;
+        // Before a credential plugin runs, which is not to get it under another name.
+        let settled = trust.is_settled().then(|| trust.credentials(None)).transpose()?;
         let client = WriteClient::connect(&self.access).await?;
         let scope = Scope { namespace: self.namespace.clone(), flux_namespace: self.flux_namespace.clone() };
         let snapshot = observe(&client.read, &scope, &WithoutGitLab).await;
@@ -212,7 +214,7 @@ impl Args {
             Ok(target) => target,
             Err(text) => return Ok(Err(self.refuse(Exit::Refused, "refused", &[text]))),
         };
-        let credentials = match trust.credentials(target.host.as_deref())? {
+        let credentials = match settled.map_or_else(|| trust.credentials(target.host.as_deref()), Ok)? {
             Ok(credentials) => credentials,
             Err(why) => {
                 let text =
@@ -221,7 +223,6 @@ impl Args {
             }
         };
         let gitlab = GitLabWriter::new(&credentials, self.access.request_timeout, self.access.verbose)?;
-        client.read.know(&gitlab.read);
         if let Some(Err(error)) = manifest.map(|m| m.rehearse(&target.secret)) {
             return Ok(Err(self.refuse(Exit::Refused, "refused", &[format!("{error:#}")])));
         }
