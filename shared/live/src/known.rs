@@ -7,7 +7,7 @@
 
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use base64::Engine as _;
 use gitlab_agent_core::snapshot::mask::{Masker, Values};
@@ -15,8 +15,6 @@ use serde_json::Value;
 
 /// A text is masked in parts of about this size, cut at a line's end, so that masking takes little memory.
 const PART: usize = 256 << 10;
-
-static RUN: LazyLock<Known> = LazyLock::new(Known::default);
 
 /// After a panic only our own words are said: whoever panicked may have been masking.
 static OVER: AtomicBool = AtomicBool::new(false);
@@ -27,8 +25,17 @@ pub(crate) fn give_up() {
 }
 
 /// What the run knows.
+#[cfg(not(test))]
 pub(crate) fn run() -> &'static Known {
+    static RUN: std::sync::LazyLock<Known> = std::sync::LazyLock::new(Known::default);
     &RUN
+}
+
+/// Each test is a run of its own.
+#[cfg(test)]
+pub(crate) fn run() -> &'static Known {
+    thread_local! { static RUN: &'static Known = Box::leak(Box::default()) }
+    RUN.with(|known| *known)
 }
 
 /// Values that are known so far.
