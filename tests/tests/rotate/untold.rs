@@ -37,7 +37,7 @@ fn a_groups_deploy_token_is_confirmed_by_the_name_of_its_group() -> Result<()> {
         let rotate = ["source", SOURCE];
         let plan = words(&person.rotate(&[&rotate[..], &["--dry-run=client"]].concat()));
         ensure!(plan.contains("anything that uses any project of the group outside this cluster"), "{plan}");
-        let confirm = |more: &[&str]| [&rotate[..], &["--yes"], more].concat();
+        let confirm = |more: &[&'static str]| [&rotate[..], &["--yes"], more].concat();
         for more in [&[][..], &["--confirm-group", "other"], &["--confirm-group", "example/nginx-app"]] {
             let mut command = person.prepared(&confirm(more));
             person.refuses(&mut command, 5, APP, &["group example", "--confirm-group"])?;
