@@ -276,14 +276,17 @@ impl Journal {
         ))
     }
 
-    /// What the pod template is marked with: once on the way forward, once on the way back.
+    /// What the pod template is marked with: once on the way forward, once on the way back, and once more where the Secret was
+    /// made again, because pods that started before may have read another value.
     pub fn mark(&self) -> String {
-        match self.stage {
-            Stage::Undo => format!("{}-undone", self.id),
+        let secret = self.uid.split('-').next().unwrap_or_default();
+        let way = match self.stage {
+            Stage::Undo => "undone".to_owned(),
             Stage::Create | Stage::Handed | Stage::Written => {
-                format!("{}-{}", self.id, self.new_token.map(|id| id.to_string()).unwrap_or_default())
+                self.new_token.map(|id| id.to_string()).unwrap_or_default()
             }
-        }
+        };
+        format!("{}-{way}-{secret}", self.id)
     }
 
     /// Name of the Secret that keeps the old value until the end.
@@ -414,7 +417,9 @@ mod tests {
     fn the_way_back_is_marked_otherwise() {
         let forward = journal();
         let back = Journal { stage: Stage::Undo, ..journal() };
+        let again = Journal { uid: "v-1".to_owned(), ..journal() };
         assert_ne!(forward.mark(), back.mark());
+        assert_ne!(forward.mark(), again.mark());
     }
 
     #[test]

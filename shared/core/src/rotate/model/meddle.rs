@@ -94,10 +94,8 @@ fn whatever_becomes_of_the_journal_nothing_in_use_is_revoked() {
     ];
     let mut stopped = 0;
     for (pods, kind) in [(2, Kind::AgentToken), (0, Kind::DeployToken)] {
-        for (undo, at, meddling) in [false, true]
-            .iter()
-            .flat_map(|u| (1..16).flat_map(move |at| all.iter().map(move |m| (*u, at, *m))))
-        {
+        let cases = (1..16).flat_map(|at| all.map(|meddling| (at, meddling)));
+        for (undo, at, meddling) in cases.flat_map(|(at, m)| [false, true].map(|undo| (undo, at, m))) {
             let mut play = Play::new(World { kind, ..World::new(pods, 2, false) }, undo, Goal::Rotate);
             let step = |play: &mut Play| {
                 play.look(0);
