@@ -161,7 +161,7 @@ impl Holders {
             }
             let follows = reading == Reading::AtEachUse && matches!(target.form, Form::Docker(_));
             match () {
-                () if target.readers.contains(&by) => {}
+                () if target.readers.contains(&by) || installs(target, &by) => {}
                 () if follows => self.following.push(by),
                 () => self.readers.push(by),
             }
@@ -207,6 +207,12 @@ impl Holders {
         }
         words
     }
+}
+
+/// Whether this is the release that a Deployment of agentk is from: its values name the Secret for that Deployment.
+fn installs(target: &Target, object: &ObjectRef) -> bool {
+    let releases = target.agentks().iter().filter_map(|agentk| agentk.release.as_ref());
+    releases.map(|(release, _)| release).any(|release| release == object)
 }
 
 /// Objects that hold the value in what they say themselves: a variable, an argument, a chart's values.
