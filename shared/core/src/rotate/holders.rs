@@ -57,6 +57,9 @@ pub const READER_KINDS: &[ReaderKind] = &[
     reader("Ingress", "/apis/networking.k8s.io/v1", "ingresses"),
 ];
 
+/// ExternalSecrets write Secrets, and those of policy Merge leave no sign on one: they are always looked at.
+pub const EXTERNAL: ReaderKind = reader("ExternalSecret", "/apis/external-secrets.io/v1", "externalsecrets");
+
 /// The objects of one namespace that read a Secret there, each once, those that run its pods in the place of the pods.
 /// `objects` are as the API server lists them, each with its kind.
 pub fn readers(objects: &[(&str, Value)], secret: &str, labels: &Labels) -> Vec<(ObjectRef, Reading)> {
