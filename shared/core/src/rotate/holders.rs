@@ -57,6 +57,9 @@ pub const READER_KINDS: &[ReaderKind] = &[
     reader("Ingress", "/apis/networking.k8s.io/v1", "ingresses"),
 ];
 
+/// ExternalSecrets write Secrets, and those of policy Merge leave no sign on one: they are always looked at.
+pub const EXTERNAL: ReaderKind = reader("ExternalSecret", "/apis/external-secrets.io/v1", "externalsecrets");
+
 /// The objects of one namespace that read a Secret there, each once, those that run its pods in the place of the pods.
 /// `objects` are as the API server lists them, each with its kind.
 pub fn readers(objects: &[(&str, Value)], secret: &str, labels: &Labels) -> Vec<(ObjectRef, Reading)> {
@@ -109,7 +112,7 @@ fn templates_of(object: &Value) -> Vec<ObjectRef> {
     flux.chain(of("HelmRelease", &meta["annotations"], release.0, release.1)).collect()
 }
 
-/// Where custom resources say which Secret they write. Sources: the API references of the operators.
+/// Where custom resources that are about Secrets say which one they write. Sources: the API references of the operators.
 const TARGETS: &[&str] = &[
     "/spec/target/name",
     "/spec/destination/name",
@@ -119,8 +122,10 @@ const TARGETS: &[&str] = &[
     "/spec/output/secret/name",
     "/spec/template/metadata/name",
     "/spec/secretObject/name",
-    "/spec/writeConnectionSecretToRef/name",
 ];
+
+/// Where those of any kind do (Crossplane).
+const CONNECTION: &str = "/spec/writeConnectionSecretToRef/name";
 
 /// Lists of such Secrets, and the field of each.
 const TARGET_LISTS: &[(&str, &str)] = &[
@@ -129,12 +134,18 @@ const TARGET_LISTS: &[(&str, &str)] = &[
     ("/spec/managedKubeSecretReferences", "secretName"),
 ];
 
-/// Kinds that write the Secret of their own name where they name none.
+/// Kinds that write the Secret of their own name where they name none, beside those that are called some kind of Secret.
 const OF_ONE_NAME: &[&str] = &["OnePasswordItem", "SecretSync"];
 
 /// Whether a custom resource writes a Secret of its namespace: one that it names as its target, or that has its name.
 pub fn writes(kind: &str, object: &Value, secret: &str) -> bool {
     if object["spec"]["target"]["creationPolicy"] == "None" {
+        return false;
+    }
+    if object.pointer(CONNECTION).is_some_and(|name| name == secret) {
+        return true;
+    }
+    if !kind.contains("Secret") && kind != "Certificate" && !OF_ONE_NAME.contains(&kind) {
         return false;
     }
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -246,6 +257,11 @@ mod tests {
             (of("VaultSecret", "t", json!({"path": "p"})), true),
             (of("OnePasswordItem", "t", json!({"itemPath": "vaults/x"})), true),
             (of("SecretSync", "t", json!({})), true),
+            (of("Certificate", "x", json!({"secretName": "t"})), true),
+            (of("Bucket", "x", json!({"writeConnectionSecretToRef": {"name": "t", "namespace": "n"}})), true),
+            (of("Application", "x", json!({"destination": {"name": "t"}})), false),
+            (of("Anything", "x", json!({"secretName": "t"})), false),
+            (of("Anything", "x", json!({"template": {"metadata": {"name": "t"}}})), false),
             (external("x", json!({"name": "t", "creationPolicy": "None"})), false),
             (external("t", json!({"name": "u"})), false),
             (external("x", Value::Null), false),

@@ -30,10 +30,10 @@ pub enum Inside {
 }
 
 /// What takes a library to open: what is in a file of gzip, where it is one.
-pub type Unpack<'a> = &'a dyn Fn(&[u8]) -> Option<Vec<u8>>;
+pub(super) type Unpack<'a> = &'a dyn Fn(&[u8]) -> Option<Vec<u8>>;
 
 /// Gives `look` the bytes and whatever they decode to, until it says yes. Nothing shorter than `shortest` is looked for.
-pub fn layers(
+pub(super) fn layers(
     bytes: &[u8],
     shortest: usize,
     unpack: Unpack<'_>,

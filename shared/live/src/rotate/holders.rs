@@ -3,7 +3,7 @@
 
 use futures_util::future::join_all;
 use gitlab_agent_core::object::ObjectRef;
-use gitlab_agent_core::rotate::holders::{READER_KINDS, Reading, index, readers, root, writes};
+use gitlab_agent_core::rotate::holders::{EXTERNAL, READER_KINDS, Reading, index, readers, root, writes};
 use gitlab_agent_core::snapshot::{Why, WhyKind};
 use serde_json::Value;
 
@@ -161,7 +161,7 @@ impl Holders {
             }
             let follows = reading == Reading::AtEachUse && matches!(target.form, Form::Docker(_));
             match () {
-                () if target.readers.contains(&by) => {}
+                () if target.readers.contains(&by) || installs(target, &by) => {}
                 () if follows => self.following.push(by),
                 () => self.readers.push(by),
             }
@@ -178,10 +178,20 @@ impl Holders {
     ) -> Vec<(String, Value)> {
         let namespace = target.namespace();
         let (kinds, mut closed) = served.custom(client).await;
-        let (objects, not_listed) = custom_resources(client, &kinds, namespace).await;
+        let (mut objects, not_listed) = custom_resources(client, &kinds, namespace).await;
         closed.extend(not_listed);
+        match listing(client, served, &EXTERNAL, namespace).await {
+            Ok(items) => objects.extend(items.into_iter().map(|item| (EXTERNAL.kind.to_owned(), item))),
+            Err(why) if is_silent(&why) => self.silent.push(words(&why)),
+            Err(why) => self.unseen.push(format!("whether an ExternalSecret writes it ({})", words(&why))),
+        }
         if !closed.is_empty() {
             self.notes.push(format!("{} in namespace {namespace} (list)", some(&closed)));
+        }
+        if !served.is_told() {
+            self.unseen.push(
+                "custom resources, because discovery does not tell which there are (get /apis)".to_owned(),
+            );
         }
         let name = &target.secret.name;
         let (writers, others): (Vec<_>, Vec<_>) =
@@ -207,6 +217,12 @@ impl Holders {
         }
         words
     }
+}
+
+/// Whether this is the release that a Deployment of agentk is from: its values name the Secret for that Deployment.
+fn installs(target: &Target, object: &ObjectRef) -> bool {
+    let releases = target.agentks().iter().filter_map(|agentk| agentk.release.as_ref());
+    releases.map(|(release, _)| release).any(|release| release == object)
 }
 
 /// Objects that hold the value in what they say themselves: a variable, an argument, a chart's values.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::future::join_all;
-use gitlab_agent_core::rotate::holders::{READER_KINDS, ReaderKind};
+use gitlab_agent_core::rotate::holders::{EXTERNAL, READER_KINDS, ReaderKind};
 use gitlab_agent_core::snapshot::{Why, WhyKind};
 use http::StatusCode;
 use secrecy::zeroize::Zeroize as _;
@@ -130,6 +130,11 @@ impl Served {
         Self(groups.map(|all| all.groups.into_iter().map(versions).collect()).unwrap_or_default())
     }
 
+    /// Whether discovery told anything: an API server serves groups always.
+    pub(super) fn is_told(&self) -> bool {
+        !self.0.is_empty()
+    }
+
     /// All kinds of custom resources beside those that are known, and the groups that do not tell theirs.
     pub(super) async fn custom(&self, client: &WriteClient) -> (Vec<Custom>, Vec<String>) {
         let groups = self.0.iter().filter(|(group, _)| is_custom(group));
@@ -207,7 +212,10 @@ fn custom(body: &[u8], api_version: &str) -> Option<Vec<Custom>> {
     }
     let group = api_version.split('/').next().unwrap_or_default();
     let known = |plural: &str| {
-        READER_KINDS.iter().any(|kind| kind.plural == plural && kind.api.split('/').nth(2) == Some(group))
+        READER_KINDS
+            .iter()
+            .chain([&EXTERNAL])
+            .any(|kind| kind.plural == plural && kind.api.split('/').nth(2) == Some(group))
     };
     let all = serde_json::from_slice::<Resources>(body).ok()?.resources.into_iter();
     let listed =
