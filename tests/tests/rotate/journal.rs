@@ -156,7 +156,7 @@ fn a_secret_that_is_made_again_meanwhile_stops_it_before_the_revoke() -> Result<
                 .find(|t| t.value == value)
                 .context("a token")?
                 .id;
-            ensure!(named == id.to_string(), "it names the token that it holds: {named}");
+            ensure!(named == id, "it names the token that it holds: {named}");
             stage.kubectl(&["delete", "secret", "-l", "app.kubernetes.io/managed-by=gitlab-agent-cli"])?;
             stage.is_clean()?;
         }

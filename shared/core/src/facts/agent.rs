@@ -11,7 +11,7 @@ use super::{Facts, secret};
 use crate::object::ObjectRef;
 use crate::snapshot::gitlab::AgentEntry;
 use crate::snapshot::kinds::{HelmRelease, Lease, Pod, Volume, Workload};
-use crate::snapshot::{Observed, PodLog, SecretShape, Snapshot, Why, WhyKind};
+use crate::snapshot::{Observed, SecretShape, Snapshot, Why, WhyKind};
 
 /// How long a pod may run before a missing Lease means something: registration and first configuration take
 /// seconds, the Lease's own duration is 15 s, a takeover was seen to take 18 s.
