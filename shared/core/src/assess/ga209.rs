@@ -2,9 +2,7 @@
 
 use super::remedy::{apply, yaml_word};
 use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
-use crate::command::kubectl;
 use crate::facts::agent::Agent;
-use crate::facts::egress;
 use crate::facts::network::{Direction, End, Passage, Port, passage};
 use crate::facts::{Facts, StringMap, Why, Workload};
 use crate::need::Need;
@@ -33,11 +31,6 @@ fn judge(facts: &Facts<'_>, judgement: &mut Judgement) -> Result<(), Why> {
         return Ok(());
     };
     for agent in &facts.agents {
-        if let Some(finding) = shut(facts, agent) {
-            judgement.examine();
-            judgement.find(finding);
-            continue;
-        }
         for direction in [Direction::Ingress, Direction::Egress] {
             let Some(passage) = judgement.known(between(facts, agent, receiver, direction)) else { continue };
             judgement.examine();
@@ -48,26 +41,6 @@ fn judge(facts: &Facts<'_>, judgement: &mut Judgement) -> Result<(), Why> {
     }
     judgement.skip("no agentk is installed");
     Ok(())
-}
-
-/// agentk reaches nobody, and no policy of its namespace lets it out.
-fn shut(facts: &Facts<'_>, agent: &Agent<'_>) -> Option<Finding> {
-    let faults = agent.present_faults(facts.now).ok()?;
-    let found = faults.iter().find_map(|(_, line)| {
-        let policies = egress::of_text(facts.snapshot, agent.deployment, &line.text());
-        Some((policies.first()?.clone(), line.text()))
-    });
-    let (policy, text) = found?;
-    let (what, remedy) = shut_in(facts, &policy, &agent.object());
-    Some(Finding::new(policy, what, remedy).severity(Severity::Error).because(text))
-}
-
-/// What is said of a policy that lets a workload out nowhere.
-pub(super) fn shut_in(facts: &Facts<'_>, policy: &ObjectRef, workload: &ObjectRef) -> (String, Remedy) {
-    let message = format!("lets {workload} reach neither DNS nor any host outside its namespace: no policy there allows it");
-    let text = "allow egress to DNS (port 53, UDP and TCP) and to GitLab's port for these pods, in this policy or beside it";
-    let remedy = Remedy::in_git(facts, policy, text).run(kubectl(&policy.namespace, "describe networkpolicies"));
-    (message, remedy)
 }
 
 fn port(receiver: &Workload) -> Port<'_> {
@@ -147,6 +120,12 @@ fn egress(agent: &Agent<'_>, receiver: &Workload, port: i64) -> String {
             yaml_word(&receiver.metadata.namespace)
         ),
     )
+}
+
+/// A policy that lets agentk out everywhere.
+pub(super) fn all_egress(agent: &Agent<'_>) -> String {
+    let labels = &agent.deployment.spec.selector.match_labels;
+    policy(agent.namespace(), labels, "allow-agentk-egress", "  policyTypes: [Egress]\n  egress:\n  - {}\n")
 }
 
 fn policy(namespace: &str, labels: &StringMap, name: &str, rules: &str) -> String {

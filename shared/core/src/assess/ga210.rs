@@ -1,23 +1,19 @@
-//! GA210: Flux's controllers reach each other.
+//! GA210: Flux's controllers reach each other, and no NetworkPolicy keeps them or agentk from the outside.
 
-use std::collections::BTreeMap;
-
-use super::ga209::shut_in;
+use super::blocked::{self, Shut};
 use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
 use crate::command::kubectl;
-use crate::facts::egress;
-use crate::facts::failure::classify;
 use crate::facts::network::{Direction, End, Passage, Port, passage};
 use crate::facts::service::service_of;
 use crate::facts::workload::selects;
-use crate::facts::{EndpointSlice, Facts, PortRef, Service, ServicePort, Why, Workload, condition};
+use crate::facts::{EndpointSlice, Facts, PortRef, Service, ServicePort, Why, Workload};
 use crate::need::Need;
 use crate::object::ObjectRef;
 
 pub(super) static CHECK: Check = Check {
     code: 210,
     slug: "controllers-unreachable",
-    title: "Flux's controllers reach each other",
+    title: "Flux's controllers reach each other, and NetworkPolicies let them and agentk out",
     severity: Severity::Error,
     impact: Impact::Delivery,
     needs: &[Need::Deployments, Need::Services, Need::EndpointSlices, Need::NetworkPolicies],
@@ -51,6 +47,16 @@ const LINKS: &[Link] = &[
 const LISTENS: Port<'static> = Port { number: 9090, name: "http" };
 
 fn judge(facts: &Facts<'_>, judgement: &mut Judgement) -> Result<(), Why> {
+    let mut shut = Shut::new();
+    blocked::outside(facts, &mut shut);
+    let judged = links(facts, judgement, &mut shut);
+    judgement.findings.extend(blocked::findings(facts, shut));
+    judged?;
+    judgement.skip("no controller runs whose Service others call (GA202 and GA205 look at them)");
+    Ok(())
+}
+
+fn links(facts: &Facts<'_>, judgement: &mut Judgement, shut: &mut Shut) -> Result<(), Why> {
     for link in LINKS {
         for server in facts.instances(link.server)?.into_iter().filter(|d| d.status.ready_replicas > 0) {
             judgement.examine();
@@ -60,13 +66,13 @@ fn judge(facts: &Facts<'_>, judgement: &mut Judgement) -> Result<(), Why> {
             for client in clients(facts, link, server)? {
                 for direction in [Direction::Ingress, Direction::Egress] {
                     let Some(passage) = judgement.known(between(facts, client, server, direction)) else { continue };
-                    judgement.findings.extend(closed(facts, link, client, server, passage));
+                    if let Passage::Closed(policies) = passage {
+                        blocked::between(shut, &policies, client, server, listens(server).number, link.without);
+                    }
                 }
             }
         }
     }
-    judgement.findings.extend(shut(facts));
-    judgement.skip("no controller runs whose Service others call (GA202 and GA205 look at them)");
     Ok(())
 }
 
@@ -95,24 +101,6 @@ fn has_service(facts: &Facts<'_>, server: &Workload) -> bool {
     let object = service_of(server);
     let exists = || facts.snapshot.services.items.iter().any(|s| s.metadata.object("Service") == object);
     args.any(|arg| arg.starts_with("--storage-adv-addr=")) || exists()
-}
-
-/// Sources that cannot be fetched because no policy lets source-controller out: one finding for each policy.
-fn shut(facts: &Facts<'_>) -> Vec<Finding> {
-    let mut found: BTreeMap<ObjectRef, (&Workload, String)> = BTreeMap::new();
-    for source in facts.source_kinds().into_iter().flat_map(|(_, listing)| &listing.items) {
-        let failed = condition(&source.status.conditions, "Ready").filter(|c| c.status == "False");
-        let controller = facts.flux.in_charge("source-controller", &source.metadata);
-        let Some((failed, controller)) = failed.zip(controller) else { continue };
-        if let Some(policy) = egress::shut(facts.snapshot, controller, classify(failed)).into_iter().next() {
-            found.entry(policy).or_insert_with(|| (controller, failed.message.clone()));
-        }
-    }
-    let finding = |(policy, (controller, text)): (ObjectRef, (&Workload, String))| {
-        let (message, remedy) = shut_in(facts, &policy, &controller.metadata.object("Deployment"));
-        Finding::new(policy, message, remedy.reapply_flux(facts)).explains().because(text)
-    };
-    found.into_iter().map(finding).collect()
 }
 
 /// The Service, its port and its endpoints: the first fault.
@@ -213,24 +201,6 @@ fn between(facts: &Facts<'_>, client: &Workload, server: &Workload, direction: D
     passage(&policies, &s.namespace_objects, direction, here, there, listens(server))
 }
 
-fn closed(facts: &Facts<'_>, link: &Link, client: &Workload, server: &Workload, passage: Passage) -> Option<Finding> {
-    let Passage::Closed(policies) = passage else { return None };
-    let subject = policies.first()?.clone();
-    let number = listens(server).number;
-    let message = format!(
-        "blocks {} from {}, port {number}: {}",
-        client.metadata.object("Deployment"),
-        server.metadata.object("Deployment"),
-        link.without
-    );
-    let text = format!(
-        "allow traffic between Flux's controllers at port {number}: Flux's manifests hold the NetworkPolicy allow-egress for \
-         it (needs the Flux CLI)"
-    );
-    let remedy = Remedy::in_git(facts, &subject, &text).reapply_flux(facts);
-    Some(policies.iter().skip(1).map(ToString::to_string).fold(Finding::new(subject, message, remedy), Finding::because))
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -314,10 +284,11 @@ mod tests {
             (json!({"podSelector": {"matchLabels": {"app": "other"}}, "policyTypes": ["Ingress"]}), 0),
         ] {
             let judgement = after(&CHECK, |s| policy(s, spec.clone()));
-            assert_eq!(judgement.findings.len(), blocked, "{spec}: {:#?}", judgement.findings);
+            assert_eq!(judgement.findings.len(), blocked.min(1), "{spec}: {:#?}", judgement.findings);
             for found in &judgement.findings {
                 assert_eq!(found.subject.to_string(), "NetworkPolicy flux-system/deny");
                 assert!(found.message.starts_with("blocks Deployment flux-system/"), "{}", found.message);
+                assert_eq!(found.evidence.len(), blocked - 1, "{:#?}", found.evidence);
             }
         }
     }

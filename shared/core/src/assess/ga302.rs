@@ -1,6 +1,7 @@
 //! GA302: agentk is installed by Flux, and each object on the way to it is ready.
 
 use super::remedy::AgentInstall;
+use super::release::sources;
 use super::standing::{self, Shortfall};
 use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
 use crate::command::kubectl;
@@ -71,18 +72,6 @@ fn first_broken(facts: &Facts<'_>, judgement: &mut Judgement, release: &HelmRele
     let class = Some(read(&shortfall.evidence)).filter(|c| !matches!(c, Failure::Other | Failure::WaitTimeout | Failure::Timeout));
     let why = class.map(|class| format!(": {}", class.phrase())).unwrap_or_default();
     Some(not_ready(&object, format!("{}{why}", shortfall.phrase), shortfall, remedy))
-}
-
-/// Repository and chart of a release, as far as it names them.
-fn sources(release: &HelmRelease) -> Vec<ObjectRef> {
-    let own = &release.metadata.namespace;
-    let inline = release.spec.chart.as_ref().map(|chart| Facts::resolve(&chart.spec.source_ref, own));
-    let chart = match (&release.spec.chart_ref, release.status.helm_chart.split_once('/')) {
-        (Some(chart), _) => Some(Facts::resolve(chart, own)),
-        (None, Some((namespace, name))) => Some(ObjectRef::new("HelmChart", namespace, name)),
-        (None, None) => None,
-    };
-    inline.into_iter().chain(chart).collect()
 }
 
 fn unfetched(object: &ObjectRef, source: &Source, shortfall: Shortfall) -> Finding {

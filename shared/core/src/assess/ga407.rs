@@ -2,6 +2,7 @@
 
 use jiff::SignedDuration;
 
+use super::ending::ending;
 use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
 use crate::command::{Command, Program};
 use crate::facts::failure::classify;
@@ -35,6 +36,11 @@ fn judge(facts: &Facts<'_>, judgement: &mut Judgement) -> Result<(), Why> {
     for (kind, listing) in facts.source_kinds() {
         for source in judgement.each(listing) {
             // source-controller does not fetch a HelmRepository of type oci and writes it no status.
+            if let Some(found) = ending(facts, &source.metadata.object(kind), &source.metadata, &source.status.conditions) {
+                judgement.examine();
+                judgement.findings.extend(found);
+                continue;
+            }
             if source.spec.suspend || (kind == "HelmRepository" && source.spec.kind == "oci") {
                 continue;
             }

@@ -1,11 +1,12 @@
 //! GA408: what consumes a source is applied, and at the source's revision.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 
+use super::ending::ending;
 use super::ga407::unwatched;
 use super::release::{failure, retry};
 use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
-use crate::command::{Command, Program, kubectl};
+use crate::command::{Command, Program};
 use crate::facts::failure::{Failing, Failure, FailureKey, classify};
 use crate::facts::readiness::{Readiness, lasts, readiness, since};
 use crate::facts::{Condition, CrossRef, Facts, HelmRelease, Kustomization, Listing, Meta, Source, Why, condition};
@@ -99,6 +100,11 @@ struct Applier<'a, 's> {
 
 impl Applier<'_, '_> {
     fn look(&self, judgement: &mut Judgement, applied: &str, failed: impl FnOnce(&Condition) -> Finding) {
+        if let Some(found) = ending(self.facts, &self.object, self.metadata, self.conditions) {
+            judgement.examine();
+            judgement.findings.extend(found);
+            return;
+        }
         if self.state == Readiness::Suspended {
             return;
         }
@@ -106,10 +112,6 @@ impl Applier<'_, '_> {
         judgement.examine();
         if let Some(why) = self.facts.unwatched(&self.object.kind, self.metadata) {
             judgement.find(unwatched(self.facts, self.object.clone(), &format!("is not applied: {why}")));
-            return;
-        }
-        if let Some(since) = self.metadata.deletion_timestamp {
-            judgement.findings.extend(self.being_deleted(since));
             return;
         }
         let found = match self.state {
@@ -244,25 +246,6 @@ impl Applier<'_, '_> {
         let message = format!("is Ready, but {source}, which it names, does not exist: nothing newer arrives");
         let text = "commit the source again, or correct the reference to it in Git";
         Some(Finding::new(self.object.clone(), message, Remedy::in_git(self.facts, &self.object, text)))
-    }
-
-    /// Its deletion was asked for, and its finalizer does not end: what it deployed is not taken away.
-    fn being_deleted(&self, since: Timestamp) -> Option<Finding> {
-        let lasted = self.facts.now.duration_since(since);
-        if lasted < AT_WORK {
-            return None;
-        }
-        let failed = condition(self.conditions, "Ready").filter(|c| c.status == "False");
-        let why = failed.map(classify).filter(|class| *class != Failure::Other);
-        let why = why.map(|class| format!(": {}", class.phrase())).unwrap_or_default();
-        let message = format!("is being deleted for {}, and cannot be{why}", age(self.facts.now, since));
-        let text = format!(
-            "mend what its condition says, so that {} can take away what it deployed; it is gone then. Where that is to stay, \
-             suspend it before: a suspended one is deleted and leaves its objects",
-            self.controller
-        );
-        let remedy = Remedy::say(text).run(kubectl(&self.object.namespace, "describe").object(&self.object));
-        Some(Finding::new(self.object.clone(), message, remedy).because(failed.map(|c| c.message.clone()).unwrap_or_default()))
     }
 
     fn stuck(&self, said: &str) -> Finding {

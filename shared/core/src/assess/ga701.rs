@@ -33,7 +33,22 @@ fn judge(facts: &Facts<'_>, judgement: &mut Judgement) -> Result<(), Why> {
         };
         judgement.findings.extend(finding.map(|f| f.because(format!("applied by {owner}"))));
     }
+    for (object, owner) in facts.gone_of_flux() {
+        judgement.examine();
+        judgement.find(gone(&object, &owner).impact(Impact::Delivery).because(format!("applied by {owner}")));
+    }
+    for (object, by) in &facts.called {
+        judgement.examine();
+        judgement.findings.extend(called(facts, object, by));
+    }
     Ok(())
+}
+
+/// A workload that Flux did not deploy, and that errors of what it did deploy lead to: a webhook, the cluster's DNS, a database.
+fn called(facts: &Facts<'_>, object: &ObjectRef, by: &ObjectRef) -> Option<Finding> {
+    let workload = listing(facts, &object.kind)?.find(&object.namespace, &object.name).ok().flatten()?;
+    let finding = workload::not_running(facts, object, workload)?;
+    Some(finding.because(format!("Flux did not deploy it; errors of {by} lead to it")))
 }
 
 fn listing<'s>(facts: &Facts<'s>, kind: &str) -> Option<&'s Listing<Workload>> {

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use super::ending::others;
 use super::{Check, Finding, Impact, Judgement, Remedy, Severity, workload};
 use super::remedy::unread_creators;
 use crate::command::{Program, kubectl};
 use crate::facts::failure::{Failing, FailureKey, read};
+use crate::facts::job::FailedJob;
+use crate::facts::node::Sign;
 use crate::facts::reference::Missing;
 use crate::facts::{Facts, Meta, Observed, Referenced, ReferencedEntry, Why, WhyKind};
 use crate::object::ObjectRef;
@@ -28,7 +31,10 @@ fn judge(facts: &Facts<'_>, judgement: &mut Judgement) -> Result<(), Why> {
     judgement.examined += workload::deployed(facts, judgement);
     // Events may be in no role; what did not come whole for another reason is a gap.
     s.warnings.gaps.iter().filter(|why| counts(why)).for_each(|why| judgement.lacks(why.clone()));
-    for entry in &s.referenced {
+    judgement.findings.extend(others(facts));
+    judgement.findings.extend(facts.lost.nodes().into_iter().map(|(node, workloads)| lost(node, &workloads)));
+    judgement.findings.extend(facts.failed_jobs.iter().map(|(job, failed)| job_failed(facts, job, failed)));
+    for entry in s.referenced.iter().filter(|entry| entry.kind != "Job") {
         if let Some(finding) = failed(entry) {
             judgement.find(finding);
         }
@@ -50,6 +56,36 @@ fn counts(why: &Why) -> bool {
     why.kind != WhyKind::Forbidden && !why.kind.is_a_choice()
 }
 
+/// A node that does not answer: what ran there is lost, and is not replaced while it may still run.
+fn lost(node: &ObjectRef, workloads: &[(&ObjectRef, &Sign)]) -> Finding {
+    let named: Vec<String> = workloads.iter().take(3).map(|(workload, _)| workload.to_string()).collect();
+    let more = workloads.len().saturating_sub(named.len());
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let verb = if workloads.len() == 1 { "lacks" } else { "lack" };
+    let message = format!("does not answer: {}{more} {verb} pods that run there", named.join(", "));
+    let text = "see why its kubelet does not answer (machine, network, disk), and start it again; where the machine is off for \
+                good, delete its Node object: Kubernetes then replaces the pods and frees their volumes";
+    let remedy = Remedy::say(text).run(Program::new("kubectl describe node").name(&node.name));
+    let signs = workloads.iter().take(3).map(|(_, sign)| format!("{}: {} ({})", sign.pod, sign.said, sign.reason));
+    signs.fold(Finding::new(node.clone(), message, remedy), Finding::because)
+}
+
+/// A Job that failed: its pods' last words say why.
+fn job_failed(facts: &Facts<'_>, job: &ObjectRef, failed: &FailedJob) -> Finding {
+    let logs = |text| Remedy::say(text).run(kubectl(&job.namespace, "logs").object(job).words("--all-containers --tail=50"));
+    let remedy = match facts.owners().get(job).filter(|owner| owner.kind == "Kustomization") {
+        Some(owner) => logs("read why its pods end, and mend that; then delete the Job, so that Flux makes it again")
+            .run(kubectl(&job.namespace, "delete").object(job))
+            .reconcile(owner),
+        None => logs("read why its pods end, and mend that; then have the release that runs it tried again"),
+    };
+    let words = failed.pod.as_ref().map(|(pod, words)| format!("{pod}: {words}")).unwrap_or_default();
+    let said = failed.pod.as_ref().map_or(failed.said.as_str(), |(_, words)| words);
+    let key = FailureKey::of(read(said), said, &Failing { namespace: &job.namespace, ..Failing::default() });
+    let message = format!("failed ({})", failed.reason);
+    Finding::new(job.clone(), message, remedy).failure(key).because(words).because(&failed.said)
+}
+
 /// A namespace that is being deleted, while Flux still deploys to it.
 fn ending(facts: &Facts<'_>, namespace: &Meta) -> Option<Finding> {
     let since = namespace.deletion_timestamp?;
@@ -69,7 +105,7 @@ fn ending(facts: &Facts<'_>, namespace: &Meta) -> Option<Finding> {
     Some(Finding::new(object, message, Remedy::say(text).run(show)))
 }
 
-/// Token Secrets of agents (GA304, GA305), credentials of sources (GA501) and of notifications (GA505, GA411).
+/// The chart's sources of agents (GA302), token Secrets of agents (GA304, GA305), credentials of sources (GA501) and of notifications (GA505, GA411).
 fn of_other_checks(facts: &Facts<'_>) -> BTreeSet<ObjectRef> {
     let s = facts.snapshot;
     let own = |namespace: &str, name: &str| ObjectRef::new("Secret", namespace, name);
@@ -78,7 +114,8 @@ fn of_other_checks(facts: &Facts<'_>) -> BTreeSet<ObjectRef> {
     let sources = facts.source_kinds().into_iter().flat_map(|(_, listing)| &listing.items);
     let sources = sources.filter_map(|i| Some(own(&i.metadata.namespace, &i.spec.secret_ref.as_ref()?.name)));
     let receivers = s.receivers.items.iter().map(|r| own(&r.metadata.namespace, &r.spec.secret_ref.name));
-    agents.chain(named).chain(sources).chain(receivers).collect()
+    let charts = facts.agents.iter().filter_map(|agent| agent.release).flat_map(super::release::sources);
+    agents.chain(named).chain(sources).chain(receivers).chain(charts).collect()
 }
 
 fn absent(facts: &Facts<'_>, object: &ObjectRef, missing: &Missing, owner: Option<&ObjectRef>) -> Finding {

@@ -3,7 +3,9 @@
 //! To add one: a file here, its page `docs/checks/GAnnn.md`, a line in [`CHECKS`]. Numbers are public API: one that
 //! was published is never used again.
 
+mod blocked;
 mod controller;
+mod ending;
 mod range;
 mod release;
 mod remedy;

@@ -81,3 +81,14 @@ pub(super) fn mend(evidence: &str) -> &'static str {
 pub(super) fn retry(facts: &Facts<'_>, object: &ObjectRef, text: &str) -> Remedy {
     Remedy::in_git(facts, object, text).reset(object)
 }
+/// Repository and chart of a release, as far as it names them.
+pub(super) fn sources(release: &HelmRelease) -> Vec<ObjectRef> {
+    let own = &release.metadata.namespace;
+    let inline = release.spec.chart.as_ref().map(|chart| Facts::resolve(&chart.spec.source_ref, own));
+    let chart = match (&release.spec.chart_ref, release.status.helm_chart.split_once('/')) {
+        (Some(chart), _) => Some(Facts::resolve(chart, own)),
+        (None, Some((namespace, name))) => Some(ObjectRef::new("HelmChart", namespace, name)),
+        (None, None) => None,
+    };
+    inline.into_iter().chain(chart).collect()
+}

@@ -260,6 +260,11 @@ impl Remedy {
             )
             .run(kubectl(namespace, "describe resourcequota"))
             .restart(workload),
+            "NodeLost" | "NodeNotReady" | "Terminating" => describe(
+                "start the node again, or see what keeps its pods from ending; where the machine is off for good, delete its Node \
+                 object: Kubernetes then replaces the pods",
+            )
+            .run(Program::new("kubectl get nodes")),
             "Unhealthy" => describe(
                 "correct the probe in Git (its port, path and time-outs), or mend what answers there: the evidence is what the \
                  probe got; the log says more",

@@ -1,6 +1,8 @@
 //! A workload that does not run as wanted, as a finding: shared by the checks of controllers, agentk and
 //! applications.
 
+use jiff::{SignedDuration, Timestamp};
+
 use super::{Finding, Judgement, Remedy, Severity};
 use crate::command::kubectl;
 use crate::facts::failure::{Failing, FailureKey, read};
@@ -9,6 +11,7 @@ use crate::facts::workload::{PAUSED, ROLLING_OUT, Trouble};
 use crate::facts::{Facts, Workload};
 use crate::need::Need;
 use crate::object::ObjectRef;
+use crate::text::age;
 
 /// What checks of all that Flux deployed read.
 pub(super) const DEPLOYED: &[Need] =
@@ -30,32 +33,84 @@ pub(super) fn unwell(
     object: &ObjectRef,
     workload: &Workload,
 ) -> Option<Finding> {
-    let mut trouble = workload.trouble(&object.kind, &facts.snapshot.pods)?;
+    let mut trouble = trouble(facts, object, workload)?;
     // Without its pods the reason is less exact than it could be.
     judgement.known(workload.pods(&facts.snapshot.pods));
-    facts.explain(&mut trouble);
     let (wanted, ready) = workload.readiness(&object.kind);
     let waits = waits_for(facts, object);
     if ready >= wanted && waits.is_empty() && is_starting(&trouble) {
         trouble.reason = ROLLING_OUT.to_owned();
     }
-    let evidence = match &trouble.pod {
-        Some(pod) => format!("{pod}: {}", trouble.message),
-        None => trouble.message.clone(),
-    };
     if !waits.is_empty() && !ENDED.contains(&trouble.reason.as_str()) {
-        return Some(waiting(object, &waits).because(evidence));
+        return Some(waiting(object, &waits).because(shown(&trouble)));
     }
-    let remedy = Remedy::workload(object, &trouble);
-    let who = Failing { namespace: &object.namespace, ..Failing::default() };
-    let key = FailureKey::of(read(&trouble.message), &trouble.message, &who);
-    let finding =
-        Finding::new(object.clone(), phrase(&trouble, wanted, ready), remedy).failure(key).because(evidence);
-    let harmless = [ROLLING_OUT, PAUSED].contains(&trouble.reason.as_str());
     if trouble.reason == ROLLING_OUT && goes_on(object, workload) {
         judgement.too_early(object, "it is being rolled out");
     }
-    Some(if harmless { finding.severity(Severity::Warning) } else { finding })
+    Some(found(facts, object, workload, &trouble))
+}
+
+/// The same of a workload that Flux did not deploy: neither its pods nor what they refer to have to be known.
+pub(super) fn not_running(facts: &Facts<'_>, object: &ObjectRef, workload: &Workload) -> Option<Finding> {
+    Some(found(facts, object, workload, &trouble(facts, object, workload)?))
+}
+
+fn trouble(facts: &Facts<'_>, object: &ObjectRef, workload: &Workload) -> Option<Trouble> {
+    let mut trouble = workload.trouble(&object.kind, &facts.snapshot.pods)?;
+    facts.explain(workload, object, &mut trouble);
+    Some(trouble)
+}
+
+fn shown(trouble: &Trouble) -> String {
+    match &trouble.pod {
+        Some(pod) => format!("{pod}: {}", trouble.message),
+        None => trouble.message.clone(),
+    }
+}
+
+fn found(facts: &Facts<'_>, object: &ObjectRef, workload: &Workload, trouble: &Trouble) -> Finding {
+    if let Some(since) = stands_still(facts, object, workload, trouble) {
+        return standing_still(facts, object, trouble, since);
+    }
+    let (wanted, ready) = workload.readiness(&object.kind);
+    let remedy = Remedy::workload(object, trouble);
+    let who = Failing { namespace: &object.namespace, ..Failing::default() };
+    let key = FailureKey::of(read(&trouble.message), &trouble.message, &who);
+    let finding = Finding::new(object.clone(), phrase(trouble, wanted, ready), remedy)
+        .failure(key)
+        .because(shown(trouble));
+    let harmless = [ROLLING_OUT, PAUSED].contains(&trouble.reason.as_str());
+    if harmless { finding.severity(Severity::Warning) } else { finding }
+}
+
+/// How long a StatefulSet may take to replace one pod.
+const ONE_POD: SignedDuration = SignedDuration::from_mins(30);
+
+/// Since when a StatefulSet has replaced no pod, although all are ready and some are of an older spec: its controller waits for
+/// nothing. It has no condition that says so.
+fn stands_still(
+    facts: &Facts<'_>,
+    object: &ObjectRef,
+    workload: &Workload,
+    trouble: &Trouble,
+) -> Option<Timestamp> {
+    if object.kind != "StatefulSet" || trouble.reason != ROLLING_OUT {
+        return None;
+    }
+    let newest = workload.pods(&facts.snapshot.pods).ok()?.first()?.metadata.creation_timestamp?;
+    let changed = workload.metadata.managed_fields.iter().filter_map(|fields| fields.time).max();
+    let since = changed.map_or(newest, |changed| newest.max(changed));
+    (facts.now.duration_since(since) > ONE_POD).then_some(since)
+}
+
+fn standing_still(facts: &Facts<'_>, object: &ObjectRef, trouble: &Trouble, since: Timestamp) -> Finding {
+    let message = format!(
+        "has not gone on with its rollout for {}, although its pods are ready",
+        age(facts.now, since)
+    );
+    let text = "see in its events why its controller does not go on; a restart replaces its pods one by one, the highest number first";
+    let remedy = Remedy::say(text).run(kubectl(&object.namespace, "describe").object(object)).restart(object);
+    Finding::new(object.clone(), message, remedy).because(&trouble.message)
 }
 
 /// Reasons of pods that did start: what they refer to was there.

@@ -48,11 +48,16 @@ pub fn candidates(s: &Snapshot, missing: &BTreeSet<ObjectRef>) -> Vec<Candidate>
     found.into_iter().take(MOST).collect()
 }
 
-fn failed_waits(s: &Snapshot) -> BTreeSet<ObjectRef> {
+/// The objects that failed waits name.
+pub(super) fn failed_waits(s: &Snapshot) -> BTreeSet<ObjectRef> {
     let ks = s.kustomizations.items.iter().flat_map(|k| &k.status.conditions);
     let rs = s.helm_releases.items.iter().flat_map(|r| &r.status.conditions);
-    let failed = ks.chain(rs).filter(|c| c.status == "False" && is_wait(c));
-    failed.flat_map(|c| said::waited_for(&c.message)).collect()
+    let failed = ks.chain(rs).filter(|c| c.status == "False");
+    let named = failed.flat_map(|c| {
+        let waited = if is_wait(c) { said::waited_for(&c.message) } else { Vec::new() };
+        waited.into_iter().chain(said::failed_hook(&c.message))
+    });
+    named.collect()
 }
 
 /// The API group in an inventory's id.

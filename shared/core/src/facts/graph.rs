@@ -9,8 +9,10 @@ use std::collections::{HashMap, HashSet};
 
 use super::agent::Agent;
 use super::creator::{Creators, failing_appliers};
-use super::egress;
 use super::flux::{Instances, bootstrap, bootstrap_object, controller_of};
+use super::gone::is_gone;
+use super::network::Blocked;
+use super::node::Lost;
 use super::reference::Missings;
 use super::service::{cannot_download, service_of};
 use super::{Facts, InventoryEntry};
@@ -27,6 +29,20 @@ pub struct Graph {
     edges: Edges,
 }
 
+/// What was found out before, and gives edges.
+pub(super) struct Seen<'a> {
+    /// What does not exist.
+    pub(super) missing: &'a Missings,
+    /// Who would create it.
+    pub(super) creators: &'a Creators,
+    /// From what fails to the workloads that its errors lead to.
+    pub(super) calls: &'a [(ObjectRef, ObjectRef)],
+    /// What policies keep from the outside.
+    pub(super) blocked: &'a [Blocked],
+    /// Nodes that do not answer.
+    pub(super) lost: &'a Lost,
+}
+
 /// The graph while it is built.
 struct Builder<'s> {
     edges: Edges,
@@ -34,7 +50,7 @@ struct Builder<'s> {
     instances: &'s Instances<'s>,
     /// The Services from which artifacts are downloaded.
     artifacts: Vec<ObjectRef>,
-    /// Workloads that do not exist because the one that applies them fails: each hangs on that, not the other way round.
+    /// What does not exist because the one that applies it fails: each hangs on that, not the other way round.
     gone: HashSet<(ObjectRef, ObjectRef)>,
 }
 
@@ -43,9 +59,8 @@ impl Graph {
     pub(super) fn build(
         s: &Snapshot,
         agents: &[Agent<'_>],
-        missing: &Missings,
-        creators: &Creators,
         instances: &Instances<'_>,
+        seen: &Seen<'_>,
     ) -> Self {
         let gone = gone(s);
         let mut graph = Builder { edges: Edges::default(), instances, artifacts: Vec::new(), gone };
@@ -57,9 +72,16 @@ impl Graph {
         graph.add_notifications(s);
         graph.add_bootstrap(s);
         for agent in agents {
-            graph.add_agent(s, agent);
+            graph.add_agent(agent);
         }
-        graph.add_waits(s, missing, creators);
+        graph.add_waits(s, seen.missing, seen.creators);
+        seen.calls.iter().for_each(|(object, need)| graph.edges.add(object, need));
+        for of in seen.blocked {
+            of.policies.first().into_iter().for_each(|policy| graph.edges.add(&of.object, policy));
+        }
+        for (node, workloads) in seen.lost.nodes() {
+            workloads.into_iter().for_each(|(workload, _)| graph.edges.add(workload, node));
+        }
         graph.edges.sort();
         Self { edges: graph.edges }
     }
@@ -109,9 +131,6 @@ impl Builder<'_> {
             }
             if let Some(from) = &source.spec.source_ref {
                 self.add(&object, Facts::resolve(from, &object.namespace));
-            }
-            for policy in egress::of_source(s, self.instances, source) {
-                self.add(&object, policy);
             }
         }
     }
@@ -183,13 +202,10 @@ impl Builder<'_> {
 
     /// An applier's health checks wait for its workloads.
     fn add_inventory(&mut self, owner: &ObjectRef, inventory: &Inventory) {
-        let workloads = inventory.entries.iter().filter_map(InventoryEntry::object);
-        for object in
-            workloads.filter(|o| matches!(o.kind.as_str(), "Deployment" | "StatefulSet" | "DaemonSet"))
-        {
+        for object in inventory.entries.iter().filter_map(InventoryEntry::object) {
             if self.gone.contains(&(owner.clone(), object.clone())) {
                 self.add(&object, owner.clone());
-            } else {
+            } else if matches!(object.kind.as_str(), "Deployment" | "StatefulSet" | "DaemonSet") {
                 self.add(owner, object);
             }
         }
@@ -252,12 +268,8 @@ impl Builder<'_> {
         self.add(&object, kustomization);
     }
 
-    fn add_agent(&mut self, s: &Snapshot, agent: &Agent<'_>) {
+    fn add_agent(&mut self, agent: &Agent<'_>) {
         let object = agent.object();
-        for (_, line) in agent.present_faults(s.taken_at).unwrap_or_default() {
-            let policies = egress::of_text(s, agent.deployment, &line.text());
-            policies.into_iter().for_each(|policy| self.add(&object, policy));
-        }
         if let Some(secret) = agent.secret_object() {
             self.add(&object, secret);
         }
@@ -267,18 +279,12 @@ impl Builder<'_> {
     }
 }
 
-/// Workloads of inventories that do not exist, with their appliers that fail to apply.
+/// What of inventories does not exist, with the appliers that fail to apply it.
 fn gone(s: &Snapshot) -> HashSet<(ObjectRef, ObjectRef)> {
-    let listings =
-        [("Deployment", &s.deployments), ("StatefulSet", &s.stateful_sets), ("DaemonSet", &s.daemon_sets)];
-    let is_gone = |o: &ObjectRef| {
-        let listing = listings.iter().find(|(kind, _)| *kind == o.kind);
-        listing.is_some_and(|(_, listing)| matches!(listing.find(&o.namespace, &o.name), Ok(None)))
-    };
     let failing = failing_appliers(s).flat_map(|(owner, inventory)| {
         inventory.entries.iter().filter_map(InventoryEntry::object).map(move |object| (owner.clone(), object))
     });
-    failing.filter(|(_, object)| is_gone(object)).collect()
+    failing.filter(|(_, object)| is_gone(s, object)).collect()
 }
 
 /// The Receiver that agentk makes for a GitRepository: `gitlab-<name>`, cut to 63 characters.

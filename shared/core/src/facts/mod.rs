@@ -1,6 +1,7 @@
 //! A snapshot joined into what the checks ask about. Nothing here judges.
 
 pub mod agent;
+mod calls;
 pub mod chart;
 pub mod crash;
 pub mod creator;
@@ -8,15 +9,17 @@ pub mod depends;
 pub mod dispatch;
 pub mod duration;
 pub mod duty;
-pub mod egress;
 pub mod failure;
 pub mod flux;
 pub mod git_secret;
 pub mod gitlab;
+mod gone;
 pub mod graph;
 pub mod host;
+pub mod job;
 pub mod log;
 pub mod network;
+pub mod node;
 pub mod notification;
 pub mod protection;
 pub mod readiness;
@@ -43,7 +46,7 @@ pub use crate::snapshot::{Listing, Observed, Permission, PodLog, SecretShape, Sn
 use agent::Agent;
 use creator::Creators;
 use flux::Instances;
-use graph::Graph;
+use graph::{Graph, Seen};
 use reference::Missings;
 
 /// Everything the checks read.
@@ -60,6 +63,14 @@ pub struct Facts<'s> {
     pub missing: Missings,
     /// Who would create what does not exist.
     pub(crate) creators: Creators,
+    /// Jobs that failed and that failed waits name.
+    pub failed_jobs: BTreeMap<ObjectRef, job::FailedJob>,
+    /// Nodes that no longer answer.
+    pub lost: node::Lost,
+    /// Workloads that are down, that Flux did not deploy and that errors lead to, each with what names it.
+    pub called: BTreeMap<ObjectRef, ObjectRef>,
+    /// Failures to reach the outside that NetworkPolicies explain.
+    pub blocked: Vec<network::Blocked>,
     /// What depends on what.
     pub graph: Graph,
     /// What expires within this time is found (`--expiry-window`).
@@ -82,7 +93,17 @@ impl<'s> Facts<'s> {
         let missing = reference::missing(snapshot);
         let flux = Instances::find(snapshot);
         let creators = creator::creators(snapshot, &reference::absent(snapshot, &missing.found));
-        let graph = Graph::build(snapshot, &agents, &missing, &creators, &flux);
+        let outward = network::outward(snapshot, &agents, &flux);
+        let calls = calls::edges(snapshot, &missing, &outward.unresolved);
+        let lost = node::Lost::find(snapshot);
+        let seen = Seen {
+            missing: &missing,
+            creators: &creators,
+            calls: &calls,
+            blocked: &outward.blocked,
+            lost: &lost,
+        };
+        let graph = Graph::build(snapshot, &agents, &flux, &seen);
         Self {
             snapshot,
             now: snapshot.taken_at,
@@ -90,6 +111,10 @@ impl<'s> Facts<'s> {
             flux,
             missing,
             creators,
+            failed_jobs: job::failed(snapshot),
+            lost,
+            blocked: outward.blocked,
+            called: calls::down(snapshot, &calls),
             graph,
             expiry_window: EXPIRY_WINDOW,
             owners: OnceLock::new(),
@@ -149,6 +174,12 @@ impl<'s> Facts<'s> {
             });
             entries.collect()
         })
+    }
+
+    /// The workloads that Flux deployed here, Flux itself and agentk, each with its kind.
+    pub fn own_workloads(&self) -> impl Iterator<Item = (&'static str, &'s Workload)> {
+        let ours = reference::ours(self.snapshot);
+        reference::workloads(self.snapshot).filter(move |(kind, w)| ours.contains(&w.metadata.object(kind)))
     }
 
     /// The Deployments, StatefulSets and DaemonSets of this cluster that Kustomizations and HelmReleases applied,

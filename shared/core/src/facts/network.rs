@@ -1,12 +1,18 @@
 //! Whether NetworkPolicies let one pod reach another, as Kubernetes documents them: a pod that no policy selects is
 //! open; one that is selected takes what any rule of any such policy allows, and nothing else.
 
+mod egress;
+
+use std::cmp::Reverse;
+
 use crate::object::ObjectRef;
 use crate::snapshot::kinds::{
     IpBlock, LabelRequirement, LabelSelector, Namespace, NetworkPeer, NetworkPolicy, NetworkRule, PortRef,
     StringMap,
 };
 use crate::snapshot::{Listing, Why, WhyKind};
+pub use egress::{Blocked, Outside};
+pub(super) use egress::{outward, says_unresolved};
 
 /// One end of a connection: pods of one workload.
 #[derive(Clone, Copy)]
@@ -40,7 +46,7 @@ pub enum Direction {
 pub enum Passage {
     /// They do, or there are none.
     Open,
-    /// They do not: these select the pod, and no rule of them fits.
+    /// They do not: these select the pod, and no rule of them fits. The one to blame is first.
     Closed(Vec<ObjectRef>),
 }
 
@@ -66,7 +72,7 @@ pub fn passage(
     port: Port<'_>,
 ) -> Result<Passage, Why> {
     let about = |p: &&&NetworkPolicy| acts(p, direction) && matches(&p.spec.pod_selector, here.labels);
-    let selecting: Vec<&&NetworkPolicy> = policies.iter().filter(about).collect();
+    let mut selecting: Vec<&NetworkPolicy> = policies.iter().filter(about).copied().collect();
     if selecting.is_empty() {
         return Ok(Passage::Open);
     }
@@ -90,35 +96,19 @@ pub fn passage(
             ))
         }
         (Fit::No, None) => {
-            // One that allows nothing at all stands for the others, which only do not allow this.
-            let mut closing = selecting;
-            closing.sort_by_key(|p| !rules(p, direction).is_empty());
-            Ok(Passage::Closed(closing.into_iter().map(|p| p.metadata.object("NetworkPolicy")).collect()))
+            by_blame(&mut selecting, direction);
+            Ok(Passage::Closed(selecting.into_iter().map(|p| p.metadata.object("NetworkPolicy")).collect()))
         }
     }
 }
 
-/// The policies that keep pods from reaching a port outside their namespace, as DNS and every other host are; none where one
-/// may allow it.
-pub fn shut_in(policies: &[&NetworkPolicy], here: End<'_>, port: i64) -> Vec<ObjectRef> {
-    let about =
-        |p: &&&NetworkPolicy| acts(p, Direction::Egress) && matches(&p.spec.pod_selector, here.labels);
-    let mut selecting: Vec<&&NetworkPolicy> = policies.iter().filter(about).collect();
-    let outside = |peer: &NetworkPeer| peer.ip_block.is_some() || peer.namespace_selector.is_some();
-    let may_pass = |rule: &NetworkRule| {
-        let is_port = rule.ports.is_empty()
-            || rule.ports.iter().any(|p| match (&p.port, p.end_port) {
-                (Some(PortRef::Number(from)), Some(to)) => (*from..=to).contains(&port),
-                (Some(PortRef::Number(number)), None) => *number == port,
-                (None | Some(PortRef::Name(_)), _) => true,
-            });
-        is_port && (rule.to.is_empty() || rule.to.iter().any(outside))
-    };
-    if selecting.iter().any(|p| p.spec.egress.iter().any(may_pass)) {
-        return Vec::new();
-    }
-    selecting.sort_by_key(|p| !p.spec.egress.is_empty());
-    selecting.into_iter().map(|p| p.metadata.object("NetworkPolicy")).collect()
+/// Puts the policy to blame first. Policies only add up, so each is innocent by itself; one that allows nothing was made to
+/// deny, Flux's own come with rules for each other, and what came last was not there while all was well.
+fn by_blame(policies: &mut [&NetworkPolicy], direction: Direction) {
+    let of_flux = |p: &NetworkPolicy| p.metadata.label("app.kubernetes.io/part-of") == Some("flux");
+    policies.sort_by_key(|p| {
+        (!rules(p, direction).is_empty(), of_flux(p), Reverse(p.metadata.creation_timestamp))
+    });
 }
 
 fn acts(policy: &NetworkPolicy, direction: Direction) -> bool {
@@ -254,45 +244,6 @@ mod tests {
         let policies: Vec<&NetworkPolicy> = policies.iter().collect();
         let namespaces = serde_json::from_value(json!({ "items": namespaces })).expect("namespaces");
         passage(&policies, &namespaces, direction, here, there, Port { number: 9292, name: "http-webhook" })
-    }
-
-    #[test]
-    fn pods_that_may_reach_nothing_outside_are_shut_in() {
-        let shut = |specs: &[Value], port: i64| {
-            let policy = |(at, spec): (usize, &Value)| {
-                let policy = json!({"metadata": {"name": format!("p{at}"), "namespace": "n"}, "spec": spec});
-                serde_json::from_value::<NetworkPolicy>(policy).expect("a policy")
-            };
-            let policies: Vec<NetworkPolicy> = specs.iter().enumerate().map(policy).collect();
-            let labels = StringMap::from([("app".to_owned(), "agentk".to_owned())]);
-            let all: Vec<&NetworkPolicy> = policies.iter().collect();
-            let here = End { namespace: "n", labels: &labels };
-            shut_in(&all, here, port).iter().map(|o| o.name.clone()).collect::<Vec<_>>()
-        };
-        let egress = |rules: Value| json!({"podSelector": {}, "policyTypes": ["Egress"], "egress": rules});
-        let deny = json!({"podSelector": {}, "policyTypes": ["Egress"]});
-        let inside = egress(json!([{"to": [{"podSelector": {}}]}]));
-        for (specs, port, expected) in [
-            (vec![], 53, &[][..]),
-            (vec![deny.clone()], 53, &["p0"]),
-            (vec![inside.clone(), deny.clone()], 53, &["p1", "p0"]),
-            (vec![deny.clone(), egress(json!([{}]))], 53, &[]),
-            (vec![egress(json!([{"ports": [{"port": 443}]}]))], 53, &["p0"]),
-            (vec![egress(json!([{"ports": [{"port": 443}]}]))], 443, &[]),
-            (
-                vec![egress(
-                    json!([{"ports": [{"port": 53, "protocol": "UDP"}], "to": [{"namespaceSelector": {}}]}]),
-                )],
-                53,
-                &[],
-            ),
-            (vec![egress(json!([{"ports": [{"port": 1, "endPort": 1024}]}]))], 443, &[]),
-            (vec![egress(json!([{"to": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]}]))], 443, &[]),
-            (vec![json!({"podSelector": {"matchLabels": {"app": "x"}}, "policyTypes": ["Egress"]})], 53, &[]),
-            (vec![json!({"podSelector": {}, "policyTypes": ["Ingress"]})], 53, &[]),
-        ] {
-            assert_eq!(shut(&specs, port), expected, "{specs:?} {port}");
-        }
     }
 
     /// Whether a connection passes policies with these ingress rules.

@@ -7,14 +7,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::SignedDuration;
 
+use super::Facts;
 use super::agent;
 use super::flux;
+use super::network::says_unresolved;
 use super::readiness::{Readiness, readiness};
 use super::said;
 use crate::object::ObjectRef;
 use crate::snapshot::kinds::{
-    Condition, Container, Event, HelmRelease, InventoryEntry, Kustomization, Pod, PodSpec, Provider, Source,
-    Volume, Workload, condition,
+    Condition, Container, CrossRef, Event, HelmRelease, InventoryEntry, Kustomization, Pod, PodSpec,
+    Provider, Source, Volume, Workload, condition,
 };
 use crate::snapshot::{Observed, Snapshot};
 
@@ -35,7 +37,23 @@ pub fn absent(s: &Snapshot, missing: &AllMissing) -> BTreeSet<ObjectRef> {
     let referenced = credentials(s);
     let secrets = s.secrets.iter().filter(|e| matches!(e.shape, Observed::Known(None)));
     let secrets = secrets.map(|e| ObjectRef::new("Secret", &e.namespace, &e.name));
-    secrets.filter(|object| referenced.contains(object)).chain(missing.keys().cloned()).collect()
+    let secrets = secrets.filter(|object| referenced.contains(object));
+    secrets.chain(missing.keys().cloned()).chain(dependencies(s)).collect()
+}
+
+/// What `spec.dependsOn` names and does not exist: whoever would apply it may fail.
+fn dependencies(s: &Snapshot) -> Vec<ObjectRef> {
+    let of = |kind: &str, own: &str, on: &[CrossRef]| -> Vec<ObjectRef> {
+        on.iter().map(|on| ObjectRef { kind: kind.to_owned(), ..Facts::resolve(on, own) }).collect()
+    };
+    let kustomizations = s.kustomizations.items.iter();
+    let named = kustomizations.flat_map(|k| of("Kustomization", &k.metadata.namespace, &k.spec.depends_on));
+    let mut found: Vec<ObjectRef> =
+        named.filter(|on| matches!(s.kustomizations.find(&on.namespace, &on.name), Ok(None))).collect();
+    let releases = s.helm_releases.items.iter();
+    let named = releases.flat_map(|r| of("HelmRelease", &r.metadata.namespace, &r.spec.depends_on));
+    found.extend(named.filter(|on| matches!(s.helm_releases.find(&on.namespace, &on.name), Ok(None))));
+    found
 }
 
 /// The Secrets that sources, Receivers, Providers and agentk reference.
@@ -62,18 +80,20 @@ pub struct Missings {
     pub found: AllMissing,
     /// Each failing object with the Services of this cluster that it names in its errors.
     pub(super) calls: BTreeSet<(ObjectRef, ObjectRef)>,
+    /// Failing objects that say that the cluster's resolver fails.
+    pub(super) unresolved: BTreeSet<ObjectRef>,
     needed_by: BTreeMap<ObjectRef, Vec<ObjectRef>>,
 }
 
 impl Missings {
-    fn new(Finder { missing: found, calls, .. }: Finder) -> Self {
+    fn new(Finder { missing: found, calls, unresolved, .. }: Finder) -> Self {
         let mut needed_by: BTreeMap<ObjectRef, Vec<ObjectRef>> = BTreeMap::new();
         for (object, missing) in &found {
             for by in &missing.needed_by {
                 needed_by.entry(by.clone()).or_default().push(object.clone());
             }
         }
-        Self { found, calls, needed_by }
+        Self { found, calls, unresolved, needed_by }
     }
 
     /// What an object needs and is missing.
@@ -191,6 +211,7 @@ pub fn wanted(s: &Snapshot) -> Vec<ObjectRef> {
     let sources = [&s.git_repositories, &s.oci_repositories, &s.buckets, &s.helm_repositories];
     let failing = sources.into_iter().flat_map(|l| &l.items).filter(|i| !is_ready(&i.status.conditions));
     found.extend(failing.flat_map(of_source));
+    found.extend(super::job::named(s));
     found.into_iter().take(MOST).collect()
 }
 
@@ -200,13 +221,20 @@ fn is_ready(conditions: &[Condition]) -> bool {
 
 /// Everything that keeps a failing object of Flux, agentk or what Flux deployed from working by not being there.
 pub fn missing(s: &Snapshot) -> Missings {
-    let mut found = Finder { present: present(s), missing: AllMissing::new(), calls: BTreeSet::new() };
+    let (missing, calls, unresolved) = Default::default();
+    let mut found = Finder { present: present(s), missing, calls, unresolved };
     let events = warnings(s);
     let ours = ours(s);
     for (kind, workload) in workloads(s).filter(|(kind, w)| !w.is_well(kind)) {
         let object = workload.metadata.object(kind);
         if ours.contains(&object) {
             found.of_workload(s, &object, workload, &events);
+        }
+    }
+    for job in super::job::failed(s).keys() {
+        for pod in super::job::pods(s, job) {
+            found.of_pod(job, pod, &events);
+            pod_words(pod).for_each(|words| found.called(job, words));
         }
     }
     for k in &s.kustomizations.items {
@@ -228,6 +256,7 @@ pub fn missing(s: &Snapshot) -> Missings {
         }
     }
     found.of_sources(s);
+    found.without_source(s);
     Missings::new(found)
 }
 
@@ -245,7 +274,7 @@ pub(super) fn workloads(s: &Snapshot) -> impl Iterator<Item = (&'static str, &Wo
 }
 
 /// Workloads that Flux deployed here, Flux itself and agentk.
-fn ours(s: &Snapshot) -> BTreeSet<ObjectRef> {
+pub(super) fn ours(s: &Snapshot) -> BTreeSet<ObjectRef> {
     let here = super::inventories(s).filter(|(_, _, elsewhere)| !elsewhere);
     let applied =
         here.flat_map(|(_, inventory, _)| inventory.entries.iter().filter_map(InventoryEntry::workload));
@@ -293,10 +322,18 @@ pub fn fresh_warnings(s: &Snapshot) -> impl Iterator<Item = &Event> {
         .filter(|event| event.last().is_none_or(|at| s.taken_at.duration_since(at) < FRESH))
 }
 
+/// The last words of a pod's containers.
+fn pod_words(pod: &Pod) -> impl Iterator<Item = &str> {
+    let containers = pod.status.init_container_statuses.iter().chain(&pod.status.container_statuses);
+    let ends = containers.flat_map(|c| c.state.terminated.iter().chain(&c.last_state.terminated));
+    ends.map(|end| end.message.as_str())
+}
+
 struct Finder {
     present: BTreeMap<ObjectRef, bool>,
     missing: AllMissing,
     calls: BTreeSet<(ObjectRef, ObjectRef)>,
+    unresolved: BTreeSet<ObjectRef>,
 }
 
 impl Finder {
@@ -329,8 +366,11 @@ impl Finder {
         }
     }
 
-    /// The Services that a text names.
+    /// The Services that a text names, and the cluster's DNS where that fails.
     fn called(&mut self, by: &ObjectRef, text: &str) {
+        if says_unresolved(text) {
+            self.unresolved.insert(by.clone());
+        }
         let services = said::services(text, &by.namespace).into_iter();
         self.calls.extend(services.map(|service| (by.clone(), service)));
     }
@@ -416,6 +456,27 @@ impl Finder {
     fn of_applier(&mut self, by: &ObjectRef, references: &[ObjectRef], said: &str) {
         self.known(by, references.iter().cloned());
         self.said(by, said);
+    }
+
+    /// What has no source: the one that its spec names does not exist.
+    fn without_source(&mut self, s: &Snapshot) {
+        let is_missing = |source: &ObjectRef| {
+            let listing = super::sources(s, &source.kind);
+            listing.is_some_and(|listing| matches!(listing.find(&source.namespace, &source.name), Ok(None)))
+        };
+        for k in s.kustomizations.items.iter().filter(|k| !k.spec.suspend) {
+            let source = Facts::resolve(&k.spec.source_ref, &k.metadata.namespace);
+            if is_missing(&source) {
+                self.note(source, &k.metadata.object("Kustomization"), None, None);
+            }
+        }
+        for r in s.helm_releases.items.iter().filter(|r| !r.spec.suspend) {
+            let chart = r.spec.chart.iter().map(|chart| &chart.spec.source_ref);
+            let named = chart.chain(&r.spec.chart_ref).map(|of| Facts::resolve(of, &r.metadata.namespace));
+            for source in named.filter(is_missing).collect::<Vec<_>>() {
+                self.note(source, &r.metadata.object("HelmRelease"), None, None);
+            }
+        }
     }
 
     fn of_sources(&mut self, s: &Snapshot) {

@@ -124,6 +124,17 @@ fn named(word: &str) -> Option<ObjectRef> {
         .then(|| ObjectRef::new(kind, namespace, name))
 }
 
+/// The Job of a hook that failed, in the words of Helm 3: `Helm upgrade failed for release shop/web with chart x@1: pre-upgrade
+/// hooks failed: 1 error occurred: * job web-migrate failed: BackoffLimitExceeded`.
+pub fn failed_hook(text: &str) -> Option<ObjectRef> {
+    let (_, release) = text.split_once(" for release ")?;
+    let (namespace, _) = release.split_once('/').filter(|(namespace, _)| is_name(namespace))?;
+    let mut named =
+        text.match_indices("job ").filter_map(|(at, before)| text[at + before.len()..].split_once(" failed"));
+    let (name, _) = named.find(|(name, _)| is_name(name))?;
+    Some(ObjectRef::new("Job", namespace, name))
+}
+
 /// The name of the object that kustomize-controller could not decrypt, with its namespace where the text tells.
 pub fn undecrypted(text: &str) -> Option<(Option<&str>, &str)> {
     let (_, rest) = text.split_once("decryption failed for '")?;
@@ -277,6 +288,24 @@ mod tests {
         for text in ["https://Host/a/b", "main@sha1:1234", "TLS/1/2", "a/b/c", "see docs/A/b/c/d"] {
             assert!(named(text).is_empty(), "{text}: {:?}", named(text));
         }
+    }
+
+    #[test]
+    fn the_job_of_a_hook_is_read() {
+        let helm = |said: &str| {
+            failed_hook(&format!("Helm upgrade failed for release shop/web with chart web@2.0.0: {said}"))
+        };
+        let job = || Some(ObjectRef::new("Job", "shop", "web-migrate"));
+        assert_eq!(
+            helm(
+                "pre-upgrade hooks failed: 1 error occurred:\n\t* job web-migrate failed: BackoffLimitExceeded\n\n"
+            ),
+            job()
+        );
+        assert_eq!(helm("post-install hooks failed: job web-migrate failed: DeadlineExceeded"), job());
+        assert_eq!(helm("timed out waiting for the condition"), None);
+        assert_eq!(helm("the job failed"), None);
+        assert_eq!(failed_hook("* job web-migrate failed: x"), None);
     }
 
     #[test]

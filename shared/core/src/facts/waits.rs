@@ -1,7 +1,7 @@
 //! What failing objects wait for, and who would create what is missing: the edges that are read out of inventories,
 //! labels and the controllers' own words.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::creator::{Creators, is_wait};
 use super::failure::{Failure, read};
@@ -49,7 +49,6 @@ pub(super) fn edges(
         .for_each(|r| of_release(r, &mut edges));
     edges.extend(of_labels(s));
     edges.extend(of_namespaces(s));
-    edges.extend(of_services(s, missing));
     edges.extend(of_charts(s, instances));
     edges
 }
@@ -92,6 +91,8 @@ fn of_release(r: &HelmRelease, edges: &mut Vec<Edge>) {
 
 /// What the text of a failed wait names.
 fn of_message(object: &ObjectRef, conditions: &[Condition], edges: &mut Vec<Edge>) {
+    let hooks = failures(conditions).filter_map(|c| said::failed_hook(&c.message));
+    edges.extend(hooks.map(|job| (object.clone(), job)));
     for condition in failures(conditions).filter(|c| is_wait(c)) {
         let named = said::waited_for(&condition.message).into_iter().filter(|named| named != object);
         edges.extend(named.map(|named| (object.clone(), named)));
@@ -115,7 +116,9 @@ fn of_namespaces(s: &Snapshot) -> Vec<Edge> {
         return Vec::new();
     }
     let namespace = |name: &str| ObjectRef::new("Namespace", "", name);
-    let mut edges = Vec::new();
+    // A namespace hangs on what in it cannot be deleted: the finalizers of Flux, once its controllers are gone.
+    let hanging = deleted(s).filter(|object| ending.contains(object.namespace.as_str()));
+    let mut edges: Vec<Edge> = hanging.map(|object| (namespace(&object.namespace), object)).collect();
     for (owner, inventory, elsewhere) in super::inventories(s) {
         let workloads = inventory.entries.iter().filter(|_| !elsewhere).filter_map(InventoryEntry::workload);
         edges.extend(workloads.filter(|o| ending.contains(o.namespace.as_str())).map(|o| {
@@ -133,8 +136,21 @@ fn of_namespaces(s: &Snapshot) -> Vec<Edge> {
     edges
 }
 
+/// Flux objects whose deletion was asked for.
+fn deleted(s: &Snapshot) -> impl Iterator<Item = ObjectRef> {
+    let sources = ["GitRepository", "OCIRepository", "Bucket", "HelmRepository", "HelmChart"].into_iter();
+    let sources = sources.flat_map(|kind| {
+        let items = super::sources(s, kind).map_or(&[][..], |listing| &listing.items);
+        items.iter().map(move |item| (kind, &item.metadata))
+    });
+    let kustomizations = s.kustomizations.items.iter().map(|k| ("Kustomization", &k.metadata));
+    let releases = s.helm_releases.items.iter().map(|r| ("HelmRelease", &r.metadata));
+    let all = kustomizations.chain(releases).chain(sources);
+    all.filter(|(_, meta)| meta.deletion_timestamp.is_some()).map(|(kind, meta)| meta.object(kind))
+}
+
 /// What an applier says where it fails.
-fn said_by<'s>(s: &'s Snapshot, owner: &ObjectRef) -> impl Iterator<Item = &'s str> + use<'s> {
+pub(super) fn said_by<'s>(s: &'s Snapshot, owner: &ObjectRef) -> impl Iterator<Item = &'s str> + use<'s> {
     let (namespace, name) = (&owner.namespace, &owner.name);
     let conditions: &[Condition] = match owner.kind.as_str() {
         "Kustomization" => {
@@ -144,43 +160,6 @@ fn said_by<'s>(s: &'s Snapshot, owner: &ObjectRef) -> impl Iterator<Item = &'s s
         _ => s.helm_releases.find(namespace, name).ok().flatten().map_or(&[], |r| &r.status.conditions),
     };
     failures(conditions).map(|c| c.message.as_str())
-}
-
-/// What names a Service of this cluster in its errors needs the workloads behind it: those of its name, and behind an
-/// admission webhook's Service, which may have any name, those of its namespace.
-fn of_services(s: &Snapshot, missing: &Missings) -> Vec<Edge> {
-    let mut calls: BTreeSet<(ObjectRef, ObjectRef)> = missing.calls.clone();
-    for (owner, _, elsewhere) in super::inventories(s) {
-        for text in said_by(s, &owner).filter(|_| !elsewhere) {
-            calls.extend(
-                said::services(text, &owner.namespace).into_iter().map(|service| (owner.clone(), service)),
-            );
-        }
-    }
-    let named_in: BTreeSet<&str> = calls.iter().map(|(_, service)| service.namespace.as_str()).collect();
-    let mut workloads: BTreeMap<&str, Vec<ObjectRef>> = BTreeMap::new();
-    for (kind, w) in super::reference::workloads(s) {
-        if let Some(of) = named_in.get(w.metadata.namespace.as_str()) {
-            workloads.entry(of).or_default().push(w.metadata.object(kind));
-        }
-    }
-    let mut edges = Vec::new();
-    for (by, service) in &calls {
-        let all = workloads.get(service.namespace.as_str()).into_iter().flatten().filter(|w| *w != by);
-        let named: Vec<&ObjectRef> = all.clone().filter(|w| is_behind(&w.name, &service.name)).collect();
-        let any = named.is_empty() && service.namespace != by.namespace;
-        let behind = if any { all.collect() } else { named };
-        edges.extend(behind.into_iter().map(|w| (by.clone(), w.clone())));
-    }
-    edges
-}
-
-/// Whether a workload's name is that of a Service, or begins with it, or the other way round: `db`, `db-primary`.
-fn is_behind(workload: &str, service: &str) -> bool {
-    let begins = |long: &str, short: &str| {
-        long.strip_prefix(short).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
-    };
-    begins(workload, service) || begins(service, workload)
 }
 
 /// helm-controller labels what it installs; the inventory of a HelmRelease is there since Flux 2.8, and not after a

@@ -32,8 +32,19 @@ impl Workload {
     /// True when as many pods are ready as are wanted and its controller has seen the present spec.
     pub fn is_well(&self, kind: &str) -> bool {
         let (wanted, ready) = self.readiness(kind);
-        let rolled = kind == "DaemonSet" || self.status.updated_replicas >= wanted;
+        let rolled = kind == "DaemonSet" || self.status.updated_replicas >= self.to_update(kind);
         ready >= wanted && rolled && self.status.observed_generation >= self.metadata.generation
+    }
+
+    /// Pods that its controller replaces by itself when the spec changes: with a partition not all, with `OnDelete` none.
+    fn to_update(&self, kind: &str) -> i64 {
+        let (wanted, _) = self.readiness(kind);
+        let strategy = &self.spec.update_strategy;
+        match (kind, strategy.kind.as_str()) {
+            ("StatefulSet", "OnDelete") => 0,
+            ("StatefulSet", _) => (wanted - strategy.rolling_update.partition).max(0),
+            _ => wanted,
+        }
     }
 
     /// Its pods, newest first.
@@ -71,7 +82,11 @@ impl Workload {
         } else {
             (
                 ROLLING_OUT,
-                format!("{} of {wanted} pods are of its present spec", self.status.updated_replicas),
+                format!(
+                    "{} of {} pods are of its present spec",
+                    self.status.updated_replicas,
+                    self.to_update(kind)
+                ),
             )
         };
         Trouble { reason: reason.to_owned(), message, pod: None }
@@ -185,6 +200,26 @@ mod tests {
         }
         assert_eq!(pod_trouble(&pod(r#"{"conditions":[{"type":"Ready","status":"True"}]}"#)), None);
         assert_eq!(pod_trouble(&pod(r#"{"phase":"Succeeded"}"#)), None);
+    }
+
+    #[test]
+    fn a_stateful_set_is_rolled_out_as_far_as_its_strategy_says() {
+        for (strategy, updated, well) in [
+            ("{}", 3, true),
+            ("{}", 2, false),
+            (r#"{"type":"RollingUpdate","rollingUpdate":{"partition":2}}"#, 1, true),
+            (r#"{"type":"RollingUpdate","rollingUpdate":{"partition":2}}"#, 0, false),
+            (r#"{"type":"RollingUpdate","rollingUpdate":{"partition":5}}"#, 0, true),
+            (r#"{"type":"OnDelete"}"#, 0, true),
+        ] {
+            let json = format!(
+                r#"{{"metadata":{{"generation":2}},"spec":{{"replicas":3,"updateStrategy":{strategy}}},
+                "status":{{"observedGeneration":2,"readyReplicas":3,"updatedReplicas":{updated}}}}}"#
+            );
+            let workload: Workload = serde_json::from_str(&json).expect("a workload");
+            assert_eq!(workload.is_well("StatefulSet"), well, "{strategy} {updated}");
+            assert_eq!(workload.is_well("Deployment"), updated == 3, "a Deployment has no such strategy");
+        }
     }
 
     #[test]

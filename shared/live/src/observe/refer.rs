@@ -7,7 +7,7 @@ use gitlab_agent_core::facts::Facts;
 use gitlab_agent_core::facts::agent::Agent;
 use gitlab_agent_core::facts::crash::{Crashed, crashed};
 use gitlab_agent_core::facts::host::host;
-use gitlab_agent_core::facts::reference;
+use gitlab_agent_core::facts::{job, reference};
 use gitlab_agent_core::need::Need;
 use gitlab_agent_core::object::ObjectRef;
 use gitlab_agent_core::snapshot::kinds::Pod;
@@ -186,7 +186,9 @@ struct Wanted {
 fn wanted(snapshot: &Snapshot) -> Wanted {
     let facts = Facts::derive(snapshot);
     let agents: BTreeSet<String> = facts.agents.iter().map(|a| a.namespace().to_owned()).collect();
-    let unwell = unwell(&facts);
+    let mut unwell = unwell(&facts);
+    unwell.extend(job::named(snapshot).map(|job| job.namespace));
+    unwell.extend(facts.called.keys().map(|object| object.namespace.clone()));
     let flux: BTreeSet<String> = facts.flux_namespaces().into_iter().map(str::to_owned).collect();
     let (own, others) =
         reference::wanted(snapshot).into_iter().partition::<Vec<_>, _>(|o| o.kind == "Secret");

@@ -21,12 +21,13 @@ use crate::access::{at, segment};
 /// Asks for the metadata of one object: of a ConfigMap nothing else may come.
 const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json";
 
-/// Kinds of Kubernetes that are looked at by name: API path and resource.
-const CORE: &[(&str, &str, &str)] = &[
-    ("ConfigMap", "/api/v1", "configmaps"),
-    ("ServiceAccount", "/api/v1", "serviceaccounts"),
-    ("PersistentVolumeClaim", "/api/v1", "persistentvolumeclaims"),
-    ("SecretProviderClass", "/apis/secrets-store.csi.x-k8s.io/v1", "secretproviderclasses"),
+/// Kinds of Kubernetes that are looked at by name: API path, resource, and how much of the object.
+const CORE: &[(&str, &str, &str, &str)] = &[
+    ("ConfigMap", "/api/v1", "configmaps", METADATA),
+    ("ServiceAccount", "/api/v1", "serviceaccounts", METADATA),
+    ("PersistentVolumeClaim", "/api/v1", "persistentvolumeclaims", METADATA),
+    ("SecretProviderClass", "/apis/secrets-store.csi.x-k8s.io/v1", "secretproviderclasses", METADATA),
+    ("Job", "/apis/batch/v1", "jobs", JSON),
 ];
 
 /// Namespaces in which creators are listed, and objects that they read from: so many at most.
@@ -65,13 +66,14 @@ impl Observer<'_> {
     /// Objects of Kubernetes' own kinds that something failing refers to; Secrets have their own way in.
     pub(super) async fn referenced(&self, wanted: &[ObjectRef]) -> Vec<ReferencedEntry> {
         let own = wanted.iter().filter_map(|object| {
-            let (_, base, resource) = CORE.iter().find(|(kind, ..)| *kind == object.kind)?;
-            Some((object, *base, *resource))
+            let (_, base, resource, accept) = CORE.iter().find(|(kind, ..)| *kind == object.kind)?;
+            Some((object, *base, *resource, *accept))
         });
-        let one = |(object, base, resource): (&ObjectRef, &'static str, &'static str)| {
-            let object = object.clone();
-            async move { self.object(base, resource, String::new(), object, METADATA).await }
-        };
+        let one =
+            |(object, base, resource, accept): (&ObjectRef, &'static str, &'static str, &'static str)| {
+                let object = object.clone();
+                async move { self.object(base, resource, String::new(), object, accept).await }
+            };
         join_all(own.map(one)).await
     }
 

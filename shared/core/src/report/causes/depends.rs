@@ -112,12 +112,12 @@ const CASES: &[Case] = &[
         web_failed(s, "UpgradeFailed", "Helm upgrade failed for release shop/web: another operation (install/upgrade/rollback) is in progress");
     })
     .never("other owner"),
-    case("a source that does not exist", (408, "Kustomization flux-system/example-nginx-app"), |s| {
+    case("a source that does not exist", (702, "GitRepository flux-system/ap"), |s| {
         s.kustomizations.items[1].spec.source_ref.name = "ap".to_owned();
         apps_failed(s, "ArtifactFailed", "GitRepository.source.toolkit.fluxcd.io \"ap\" not found");
     })
-    .says("GitRepository flux-system/ap, which it names, does not exist")
-    .never("gitrepository"),
+    .under(&[(408, "Kustomization flux-system/example-nginx-app")])
+    .never("annotate"),
     case("a Kustomization that hangs in its deletion", (408, "Kustomization flux-system/old"), |s| {
         is(s, "old", false, "PruneFailed", "deployments.apps \"x\" is forbidden: User \"system:serviceaccount:a:b\" cannot delete");
         let k = s.kustomizations.items.iter_mut().find(|k| k.metadata.name == "old").expect("it");

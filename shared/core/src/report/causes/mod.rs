@@ -7,9 +7,12 @@ mod chains;
 mod creators;
 mod depends;
 mod elsewhere;
+mod events;
+mod gone;
 mod healthy;
 mod order;
 mod pods;
+mod policies;
 mod services;
 
 use super::{Problem, Report, Thresholds};

@@ -53,24 +53,6 @@ fn said(s: &mut Snapshot, lines: &[&str]) {
     });
 }
 
-/// A policy of a namespace that lets nothing out.
-fn deny(s: &mut Snapshot, namespace: &str, types: &[&str]) {
-    s.network_policies
-        .items
-        .retain(|p| p.metadata.namespace != namespace || p.metadata.name != "allow-egress");
-    let policy = json!({"metadata": {"name": "deny-all", "namespace": namespace}, "spec": {"podSelector": {}, "policyTypes": types}});
-    s.network_policies.items.push(part(policy));
-}
-
-/// The GitRepositories cannot be fetched, with these words.
-fn unfetched(s: &mut Snapshot, words: &str) {
-    for name in ["flux-system", "example-nginx-app"] {
-        fixture::git_mut(s, name).status.conditions = fixture::fetch_failed("GitOperationFailed", words);
-    }
-}
-
-const NO_DNS: &str = "dial tcp: lookup gitlab.example.com on 10.96.0.10:53: read udp 10.1.2.3:4321->10.96.0.10:53: i/o timeout";
-
 /// nginx ended with these words.
 fn ended(s: &mut Snapshot, message: &str) {
     nginx_down(
@@ -152,26 +134,6 @@ const CASES: &[Case] = &[
     })
     .says("(UnboundClaim)")
     .never("add nodes"),
-    case("a policy that lets source-controller out nowhere", (210, "NetworkPolicy flux-system/deny-all"), |s| {
-        deny(s, "flux-system", &["Egress"]);
-        unfetched(s, NO_DNS);
-    })
-    .under(&[(407, "GitRepository flux-system/flux-system"), (407, "GitRepository flux-system/example-nginx-app")])
-    .says("reach neither DNS nor any host"),
-    case("the same for connections", (210, "NetworkPolicy flux-system/deny-all"), |s| {
-        deny(s, "flux-system", &["Egress"]);
-        unfetched(s, "dial tcp 10.0.0.1:443: i/o timeout");
-    })
-    .under(&[(407, "GitRepository flux-system/flux-system")]),
-    case("a policy that lets agentk out nowhere", (209, "NetworkPolicy gitlab/deny-all"), |s| {
-        s.network_policies.items.retain(|p| p.metadata.namespace != "gitlab");
-        deny(s, "gitlab", &["Egress"]);
-        let line = json!({"time": "2026-11-02T09:59:40Z", "level": "ERROR", "msg": "Failed to register agent pod",
-            "error": "dns: A record lookup error: lookup kas.example.com on 10.96.0.10:53: read udp 10.1.2.3:4321->10.96.0.10:53: i/o timeout"});
-        s.logs.iter_mut().for_each(|log| log.lines = crate::snapshot::Observed::Known(vec![line.to_string()]));
-        s.leases.items.clear();
-    })
-    .under(&[(307, "Deployment gitlab/gitlab-agent-v2"), (315, "Deployment gitlab/gitlab-agent-v2")]),
     case("a probe that kills its container", (701, NGINX), |s| {
         nginx_down(s, &json!({}), &waits("CrashLoopBackOff", "back-off 5m0s restarting failed container"));
         warning(s, "Pod", "nginx-5d-x", "Unhealthy", "Liveness probe failed: HTTP probe failed with statuscode: 500");

@@ -89,6 +89,8 @@ shape! {
         creation_timestamp: Option<Timestamp>,
         /// When its deletion was asked for.
         deletion_timestamp: Option<Timestamp>,
+        /// What has to be done before it is gone.
+        finalizers: Vec<String>,
         /// Labels.
         labels: StringMap,
         /// Annotations that are kept.

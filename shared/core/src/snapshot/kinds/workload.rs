@@ -47,10 +47,27 @@ shape! {
         replicas: Option<i64>,
         /// True holds a Deployment's rollout.
         paused: bool,
+        /// How a StatefulSet or DaemonSet replaces its pods.
+        update_strategy: UpdateStrategy,
         /// Which pods are its own.
         selector: Selector,
         /// Its pods.
         template: PodTemplate,
+    }
+
+    /// `spec.updateStrategy` of a StatefulSet or DaemonSet.
+    UpdateStrategy {
+        /// `RollingUpdate` where left out, or `OnDelete`.
+        #[serde(rename = "type")]
+        kind: String,
+        /// What is replaced.
+        rolling_update: RollingUpdate,
+    }
+
+    /// `rollingUpdate` of a StatefulSet.
+    RollingUpdate {
+        /// Pods of a lower number keep their spec.
+        partition: i64,
     }
 
     /// A label selector's equality part.
