@@ -54,7 +54,7 @@ const FRESH: SignedDuration = SignedDuration::from_mins(10);
 
 /// What fails to reach the outside.
 #[derive(Debug, Default)]
-pub struct Outward {
+pub(in crate::facts) struct Outward {
     /// By policies.
     pub(in crate::facts) blocked: Vec<Blocked>,
     /// Because the resolver does not answer, whatever the reason.
