@@ -60,7 +60,9 @@ fn links(facts: &Facts<'_>, judgement: &mut Judgement, shut: &mut Shut) -> Resul
     for link in LINKS {
         for server in facts.instances(link.server)?.into_iter().filter(|d| d.status.ready_replicas > 0) {
             judgement.examine();
-            service(facts, judgement, link, server)?;
+            if is_of_flux(facts, link, server) || has_service(facts, server) {
+                service(facts, judgement, link, server)?;
+            }
             for client in clients(facts, link, server)? {
                 for direction in [Direction::Ingress, Direction::Egress] {
                     let Some(passage) = judgement.known(between(facts, client, server, direction)) else { continue };
@@ -90,6 +92,15 @@ fn clients<'s>(facts: &Facts<'s>, link: &Link, server: &Workload) -> Result<Vec<
 /// Whether Flux's own manifests hold what belongs to an instance: a shard's are made by whoever made the shard.
 fn is_of_flux(facts: &Facts<'_>, link: &Link, server: &Workload) -> bool {
     server.metadata.name == link.server && server.metadata.namespace == facts.snapshot.flux_namespace
+}
+
+/// Whether an instance is meant to have a Service: an argument names it, or there is one of its name. Another installation may
+/// do without, for example without notifications.
+fn has_service(facts: &Facts<'_>, server: &Workload) -> bool {
+    let mut args = server.spec.template.spec.containers.iter().flat_map(|c| c.args.iter());
+    let object = service_of(server);
+    let exists = || facts.snapshot.services.items.iter().any(|s| s.metadata.object("Service") == object);
+    args.any(|arg| arg.starts_with("--storage-adv-addr=")) || exists()
 }
 
 /// The Service, its port and its endpoints: the first fault.
@@ -347,7 +358,9 @@ mod tests {
         let app = |labels: &mut crate::facts::StringMap| drop(labels.insert("app".to_owned(), name.to_owned()));
         app(&mut deployment.spec.selector.match_labels);
         app(&mut deployment.spec.template.metadata.labels);
-        deployment.spec.template.spec.containers[0].args.0.retain(|arg| !arg.starts_with("--storage-adv-addr"));
+        let args = &mut deployment.spec.template.spec.containers[0].args.0;
+        args.retain(|arg| !arg.starts_with("--storage-adv-addr"));
+        args.push(format!("--storage-adv-addr={name}.$(RUNTIME_NAMESPACE).svc.cluster.local."));
         s.deployments.items.push(deployment);
         let mut service = service_mut(s, controller).clone();
         (service.metadata.name, service.metadata.namespace) = (name.to_owned(), namespace.to_owned());

@@ -423,8 +423,11 @@ mod tests {
             ("https://gitlab.example.com/a/b.git", false),
         ] {
             for failure in [Failure::CredentialRefused, Failure::Denied, Failure::SecretMissing] {
-                let remedy =
-                    remedy(failure, |s| fixture::git_mut(s, "flux-system").spec.url.0 = url.to_owned());
+                let remedy = remedy(failure, |s| {
+                    // Its own Receiver would make its host the one of GitLab.
+                    s.receivers.items.retain(|r| r.spec.resources.iter().all(|of| of.name != "flux-system"));
+                    fixture::git_mut(s, "flux-system").spec.url.0 = url.to_owned();
+                });
                 assert_eq!(remedy.text.contains("it is not on GitLab"), other, "{url}: {}", remedy.text);
                 assert_eq!(format!("{remedy:?}").contains("deploy token"), !other, "{url}: {remedy:?}");
             }

@@ -482,7 +482,7 @@ const ANSWERS: &[Row] = &[
     (&["could not be found or you don't have permission"], NotFound),
     (&["does not exist or you do not have permission"], NotFound),
     (&["does not exist or you do not have permissions"], NotFound),
-    (&["you may not have access", "no longer exist"], NotFound),
+    (&["you may not have access", "no longer exists"], NotFound),
     (&["authentication required"], CredentialRefused),
     (&["#401"], CredentialRefused),
     (&["unauthorized"], CredentialRefused),
