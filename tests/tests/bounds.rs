@@ -471,7 +471,9 @@ fn a_log_without_an_end_is_read_to_its_bound() {
         let containers =
             r#""containers":[{"name":"agentk","image":"agentk:v19.2.2","args":["--kas-address=wss://k"]}]"#;
         let list = |kind: &str, version: &str, item: String| {
-            format!(r#"{{"kind":"{kind}List","apiVersion":"{version}","metadata":{{}},"items":[{item}]}}"#)
+            format!(
+                r#"{{"kind":"{kind}List","apiVersion":"{version}","metadata":{{"resourceVersion":"1"}},"items":[{item}]}}"#
+            )
         };
         if path.contains("/log") {
             let _ = stream.write_all(b"HTTP/1.1 200 X\r\naudit-id: x\r\ncontent-type: text/plain\r\n\r\n");

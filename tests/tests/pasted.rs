@@ -413,9 +413,8 @@ fn any_word_arrives_as_it_is() {
             continue;
         }
         let dir = tempfile::tempdir().expect("a folder");
-        let line = |word: &String| {
-            Command::from(Program::new(r"printf %s\0").word("x").word(word)).line(Shell::Posix)
-        };
+        let line =
+            |word: &String| Command::from(Program::new(r"printf %s\0 -x").word(word)).line(Shell::Posix);
         let script = dir.path().join("script");
         let lines: Vec<String> = words.iter().map(line).collect();
         fs::write(&script, format!("{before}{}\n", lines.join("\n"))).expect("a script");
@@ -430,7 +429,7 @@ fn any_word_arrives_as_it_is() {
         let found: Vec<&str> = text.split('\0').collect();
         assert!(ran.stderr.is_empty(), "{shell}: {}", String::from_utf8_lossy(&ran.stderr));
         for (at, word) in words.iter().enumerate() {
-            assert_eq!((found[2 * at], found[2 * at + 1]), ("x", word.as_str()), "{shell}: {}", lines[at]);
+            assert_eq!((found[2 * at], found[2 * at + 1]), ("-x", word.as_str()), "{shell}: {}", lines[at]);
         }
         assert_eq!(
             fs::read_dir(dir.path())

@@ -41,7 +41,7 @@ use crate::rotate::{Choice, Manifest, Target};
         kubectl gitlab-agent rotate-token notification gitlab-status --if-expires-within 14d --yes\n  \
         kubectl gitlab-agent rotate-token agent --begin --print-manifest secret.yaml    where Git owns the Secret\n  \
         kubectl gitlab-agent rotate-token agent --resume            the end of one that was stopped\n  \
-        kubectl gitlab-agent rotate-token --list                    every credential in use, and what to do next\n\n\
+        kubectl gitlab-agent rotate-token --list                    every credential\n\n\
         Exit codes: 0 done · 2 usage · 3 not permitted · 4 cluster or GitLab unreachable or sign-in failed · 5 refused, \
         nothing changed · 6 failed and undone · 7 stopped midway, --resume needed · 74 output not written · 124 timed out · \
         129 hung up · 130 interrupted · 143 terminated"
