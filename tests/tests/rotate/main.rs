@@ -5,6 +5,7 @@ mod by_hand;
 mod gitlab_rules;
 mod holders;
 mod in_place;
+mod journal;
 mod notification;
 mod refused;
 mod refused_agent;

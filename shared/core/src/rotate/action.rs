@@ -47,6 +47,8 @@ pub enum Outcome {
 pub enum Action {
     /// Write the journal.
     Journal,
+    /// The Secret was made again: write the journal that this process knows onto it.
+    Adopt,
     /// Write this process into the journal of another one.
     TakeOver,
     /// Revoke a token of this rotation whose value nobody has.
@@ -75,8 +77,8 @@ pub enum Action {
     Verify,
     /// See that no owner takes the value back.
     Prove,
-    /// Look once more whether anything else holds or uses what is revoked next.
-    Survey,
+    /// Look once more whether anything else holds or uses this token, which is revoked next.
+    Survey(u64),
     /// Go back: write `undo`.
     TurnBack(Turn),
     /// The way back is closed: write `written`.
@@ -139,12 +141,13 @@ impl Action {
         match self {
             Self::Journal
             | Self::Intend(_)
+            | Self::Adopt
             | Self::TakeOver
             | Self::TurnBack(_)
             | Self::GoForward
             | Self::StartOver(_) => Step::Journal,
             Self::RevokeOrphan(_) | Self::Create | Self::Renew(_) => Step::Create,
-            Self::Survey => Step::ProveUnused,
+            Self::Survey(_) => Step::ProveUnused,
             Self::Revoke(_) => Step::Revoke,
             Self::Backup | Self::Write | Self::HandOver | Self::Deliver | Self::Restore => Step::Write,
             Self::Restart | Self::Wait => Step::RollOut,

@@ -133,6 +133,9 @@ mod tests {
             Seen {
                 journal: self.journal.clone(),
                 held,
+                uid: String::new(),
+                named: None,
+                stray: None,
                 backup: false,
                 tokens: self.alive.iter().map(|id| Token { id: *id, name: "flux".to_owned() }).collect(),
                 renewal_is_over: self.over,
@@ -187,6 +190,7 @@ mod tests {
                         renewing_at: None,
                         hold: false,
                         host: None,
+                        uid: String::new(),
                         owners: None,
                         started_at: Timestamp::UNIX_EPOCH,
                         who: "somebody".to_owned(),

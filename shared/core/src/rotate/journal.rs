@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::machine::Token;
+use super::machine::{Held, Token};
 
 /// The annotation that holds the journal while a rotation is under way.
 pub const ANNOTATION: &str = "cli.gitlab-agent.dev/rotation";
@@ -21,6 +21,25 @@ pub const MARK: &str = "cli.gitlab-agent.dev/token-rotation";
 /// The annotation by which a Kustomization leaves a live object alone. Flux reads it from the live object too
 /// (`fluxcd/pkg` `ssa/manager_apply.go`, `shouldSkipApply`); `IfNotPresent` it reads only in Git.
 pub const HOLD: &str = "kustomize.toolkit.fluxcd.io/reconcile";
+
+/// Begins the name of each token that a rotation makes.
+pub const NAME: &str = "kubectl-gitlab-agent-";
+
+/// No rotation has a longer id.
+const LONGEST_ID: usize = 40;
+
+/// Which Secret and which place in GitLab a journal has to be of.
+#[derive(Clone, Copy, Debug)]
+pub struct Here<'h> {
+    /// The GitLab that is asked.
+    pub host: &'h str,
+    /// What is made.
+    pub kind: Kind,
+    /// Where in it.
+    pub place: &'h str,
+    /// `metadata.uid` of the Secret.
+    pub uid: &'h str,
+}
 
 /// How far a rotation has come, as far as it matters to whoever takes it up again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,7 +110,7 @@ pub struct Journal {
     /// What is made anew.
     #[serde(default)]
     pub kind: Kind,
-    /// Where in GitLab it is made: `projects/12`, `groups/3`; of an agent token nothing, the agent tells.
+    /// Where in GitLab it is made: `projects/12`, `groups/3`, `projects/12/cluster_agents/7`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub place: String,
     /// The token that the Secret held at first; none where it held no active one, or one that is kept.
@@ -143,6 +162,9 @@ pub struct Journal {
     /// The GitLab that it was begun with; none in a journal of an older version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
+    /// `metadata.uid` of the Secret: a journal that came with a copy or a backup of another one is not this Secret's.
+    #[serde(default)]
+    pub uid: String,
     /// What else wrote the Secret when it began, each in words; none in a journal of an older version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owners: Option<Vec<String>>,
@@ -158,13 +180,71 @@ impl Journal {
     /// # Errors
     /// Text that is no journal: written by a newer version, or by hand.
     pub fn read(text: &str) -> Result<Self, String> {
-        serde_json::from_str(text).map_err(|e| {
+        let journal: Self = serde_json::from_str(text).map_err(|e| {
             format!(
                 "the annotation {ANNOTATION} cannot be read (line {} column {}): it was written by another version or by hand",
                 e.line(),
                 e.column()
             )
-        })
+        })?;
+        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+        // It becomes part of an object's name.
+        if journal.id.is_empty() || journal.id.len() > LONGEST_ID || !journal.id.chars().all(plain) {
+            return Err(format!(
+                "the annotation {ANNOTATION} has an id that no rotation has: it was written by hand"
+            ));
+        }
+        Ok(journal)
+    }
+
+    /// Why it is not the journal of this Secret and this place in GitLab. It is data that lies where others write: a backup
+    /// may have brought it back, or a copy of the Secret from elsewhere.
+    pub fn stray(&self, here: &Here<'_>) -> Option<String> {
+        let host = self.host.as_deref().unwrap_or_default();
+        let (what, is, should) = match () {
+            () if host != here.host => ("GitLab", host, here.host),
+            () if self.kind != here.kind || self.family.is_some() != (self.kind == Kind::PersonalToken) => {
+                ("kind of credential", self.kind.word(), here.kind.word())
+            }
+            () if self.place != here.place => ("place in GitLab", self.place.as_str(), here.place),
+            () if self.uid != here.uid => ("Secret (uid)", self.uid.as_str(), here.uid),
+            () => return None,
+        };
+        let name = |text: &str| if text.is_empty() { "not named".to_owned() } else { text.to_owned() };
+        Some(format!(
+            "the journal of rotation {} on the Secret is of another {what}: {} there, {} here. A backup or a copy may have brought \
+             it, or the Secret was made again. {}; see which of the two the Secret and its readers hold, revoke the other, then \
+             take the annotation {ANNOTATION} away",
+            self.id,
+            name(is),
+            name(should),
+            self.tokens_in_words()
+        ))
+    }
+
+    /// Which value a Secret with this fingerprint holds.
+    pub fn held(&self, found: &str) -> Held {
+        match self.stage {
+            _ if found == self.old_fingerprint => Held::Old,
+            Stage::Handed | Stage::Written | Stage::Undo
+                if Some(found) == self.new_fingerprint.as_deref() =>
+            {
+                Held::New
+            }
+            _ => Held::Other,
+        }
+    }
+
+    /// Which tokens it names, in words.
+    pub fn tokens_in_words(&self) -> String {
+        let kind = self.kind.word();
+        let one = |id: Option<u64>| id.map_or_else(|| "none".to_owned(), |id| id.to_string());
+        format!(
+            "It names {kind} {} as the old one and {} as the new one (\"{}\")",
+            one(self.old_token),
+            one(self.new_token),
+            self.token_name()
+        )
     }
 
     /// The annotation's text.
@@ -174,7 +254,7 @@ impl Journal {
 
     /// The name that the new token gets in GitLab; by it a token is found again whose making was not answered.
     pub fn token_name(&self) -> String {
-        self.family.clone().unwrap_or_else(|| format!("kubectl-gitlab-agent-{}", self.id))
+        self.family.clone().unwrap_or_else(|| format!("{NAME}{}", self.id))
     }
 
     /// Why it cannot be what it says, by the names of the tokens in GitLab: it lies where others may write, and what it calls
@@ -196,14 +276,17 @@ impl Journal {
         ))
     }
 
-    /// What the pod template is marked with: once on the way forward, once on the way back.
+    /// What the pod template is marked with: once on the way forward, once on the way back, and once more where the Secret was
+    /// made again, because pods that started before may have read another value.
     pub fn mark(&self) -> String {
-        match self.stage {
-            Stage::Undo => format!("{}-undone", self.id),
+        let secret = self.uid.split('-').next().unwrap_or_default();
+        let way = match self.stage {
+            Stage::Undo => "undone".to_owned(),
             Stage::Create | Stage::Handed | Stage::Written => {
-                format!("{}-{}", self.id, self.new_token.map(|id| id.to_string()).unwrap_or_default())
+                self.new_token.map(|id| id.to_string()).unwrap_or_default()
             }
-        }
+        };
+        format!("{}-{way}-{secret}", self.id)
     }
 
     /// Name of the Secret that keeps the old value until the end.
@@ -262,10 +345,42 @@ mod tests {
             renewing: None,
             renewing_at: None,
             hold: false,
-            host: None,
+            host: Some("gitlab.example.com".to_owned()),
+            uid: "u-1".to_owned(),
             owners: None,
             started_at: Timestamp::UNIX_EPOCH,
             who: "ada@console".to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_journal_of_elsewhere_is_not_believed() {
+        let here =
+            Here { host: "gitlab.example.com", kind: Kind::DeployToken, place: "projects/12", uid: "u-1" };
+        assert_eq!(journal().stray(&here), None);
+        for (what, stray) in [
+            ("another GitLab", Journal { host: Some("staging.example.com".to_owned()), ..journal() }),
+            ("another port", Journal { host: Some("gitlab.example.com:8443".to_owned()), ..journal() }),
+            ("no GitLab", Journal { host: None, ..journal() }),
+            ("another project", Journal { place: "projects/13".to_owned(), ..journal() }),
+            ("a group", Journal { place: "groups/12".to_owned(), ..journal() }),
+            ("no place", Journal { place: String::new(), ..journal() }),
+            ("a Secret made again", Journal { uid: "u-2".to_owned(), ..journal() }),
+            ("no Secret", Journal { uid: String::new(), ..journal() }),
+            ("another kind", Journal { kind: Kind::AccessToken, ..journal() }),
+            ("a family that its kind has not", Journal { family: Some("first".to_owned()), ..journal() }),
+            ("a person's token without a family", Journal { kind: Kind::PersonalToken, ..journal() }),
+        ] {
+            let why = stray.stray(&here).unwrap_or_default();
+            assert!(why.contains("deploy token 3") || why.contains("token 3 as"), "{what}: {why}");
+        }
+    }
+
+    #[test]
+    fn an_id_that_could_name_another_object_is_none() {
+        for id in ["", "A", "a.b", "a/b", "a-b", &"a".repeat(LONGEST_ID + 1)] {
+            let text = Journal { id: id.to_owned(), ..journal() }.write();
+            assert!(Journal::read(&text).is_err(), "{id}");
         }
     }
 
@@ -302,7 +417,9 @@ mod tests {
     fn the_way_back_is_marked_otherwise() {
         let forward = journal();
         let back = Journal { stage: Stage::Undo, ..journal() };
+        let again = Journal { uid: "v-1".to_owned(), ..journal() };
         assert_ne!(forward.mark(), back.mark());
+        assert_ne!(forward.mark(), again.mark());
     }
 
     #[test]

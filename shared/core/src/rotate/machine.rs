@@ -1,7 +1,7 @@
 //! What to do next, from what is seen. See the module's page for the claim that this function holds.
 
 use super::action::{Action, Outcome, Turn};
-use super::journal::{Journal, Stage};
+use super::journal::{ANNOTATION, Journal, Stage, TOKEN_ID};
 use super::memory::Memory;
 
 /// One active token, as GitLab lists it.
@@ -57,6 +57,12 @@ pub struct Seen {
     pub journal: Option<Journal>,
     /// What the Secret holds.
     pub held: Held,
+    /// `metadata.uid` of the Secret.
+    pub uid: String,
+    /// The token that the Secret says it holds, by its annotation; only an agent's Secret has one.
+    pub named: Option<u64>,
+    /// Why the journal is not believed, by what else is known of the Secret, of what was kept, and of GitLab.
+    pub stray: Option<String>,
     /// The Secret with the old value is there.
     pub backup: bool,
     /// The active tokens among which the old and the new one are listed.
@@ -97,6 +103,7 @@ pub fn next(seen: &Seen, memory: &Memory, goal: Goal) -> Action {
         return match (memory.outcome, memory.began, goal) {
             (Some(outcome), ..) => Action::Done(outcome),
             (None, false, Goal::Rotate | Goal::Begin) => Action::Journal,
+            (None, true, _) if memory.lost_its_secret(seen) => Action::Adopt,
             (None, true, _) => Action::Stop("somebody else removed the journal".to_owned()),
             (None, false, _) => Action::Done(Outcome::Nothing),
         };
@@ -108,10 +115,16 @@ pub fn next(seen: &Seen, memory: &Memory, goal: Goal) -> Action {
             (true, _) => Action::Stop("another process took this rotation over".to_owned()),
         };
     }
-    if let Some(why) = journal.contradiction(&seen.tokens) {
+    if memory.lost_its_secret(seen) {
+        return Action::Adopt;
+    }
+    if let Some(why) = seen.stray.clone().or_else(|| journal.contradiction(&seen.tokens)) {
         return Action::Stop(why);
     }
     let view = View { seen, memory, journal, goal };
+    if memory.adopted {
+        return Action::Stop(view.made_again());
+    }
     if let Some(id) = memory.lists.refuses_to_go() {
         return Action::Stop(format!(
             "GitLab took the revocation of token {id} several times and lists it still: see in GitLab what it is, then --resume"
@@ -199,8 +212,10 @@ impl View<'_> {
         // What only pods hold by now is no new value.
         let in_hand = self.memory.in_hand.filter(|id| Some(*id) != self.journal.old_token);
         let keep = in_hand.filter(|_| refused.is_none() && self.seen.held == Held::Old);
-        if let Some(orphan) = self.orphan(keep) {
-            return Action::RevokeOrphan(orphan);
+        if self.seen.held != Held::Other
+            && let Some(orphan) = self.orphan(keep)
+        {
+            return self.discard(orphan);
         }
         let turn = match (self.seen.held, refused, in_hand) {
             (Held::New | Held::Other, ..) => Turn::Changed,
@@ -293,7 +308,7 @@ impl View<'_> {
             Some(Proof::Yes(_)) => {}
         }
         if let Some(orphan) = self.orphan(None) {
-            return Action::RevokeOrphan(orphan);
+            return self.discard(orphan);
         }
         match self.journal.old_token.filter(|_| self.old_lives()) {
             Some(old) => self.revoke(old),
@@ -301,14 +316,59 @@ impl View<'_> {
         }
     }
 
-    /// What the Secret held is revoked only when nothing else was seen to hold or use it, just before.
+    /// What the Secret held is revoked only when nothing else was seen to hold or use it, just before, and never while the
+    /// Secret says that it holds it, whatever the journal says.
     fn revoke(&self, id: u64) -> Action {
+        if let Some(why) = self.is_named(id) {
+            return why;
+        }
         match &self.memory.alone {
             _ if self.memory.revoke_anyway => Action::Revoke(id),
-            None => Action::Survey,
-            Some(Proof::Yes(_)) => Action::Revoke(id),
-            Some(Proof::No(why) | Proof::Open(why)) => Action::Stop(why.clone()),
+            Some((of, proof)) if *of == id => match proof {
+                Proof::Yes(_) => Action::Revoke(id),
+                Proof::No(why) | Proof::Open(why) => Action::Stop(why.clone()),
+            },
+            _ => Action::Survey(id),
         }
+    }
+
+    /// A token of this rotation's name whose value nobody has. A journal may be older than what the Secret holds: then this is
+    /// the token in use, so the same look goes before.
+    fn discard(&self, id: u64) -> Action {
+        if let Some(why) = self.is_named(id) {
+            return why;
+        }
+        match &self.memory.alone {
+            Some((of, proof)) if *of == id => match proof {
+                Proof::Yes(_) => Action::RevokeOrphan(id),
+                Proof::No(why) | Proof::Open(why) => Action::Stop(why.clone()),
+            },
+            _ => Action::Survey(id),
+        }
+    }
+
+    fn is_named(&self, id: u64) -> Option<Action> {
+        (self.seen.named == Some(id)).then(|| {
+            Action::Stop(format!(
+                "nothing was revoked: the journal says that token {id} is no longer used, and the Secret's annotation {TOKEN_ID} says \
+                 that it holds it. {}. See in GitLab which token agentk uses; where the journal is right, correct that annotation, \
+                 then --resume; else take the annotation {ANNOTATION} away",
+                self.journal.tokens_in_words()
+            ))
+        })
+    }
+
+    /// Where the old and the new one are after the Secret was made again.
+    fn made_again(&self) -> String {
+        let held = match self.seen.held {
+            Held::Old => "the old value",
+            Held::New => "the new value",
+            Held::Other => "another value",
+        };
+        format!(
+            "the Secret was deleted and made again meanwhile, and holds {held} now. Nothing was revoked. {}",
+            self.journal.tokens_in_words()
+        )
     }
 
     /// Back before the owner wrote the new value. Nothing but GitLab and the journal was changed.
@@ -317,7 +377,7 @@ impl View<'_> {
             (Held::New, true) => Action::GoForward,
             // Its owner wrote it after it was taken back, or another value.
             (Held::New, false) | (Held::Other, _) => self.leave(),
-            (Held::Old, _) => self.orphan(None).map_or_else(|| self.give_up_new(), Action::RevokeOrphan),
+            (Held::Old, _) => self.orphan(None).map_or_else(|| self.give_up_new(), |id| self.discard(id)),
         }
     }
 
@@ -348,8 +408,8 @@ impl View<'_> {
         if !written {
             // Nothing but a token without a holder and a journal exists.
             return match self.orphan(None) {
-                Some(orphan) => Action::RevokeOrphan(orphan),
-                None if self.seen.held == Held::Other => self.clean(Outcome::Abandoned),
+                _ if self.seen.held == Held::Other => self.leave(),
+                Some(orphan) => self.discard(orphan),
                 None => self.clean(Outcome::Undone),
             };
         }
@@ -363,8 +423,12 @@ impl View<'_> {
             (_, false, false) | (Held::New, true, false) => return Action::StartOver(None),
             _ => {}
         }
+        // Whoever gave the value back left the number of the new one.
+        if self.seen.named.is_some() && self.seen.named == self.journal.new_token {
+            return Action::Restore;
+        }
         if let Some(orphan) = self.orphan(None) {
-            return Action::RevokeOrphan(orphan);
+            return self.discard(orphan);
         }
         match &self.seen.pods {
             Pods::Behind => return Action::Restart,
@@ -380,10 +444,10 @@ impl View<'_> {
         }
     }
 
-    /// Somebody else decided what the Secret holds.
+    /// Somebody else decided what the Secret holds, and it may be any token but one whose value never left this process.
     fn leave(&self) -> Action {
-        match self.orphan(None) {
-            Some(orphan) => Action::RevokeOrphan(orphan),
+        match self.orphan(None).filter(|id| self.memory.made.contains(id)) {
+            Some(orphan) => self.discard(orphan),
             None => self.clean(Outcome::Abandoned),
         }
     }

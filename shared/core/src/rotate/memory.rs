@@ -1,7 +1,7 @@
 //! What one process knows besides what it sees.
 
 use super::action::{Outcome, Turn};
-use super::journal::Stage;
+use super::journal::{Journal, Stage};
 use super::lists::Lists;
 use super::machine::{Goal, Proof, Seen};
 
@@ -29,8 +29,14 @@ pub struct Memory {
     pub verified: Option<Proof>,
     /// Whether what the Secret holds now stays.
     pub proven: Option<Proof>,
-    /// Whether anything else was seen to hold or use what is revoked next.
-    pub alone: Option<Proof>,
+    /// Whether anything else was seen to hold or use this token, which is revoked next.
+    pub alone: Option<(u64, Proof)>,
+    /// The journal as this process saw it last, with itself in it.
+    pub known: Option<Journal>,
+    /// The Secret was made again, and the journal written onto it.
+    pub adopted: bool,
+    /// What this process asked GitLab for, with the answer: nobody else was ever given it before it was written down.
+    pub made: Vec<u64>,
     /// The person said that it is revoked whatever else seems to use it.
     pub revoke_anyway: bool,
     /// What GitLab's lists did not show yet.
@@ -66,6 +72,10 @@ impl Memory {
     pub fn look(&mut self, seen: &Seen) {
         let journal = seen.journal.as_ref();
         self.began |= journal.is_some_and(|j| j.run == self.run);
+        if let Some(own) = journal.filter(|j| j.run == self.run && j.uid == seen.uid) {
+            self.known = Some(own.clone());
+            self.made.retain(|id| Some(*id) != own.new_token);
+        }
         // What is written is nothing that could be lost, also where the answer to the writing was.
         let written = journal.filter(|j| j.stage == Stage::Written).and_then(|j| j.new_token);
         self.in_hand = self.in_hand.filter(|id| Some(*id) != written);
@@ -82,6 +92,11 @@ impl Memory {
             // It may be dead, and listed still.
             self.lists.may_hide();
         }
+    }
+
+    /// The Secret is not the one that this process began with.
+    pub(super) fn lost_its_secret(&self, seen: &Seen) -> bool {
+        self.known.as_ref().is_some_and(|known| known.uid != seen.uid)
     }
 
     /// It may end here: no value is in hand that would be lost, and it is not over anyway.

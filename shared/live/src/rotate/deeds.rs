@@ -3,20 +3,15 @@
 use std::time::Duration;
 
 use gitlab_agent_core::rotate::journal::{ANNOTATION, HOLD, TOKEN_ID};
-use gitlab_agent_core::rotate::owner::owners;
-use gitlab_agent_core::rotate::{Action, Goal, Held, Journal, Kind, Outcome, Proof, Stage, Turn};
+use gitlab_agent_core::rotate::{Action, Held, Journal, Kind, Outcome, Proof, Stage, Turn};
 use gitlab_agent_core::snapshot::Why;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::pods::Sight;
 use super::secret::{Change, Content, Read, fingerprint_of};
-use super::{Run, SETTLE, Stop, TROUBLES, holders, pods, random};
+use super::{Run, SETTLE, Stop, TROUBLES, holders, pods};
 use crate::gitlab::FaultKind;
-
-/// The journal names so many pods of each Deployment.
-const MOST_PODS: usize = 50;
 
 impl Run<'_> {
     /// Does one thing. Text is for people; none where there is nothing to tell.
@@ -31,6 +26,7 @@ impl Run<'_> {
                 tokio::time::sleep(SETTLE).await;
                 Ok(None)
             }
+            (Action::Adopt, _) => self.adopt(read).await,
             (_, None) => Err(Stop("the journal is gone".to_owned())),
             (Action::TakeOver, Some(j)) => {
                 let run = self.memory.borrow().run.clone();
@@ -82,10 +78,10 @@ impl Run<'_> {
                 let proof = self.prove(read).await;
                 Ok(self.proof(proof, false))
             }
-            (Action::Survey, Some(j)) => {
-                let proof = self.unused(j).await;
+            (Action::Survey(id), Some(j)) => {
+                let proof = self.unused(j, *id).await;
                 let text = if let Proof::Yes(text) = &proof { Some(text.clone()) } else { None };
-                self.memory.borrow_mut().alone = Some(proof);
+                self.memory.borrow_mut().alone = Some((*id, proof));
                 Ok(text)
             }
             (Action::RemoveBackup, Some(j)) => {
@@ -111,6 +107,11 @@ impl Run<'_> {
                 if j.kind == Kind::AgentToken && read.held() == Held::Old && !j.no_return {
                     annotations[TOKEN_ID] = j.old_token.map_or(Value::Null, |id| id.to_string().into());
                 }
+                // What somebody else wrote is neither of them.
+                let known = [j.old_token, j.new_token].contains(&named(read));
+                if *outcome == Outcome::Abandoned && named(read).is_some() && known {
+                    annotations[TOKEN_ID] = Value::Null;
+                }
                 self.memory.borrow_mut().outcome = Some(*outcome);
                 let change = place.change(self.client, read, annotations, None).await;
                 self.settle(change).await?;
@@ -120,7 +121,7 @@ impl Run<'_> {
         }
     }
 
-    fn turned(&self) {
+    pub(super) fn turned(&self) {
         let mut memory = self.memory.borrow_mut();
         memory.forget_proofs();
         memory.in_hand = None;
@@ -146,72 +147,6 @@ impl Run<'_> {
             memory.proven = Some(proof);
         }
         text
-    }
-
-    async fn journal(&self, read: &Read) -> Result<Option<String>, Stop> {
-        let id = random().map_err(Stop)?;
-        let tokens = self.issuer.tokens().await.map_err(|f| Stop(f.to_string()))?;
-        // What is revoked at the end is what was proven to be in use, and nothing that came since.
-        let other = tokens.iter().find(|t| Some(t.id) != self.old_id);
-        if let Some(other) = other.filter(|_| self.issuer.kind() == Kind::AgentToken) {
-            return Err(Stop(format!("the agent has another active token by now, number {}", other.id)));
-        }
-        let mut pods = Vec::new();
-        for agentk in self.target.agentks() {
-            let sight = Sight::look(self.client, &agentk.deployment).await;
-            let sight = sight.map_err(|why| Stop(format!("{}: {}", why.asked, why.message)))?;
-            pods.extend(sight.iter().flat_map(Sight::names).take(MOST_PODS));
-        }
-        let journal = Journal {
-            old_mark: self.mark(&id, &read.values),
-            new_mark: None,
-            pods,
-            old_fingerprint: fingerprint_of(&id, &read.values),
-            id,
-            run: self.memory.borrow().run.clone(),
-            stage: Stage::Create,
-            kind: self.issuer.kind(),
-            place: self.issuer.place(),
-            old_token: self.old_id,
-            new_token: None,
-            new_fingerprint: None,
-            no_return: false,
-            keeps_old: self.keeps_old,
-            by_hand: self.options.goal == Goal::Begin,
-            family: self.issuer.family(),
-            renewing: None,
-            renewing_at: None,
-            hold: self.options.hold,
-            host: Some(self.issuer.host()),
-            owners: Some(self.writers(read)),
-            started_at: Timestamp::now(),
-            who: self.options.who.clone(),
-        };
-        // In the same change, so that the owner cannot come in between.
-        let hold = if journal.hold { json!({HOLD: "disabled"}) } else { json!({}) };
-        let done = self.edit(read, &journal, None, hold).await?;
-        self.memory.borrow_mut().began |= done;
-        Ok(done.then(|| format!("rotation {}, on Secret {}", journal.id, self.target.secret.name)))
-    }
-
-    async fn start_over(&self, read: &Read, j: &Journal, keep: Option<u64>) -> Result<Option<String>, Stop> {
-        let journal = Journal {
-            stage: Stage::Create,
-            old_token: keep,
-            old_fingerprint: fingerprint_of(&j.id, &read.values),
-            keeps_old: false,
-            old_mark: keep.and(j.new_mark.clone()),
-            new_mark: None,
-            new_token: None,
-            new_fingerprint: None,
-            no_return: true,
-            ..j.clone()
-        };
-        let done = self.edit(read, &journal, None, json!({})).await?;
-        if done {
-            self.turned();
-        }
-        Ok(done.then(|| "what the Secret holds is dead: another token is made".to_owned()))
     }
 
     async fn create(&self, read: &Read, j: &Journal) -> Result<Option<String>, Stop> {
@@ -308,9 +243,14 @@ impl Run<'_> {
         annotations[ANNOTATION] = journal.write().into();
         let place = &self.target.secret;
         let change = place.change(self.client, read, annotations, Some(&content)).await;
+        if matches!(change, Change::Made | Change::Unknown(_)) {
+            // It may be in the Secret from here on, whatever a journal of before says.
+            self.memory.borrow_mut().made.clear();
+        }
         let done = self.written(change).await?;
         if done {
             self.turned();
+            self.memory.borrow_mut().known = Some(journal.clone());
             self.last.borrow_mut().journal = Some(journal);
         }
         Ok(done.then(|| format!("Secret {} holds {} {id}", place.name, self.issuer.kind().word())))
@@ -359,57 +299,12 @@ impl Run<'_> {
         let mut memory = self.memory.borrow_mut();
         memory.in_hand = Some(id);
         memory.lists.made(id);
-    }
-
-    /// What the credential in a Secret's values is recognized by elsewhere.
-    fn mark(&self, id: &str, content: &Content) -> Option<String> {
-        let read = Read { values: content.clone(), ..Read::default() };
-        self.target.form.mark(id, &read).map(|mark| mark.fingerprint().to_owned())
-    }
-
-    /// What else writes the Secret, each in words; that one is held off does not count.
-    pub(super) fn writers(&self, read: &Read) -> Vec<String> {
-        let mut all: Vec<String> = owners(&read.metadata).iter().map(|o| o.object.to_string()).collect();
-        all.sort_unstable();
-        all.dedup();
-        all
-    }
-
-    /// The journal once the new one is given away.
-    fn given(&self, j: &Journal, stage: Stage, id: u64, content: &Content) -> Journal {
-        let new_fingerprint = Some(fingerprint_of(&j.id, content));
-        Journal {
-            stage,
-            new_token: Some(id),
-            new_fingerprint,
-            new_mark: self.mark(&j.id, content),
-            ..j.clone()
-        }
+        memory.made.push(id);
     }
 
     /// The number and the content in hand.
     fn in_hand(&self) -> Option<(u64, Content)> {
         self.memory.borrow().in_hand.zip(self.hand.borrow().clone())
-    }
-
-    async fn restore(&self, read: &Read, j: &Journal) -> Result<Option<String>, Stop> {
-        let place = &self.target.secret;
-        let name = j.backup_name(&place.name);
-        let kept = place.read(self.client, &name).await;
-        let kept = kept.map_err(|why| Stop(format!("{}: {}", why.asked, why.message)))?.map(|r| r.values);
-        let Some(values) = kept.filter(|v| fingerprint_of(&j.id, v) == j.old_fingerprint) else {
-            return Err(Stop(format!("Secret {name} does not hold the value from before")));
-        };
-        let mut annotations = json!({ANNOTATION: j.write()});
-        if j.kind == Kind::AgentToken {
-            annotations[TOKEN_ID] = j.old_token.map_or(Value::Null, |id| id.to_string().into());
-        }
-        let change = place.change(self.client, read, annotations, Some(&values)).await;
-        let done = self.settle(change).await?;
-        if done {
-            self.turned();
-        }
-        Ok(done.then(|| format!("Secret {} holds the value from before", place.name)))
     }
 
     async fn restart(&self, j: &Journal) -> Result<Option<String>, Stop> {
@@ -447,7 +342,7 @@ impl Run<'_> {
         Ok(None)
     }
 
-    async fn edit(
+    pub(super) async fn edit(
         &self,
         read: &Read,
         journal: &Journal,
@@ -469,7 +364,7 @@ impl Run<'_> {
         self.settle(change).await
     }
 
-    async fn settle(&self, change: Change) -> Result<bool, Stop> {
+    pub(super) async fn settle(&self, change: Change) -> Result<bool, Stop> {
         match change {
             Change::Made => {
                 self.troubles.set(0);
@@ -497,6 +392,11 @@ impl Run<'_> {
         tokio::time::sleep(Duration::from_secs(1)).await;
         Ok(())
     }
+}
+
+/// The token that the Secret's annotation names.
+pub(super) fn named(read: &Read) -> Option<u64> {
+    read.metadata.annotations.get(TOKEN_ID)?.trim().parse().ok()
 }
 
 /// The annotation that says which of an agent's tokens the Secret holds.

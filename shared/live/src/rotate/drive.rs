@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use gitlab_agent_core::rotate::{Action, Journal, Outcome, Pods, Seen, next};
+use gitlab_agent_core::rotate::{Action, Journal, Kind, Outcome, Pods, Seen, Token, next};
 use gitlab_agent_core::snapshot::{Why, WhyKind};
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
-use super::deeds::turn_words;
+use super::deeds::{named, turn_words};
 use super::secret::Read;
-use super::{Ended, Event, Run, SETTLE, Stop, TROUBLES, holders, manifest, pods};
+use super::{Ended, Event, Run, SETTLE, Stop, TROUBLES, holders, manifest, pods, preflight};
 use gitlab_agent_core::rotate::Step;
 
 /// Nothing that GitLab was asked for longer ago than this can still come about: a request waits ten seconds here, and a
@@ -40,6 +40,11 @@ impl Run<'_> {
             self.last.borrow_mut().journal =
                 seen.journal.clone().or_else(|| self.last.borrow().journal.clone());
             self.note(&seen);
+            if let Some(journal) = &seen.journal {
+                let name = journal.token_name();
+                let ours = |t: &&Token| Some(t.id) == journal.new_token || t.name == name;
+                self.last.borrow_mut().left = seen.tokens.iter().find(ours).map(|t| t.id);
+            }
             let action = next(&seen, &self.memory.borrow(), self.options.goal);
             match action {
                 Action::Done(outcome) => break Ok(outcome),
@@ -127,7 +132,10 @@ impl Run<'_> {
             lost,
             kind: last.trouble.as_ref().map(|why| why.kind),
             old_token: journal.and_then(|j| j.old_token),
-            new_token: journal.and_then(|j| j.new_token),
+            new_token: match outcome {
+                Some(Outcome::Abandoned) => last.left,
+                _ => journal.and_then(|j| j.new_token),
+            },
             id: journal.map(|j| j.id.clone()),
             verified: last.verified.clone(),
             proven: last.proven.clone(),
@@ -169,16 +177,34 @@ impl Run<'_> {
         let missing = |what: String| Why::new(WhyKind::Unreadable, what, "it is not there any more");
         let read = place.read(self.client, &place.name).await?;
         let read = read.ok_or_else(|| missing(format!("get secret {}/{}", place.namespace, place.name)))?;
-        let backup = match &read.journal {
-            Some(journal) => place.exists(self.client, &journal.backup_name(&place.name)).await?,
-            None => false,
-        };
+        let (mut backup, mut stray) = (false, None);
+        if let Some(journal) = &read.journal {
+            let name = journal.backup_name(&place.name);
+            let kept = place.read(self.client, &name).await?;
+            backup = kept.is_some();
+            let other = kept.filter(|kept| !kept.is_kept_for(journal)).map(|_| {
+                format!(
+                    "Secret {name} is not what the journal says that this rotation kept: somebody changed one of them. {}",
+                    journal.tokens_in_words()
+                )
+            });
+            stray = preflight::stray(journal, self.issuer, &read).or(other);
+        }
         let tokens = self.issuer.tokens().await?;
         let pods = self.pods(&read).await?;
         let asked_at = read.journal.as_ref().and_then(|j| j.renewing_at);
         let renewal_is_over = asked_at.is_some_and(|at| Timestamp::now().duration_since(at) > RENEWAL);
-        let seen =
-            Seen { renewal_is_over, journal: read.journal.clone(), held: read.held(), backup, tokens, pods };
+        let seen = Seen {
+            renewal_is_over,
+            journal: read.journal.clone(),
+            held: read.held(),
+            uid: read.uid.clone(),
+            named: named(&read).filter(|_| self.issuer.kind() == Kind::AgentToken),
+            stray,
+            backup,
+            tokens,
+            pods,
+        };
         Ok((seen, read))
     }
 

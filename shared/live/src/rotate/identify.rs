@@ -11,10 +11,10 @@ use super::find::refused;
 use super::form::Form;
 use super::places::{Places, hides, owners};
 use super::preflight::Refusal;
-use super::resource::{self, Item, Owner};
+use super::resource::{self, Item, Owner, Resource};
 use super::secret::Read;
 use super::target::Target;
-use crate::gitlab::{FaultKind, GitLab, GitLabWriter, User, user};
+use crate::gitlab::{Fault, FaultKind, GitLab, GitLabWriter, User, user};
 
 /// What the old credential is.
 pub(super) enum Old {
@@ -77,6 +77,45 @@ pub(super) async fn identify(
             by_itself(gitlab, token, places).await
         }
         _ => Ok(Old::Unknown),
+    }
+}
+
+/// Whether a Secret holds this credential, by what is public of both; an access token is asked what it is. None where it cannot
+/// be told.
+pub(super) async fn holds(resource: &Resource, read: &Read, id: u64) -> Result<Option<bool>, Fault> {
+    let Resource { gitlab, kind, owner, form, .. } = resource;
+    let token = form.token(read);
+    let shape = token.as_ref().map(|token| KeyShape::of(token.expose_secret().as_bytes(), b"").kind);
+    match kind {
+        Kind::DeployKey => {
+            let Some(key) = form.public_key(read) else { return Ok(None) };
+            let items = resource::every(gitlab, *kind, owner).await?;
+            Ok(items.iter().find(|item| item.id == id).map(|item| item.key.starts_with(&key)))
+        }
+        Kind::DeployToken if shape != Some(ValueKind::AccessToken) => {
+            let Some(user) = form.user(read) else { return Ok(None) };
+            let items = resource::every(gitlab, *kind, owner).await?;
+            let same: Vec<u64> =
+                items.iter().filter(|item| item.username == user).map(|item| item.id).collect();
+            let listed = items.iter().any(|item| item.id == id);
+            Ok((listed && same.len() < 2).then(|| same == [id]))
+        }
+        Kind::AccessToken if shape == Some(ValueKind::AccessToken) => {
+            let Some(own) = token.and_then(|token| gitlab.read.with_token(token).ok()) else {
+                return Ok(None);
+            };
+            match own.get::<Item>("/personal_access_tokens/self", "the token that the Secret holds").await {
+                Ok(item) => Ok(Some(item.id == id)),
+                Err(fault)
+                    if hides(fault.kind)
+                        || matches!(fault.kind, FaultKind::SignIn | FaultKind::DeadToken) =>
+                {
+                    Ok(None)
+                }
+                Err(fault) => Err(fault),
+            }
+        }
+        _ => Ok(None),
     }
 }
 

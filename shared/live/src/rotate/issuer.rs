@@ -53,7 +53,8 @@ impl Issuer {
     /// For the journal.
     pub(super) fn place(&self) -> String {
         match self {
-            Self::Agent(_) | Self::Personal(_) => String::new(),
+            Self::Agent(keys) => format!("projects/{}/cluster_agents/{}", keys.project.id, keys.agent),
+            Self::Personal(_) => String::new(),
             Self::Resource(resource) => resource.owner.path.clone(),
         }
     }

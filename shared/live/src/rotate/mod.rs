@@ -15,6 +15,7 @@ mod grant;
 mod holders;
 mod identify;
 mod issuer;
+mod journaling;
 mod keys;
 mod lock;
 mod manifest;
@@ -156,6 +157,8 @@ struct Last {
     journal: Option<Journal>,
     trouble: Option<Why>,
     said: Option<String>,
+    /// A token of this rotation that GitLab lists.
+    left: Option<u64>,
     verified: Option<String>,
     proven: Option<String>,
 }

@@ -4,16 +4,19 @@
 use gitlab_agent_core::facts::{Facts, ValueKind};
 use gitlab_agent_core::object::ObjectRef;
 use gitlab_agent_core::render::rotate::OldCredential;
+use gitlab_agent_core::rotate::journal::{Here, NAME};
 use gitlab_agent_core::rotate::owner::{Owner, external_secret, owners, unknown_writer};
 use gitlab_agent_core::rotate::{Goal, Journal};
 use gitlab_agent_core::snapshot::{Why, WhyKind};
 use jiff::Timestamp;
 
 use super::credential::{of_agent, of_resource};
+use super::deeds::named;
 use super::form::Form;
 use super::grant::Choice;
 use super::holders::{self, Holders};
 use super::issuer::Issuer;
+use super::keys::Keys;
 use super::own_rights::own_token;
 use super::secret::Read;
 use super::target::{Reader, Target};
@@ -150,6 +153,11 @@ pub async fn preflight(
             of_resource(gitlab, target, &read, wanted, &mut said).await?
         }
     };
+    if let Some(journal) = read.journal.as_ref().filter(|_| !wanted.begins()) {
+        said.against.extend(stray(journal, &checked.issuer, &read));
+    } else if let (false, Issuer::Agent(keys)) = (wanted.begins(), &checked.issuer) {
+        said.against.extend(unnamed(keys, &read, &name).await?);
+    }
     if wanted.begins() {
         other_holders(client, target, &read, &name, wanted, &mut said).await?;
         external_secrets(client, target, &read, &name, wanted, &mut said).await;
@@ -177,6 +185,29 @@ fn other_gitlab(read: &Read, gitlab: &GitLabWriter, wanted: &Wanted<'_>) -> Opti
             journal.id
         )
     })
+}
+
+/// Why the journal is not of this Secret and this place in GitLab.
+pub(super) fn stray(journal: &Journal, issuer: &Issuer, read: &Read) -> Option<String> {
+    let (host, place) = (issuer.host(), issuer.place());
+    journal.stray(&Here { host: &host, kind: issuer.kind(), place: &place, uid: &read.uid })
+}
+
+/// Tokens of rotations that no journal knows: the Secret was made again, or its journal was taken away. They are named, because
+/// nothing else would.
+async fn unnamed(keys: &Keys, read: &Read, name: &str) -> Result<Option<String>, Refusal> {
+    let active = keys.active().await?;
+    let held = named(read);
+    let ours = active.iter().filter(|t| t.name.starts_with(NAME) && Some(t.id) != held);
+    let ours: Vec<String> = ours.map(|t| format!("{} \"{}\"", t.id, t.name)).collect();
+    Ok((active.len() > 1 && !ours.is_empty()).then(|| {
+        format!(
+            "{name} has no journal, and agent {} has tokens of rotations beside another one: {}. The Secret was made again or its \
+             journal taken away: see which token agentk uses (GitLab shows the last use), and revoke the other there",
+            keys.name,
+            ours.join(", ")
+        )
+    }))
 }
 
 /// Whatever else holds the value or reads the Secret would be left with a dead credential.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use gitlab_agent_core::object::ObjectRef;
 use gitlab_agent_core::rotate::{Journal, Proof, Stage};
 use gitlab_agent_core::snapshot::Why;
+use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use tokio::time::Instant;
 
@@ -18,6 +19,9 @@ use crate::access::segment;
 const PAUSE: Duration = Duration::from_secs(1);
 /// GitLab shows a use at once; where it does not, the cluster's own evidence counts after this long.
 const GITLAB_FIRST: Duration = Duration::from_secs(45);
+
+/// The clocks of GitLab and the API server may differ by as much.
+const CLOCKS: SignedDuration = SignedDuration::from_mins(2);
 
 #[derive(Deserialize)]
 struct Lease {
@@ -98,7 +102,14 @@ impl Run<'_> {
             if let Some(id) = token.filter(|_| !back) {
                 match keys.one(id).await {
                     Ok(found) => match found.last_used_at {
-                        Some(at) => return Proof::Yes(format!("GitLab saw token {id} used at {at:.0}")),
+                        Some(at) if self.is_later(at).await => {
+                            return Proof::Yes(format!("GitLab saw token {id} used at {at:.0}"));
+                        }
+                        Some(at) => {
+                            seen = format!(
+                                "GitLab saw token {id} used at {at:.0}, before the Secret was written"
+                            );
+                        }
                         None => seen = format!("GitLab saw no use of token {id}"),
                     },
                     Err(fault) => seen = fault.to_string(),
@@ -137,6 +148,13 @@ impl Run<'_> {
             self.options.verify_timeout.as_secs(),
             if back { "old" } else { "new" },
         ))
+    }
+
+    /// Whether it was after the Secret got its value: an earlier use says nothing of who reads it.
+    async fn is_later(&self, at: Timestamp) -> bool {
+        let place = &self.target.secret;
+        let read = place.read(self.client, &place.name).await.ok().flatten();
+        read.is_some_and(|read| read.changed_at.is_none_or(|changed| changed.duration_since(at) < CLOCKS))
     }
 
     async fn new_pods(&self, agentk: &Agentk, journal: &Journal) -> Result<Vec<String>, Why> {

@@ -7,9 +7,9 @@ use anyhow::Result;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use gitlab_agent_core::object::ObjectRef;
+use gitlab_agent_core::rotate::Held;
 use gitlab_agent_core::rotate::journal::{ANNOTATION, Journal, fingerprint};
 use gitlab_agent_core::rotate::owner::Metadata;
-use gitlab_agent_core::rotate::{Held, Stage};
 use gitlab_agent_core::snapshot::secret::KeyShape;
 use gitlab_agent_core::snapshot::{SecretShape, Why, WhyKind};
 use http::StatusCode;
@@ -23,6 +23,7 @@ use crate::access::{Answer, WriteClient, segment};
 
 /// Only metadata: whether an object is there, without what is in it.
 const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
+const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 const JSON: &str = "application/json";
 
 /// Where a Secret is, and which of its keys are meant.
@@ -149,7 +150,7 @@ impl Place {
         let backup = json!({
             "apiVersion": "v1", "kind": "Secret", "type": "Opaque",
             "metadata": {"name": name, "namespace": self.namespace, "ownerReferences": [owner],
-                "labels": {"app.kubernetes.io/managed-by": crate::access::FIELD_MANAGER}},
+                "labels": {MANAGED_BY: crate::access::FIELD_MANAGER}},
             "data": data,
         });
         let asked = self.asked("create", name);
@@ -194,16 +195,15 @@ impl Read {
     /// Which values it holds, by the journal.
     pub(super) fn held(&self) -> Held {
         let Some(journal) = &self.journal else { return Held::Old };
-        let found = fingerprint_of(&journal.id, &self.values);
-        match journal.stage {
-            _ if found == journal.old_fingerprint => Held::Old,
-            Stage::Handed | Stage::Written | Stage::Undo
-                if Some(&found) == journal.new_fingerprint.as_ref() =>
-            {
-                Held::New
-            }
-            _ => Held::Other,
-        }
+        journal.held(&fingerprint_of(&journal.id, &self.values))
+    }
+
+    /// Whether it is what a rotation keeps the old value in. The journal names it, and lies where others write: nothing else may
+    /// be taken for it, or removed.
+    pub(super) fn is_kept_for(&self, journal: &Journal) -> bool {
+        let ours = self.metadata.labels.get(MANAGED_BY).is_some_and(|by| by == crate::access::FIELD_MANAGER);
+        // What was started over keeps a value of before.
+        ours && (journal.no_return || fingerprint_of(&journal.id, &self.values) == journal.old_fingerprint)
     }
 }
 

@@ -2,17 +2,18 @@
 
 use std::time::Duration;
 
+use gitlab_agent_core::rotate::journal::ANNOTATION;
 use gitlab_agent_core::rotate::mark::Mark;
-use gitlab_agent_core::rotate::{Goal, Journal, Kind, Proof, Stage};
+use gitlab_agent_core::rotate::{Journal, Kind, Proof, Stage};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::Run;
 use super::agent::{self, Listing};
 use super::holders::{Holders, Sought};
 use super::issuer::Issuer;
 use super::keys::Keys;
-use super::secret::fingerprint_of;
+use super::secret::{Read, fingerprint_of};
+use super::{Run, identify};
 use crate::gitlab::FaultKind;
 
 /// How often is looked.
@@ -79,9 +80,10 @@ impl Run<'_> {
         }
     }
 
-    /// Whether nothing else was seen to hold or use what is revoked next.
-    pub(super) async fn unused(&self, journal: &Journal) -> Proof {
-        let back = journal.stage == Stage::Undo;
+    /// Whether nothing was seen to hold or use this token, which is revoked next: on the way forward, on the way back, and of
+    /// one whose value nobody is known to have.
+    pub(super) async fn unused(&self, journal: &Journal, id: u64) -> Proof {
+        let back = journal.new_token == Some(id);
         let place = &self.target.secret;
         let backup = journal.backup_name(&place.name);
         let read = match place.read(self.client, &place.name).await {
@@ -93,6 +95,12 @@ impl Run<'_> {
                 ));
             }
         };
+        if let Err(proof) = self.not_the_secrets(journal, &read, id).await {
+            return proof;
+        }
+        if !back && journal.old_token != Some(id) {
+            return self.never_used(id).await;
+        }
         if let Some(known) = &journal.owners {
             let new: Vec<String> = self.writers(&read).into_iter().filter(|o| !known.contains(o)).collect();
             if !new.is_empty() {
@@ -132,10 +140,62 @@ impl Run<'_> {
         {
             return proof;
         }
-        // What goes back by itself was given to nobody else; who takes it back later may have passed the new one on.
-        let passed_on = !back || self.options.goal == Goal::Undo;
-        let watch = if passed_on { self.options.watch_old.unwrap_or(watch) } else { Duration::ZERO };
-        self.stays_unused(if back { journal.new_token } else { journal.old_token }, back, watch).await
+        // Backwards too: the Secret held the new one for a while, and whoever was told that both work may have passed it on.
+        self.stays_unused(id, back, self.options.watch_old.unwrap_or(watch)).await
+    }
+
+    /// The journal lies where others write. What GitLab shows of a credential tells whether the Secret holds the one that is
+    /// revoked, and whether the value that was kept is the one that is called the old one. An agent's token shows nothing.
+    async fn not_the_secrets(&self, journal: &Journal, read: &Read, id: u64) -> Result<(), Proof> {
+        let Issuer::Resource(resource) = self.issuer else { return Ok(()) };
+        let open = |text: String| Proof::Open(format!("nothing was revoked: {text}"));
+        let asked = |why: String| {
+            open(format!("whether the Secret holds {} {id} is not known ({why})", resource.kind.word()))
+        };
+        let is_there = identify::holds(resource, read, id).await.map_err(|fault| asked(fault.to_string()))?;
+        if is_there == Some(true) {
+            return Err(open(format!(
+                "the Secret holds {} {id}, which the journal calls the one to be revoked. {}. See what is there in GitLab and in \
+                 the Secret, then take the annotation {ANNOTATION} away",
+                resource.kind.word(),
+                journal.tokens_in_words()
+            )));
+        }
+        // Asking an access token what it is would be a use of the old one.
+        if journal.old_token != Some(id) || resource.kind == Kind::AccessToken || journal.no_return {
+            return Ok(());
+        }
+        let place = &self.target.secret;
+        let name = journal.backup_name(&place.name);
+        let kept = place
+            .read(self.client, &name)
+            .await
+            .map_err(|why| asked(format!("{}: {}", why.asked, why.message)))?;
+        let Some(kept) = kept else { return Ok(()) };
+        match identify::holds(resource, &kept, id).await.map_err(|fault| asked(fault.to_string()))? {
+            Some(false) => Err(open(format!(
+                "the value that Secret {name} keeps is not that of {} {id}, which the journal calls the old one. {}",
+                resource.kind.word(),
+                journal.tokens_in_words()
+            ))),
+            Some(true) | None => Ok(()),
+        }
+    }
+
+    /// A token that was made and given to nobody was never used; one that was is in use somewhere, and the journal is older
+    /// than that.
+    async fn never_used(&self, id: u64) -> Proof {
+        match self.last_use(id).await {
+            Ok(LastUse::At(None) | LastUse::Gone) => Proof::Yes(format!("token {id} was given to nobody")),
+            Ok(LastUse::At(Some(at))) => Proof::Open(format!(
+                "nothing was revoked: token {id} bears the name of this rotation, whose journal says that nobody has its value, and \
+                 GitLab saw it used at {at:.0}. The journal is older than that: a backup or an apply may have brought it back. See \
+                 which token the Secret and its readers hold, then take the annotation {ANNOTATION} away"
+            )),
+            Err(why) => Proof::Open(format!(
+                "nothing was revoked, because whether token {id} is used is not known ({why})"
+            )),
+        }
     }
 
     /// What is looked for: by its mark, and while the value from before is kept, by that.
@@ -193,8 +253,7 @@ impl Run<'_> {
     }
 
     /// Whether GitLab saw no use of a token since the last known reader moved over, for as long as a use may take to show.
-    async fn stays_unused(&self, token: Option<u64>, back: bool, watch: Duration) -> Proof {
-        let Some(id) = token else { return Proof::Yes("nothing else holds it".to_owned()) };
+    async fn stays_unused(&self, id: u64, back: bool, watch: Duration) -> Proof {
         let telling = matches!(self.issuer.kind(), Kind::AgentToken | Kind::AccessToken);
         if !telling {
             return Proof::Yes(format!(

@@ -10,8 +10,7 @@ impl World {
         }
         let Some(mut journal) = self.journal.clone() else { return false };
         change(self, &mut journal);
-        self.journal = Some(journal);
-        self.version += 1;
+        self.write_journal(journal);
         true
     }
 
@@ -31,7 +30,7 @@ impl World {
             Action::Create | Action::RevokeOrphan(_) | Action::Revoke(_) => {
                 self.perform_in_gitlab(memory, action, locked, answered)
             }
-            Action::Verify | Action::Prove | Action::Survey => self.perform_proof(memory, action),
+            Action::Verify | Action::Prove | Action::Survey(_) => self.perform_proof(memory, action),
             _ => self.perform_in_cluster(goal, memory, action, version, locked),
         };
         if done && answered {
@@ -56,6 +55,7 @@ impl World {
                 if answered {
                     memory.in_hand = Some(id);
                     memory.lists.made(id);
+                    memory.made.push(id);
                 }
                 true
             }
@@ -82,12 +82,8 @@ impl World {
                 }
                 memory.proven = proof(!self.owned || self.secret != FIRST);
             }
-            _ => {
-                let journal = self.journal.as_ref();
-                let back = journal.is_some_and(|j| j.stage == Stage::Undo);
-                let revoked = journal.and_then(|j| if back { j.new_token } else { j.old_token });
-                memory.alone = proof(self.others().all(|value| Some(value) != revoked));
-            }
+            Action::Survey(id) => memory.alone = proof(self.is_unused(*id)).map(|proof| (*id, proof)),
+            _ => {}
         }
         true
     }
@@ -105,14 +101,27 @@ impl World {
             Action::Journal => {
                 let free = self.version == version && self.journal.is_none();
                 if free {
-                    self.journal = Some(self.begin(run, goal));
-                    self.version += 1;
+                    self.write_journal(self.begin(run, goal));
                 }
                 free
             }
+            Action::Adopt => {
+                let Some(known) = memory.known.clone().filter(|_| self.version == version) else {
+                    return false;
+                };
+                let held =
+                    [known.old_token, known.new_token].into_iter().flatten().find(|id| *id == self.secret);
+                self.named = held.or(self.named);
+                self.write_journal(Journal { uid: self.uid.to_string(), ..known.clone() });
+                (memory.known, memory.adopted) = (None, true);
+                true
+            }
             Action::TakeOver => self.edit(version, |_, j| j.run = run),
             Action::TurnBack(_) => self.edit(version, |_, j| j.stage = Stage::Undo),
-            Action::GoForward => self.edit(version, |_, j| (j.stage, j.by_hand) = (Stage::Written, false)),
+            Action::GoForward => self.edit(version, |w, j| {
+                (j.stage, j.by_hand) = (Stage::Written, false);
+                w.name(j.new_token);
+            }),
             Action::StartOver(keep) => self.edit(version, |w, j| {
                 j.stage = Stage::Create;
                 j.old_token = *keep;
@@ -139,27 +148,41 @@ impl World {
                 let Some(new) = memory.in_hand else { return false };
                 self.edit(version, |w, j| {
                     (w.secret, w.by_owner) = (new, false);
+                    w.name(Some(new));
                     j.stage = Stage::Written;
                     (j.new_token, j.new_fingerprint) = (Some(new), Some(new.to_string()));
                 })
             }
             Action::Restore => {
-                let Some(old) = self.backup else { return false };
-                self.edit(version, |w, _| (w.secret, w.by_owner) = (old, false))
+                let kept = self.kept().or(Some(self.secret).filter(|value| Some(*value) == self.old_value()));
+                let Some(old) = kept else { return false };
+                self.edit(version, |w, j| {
+                    w.by_owner &= w.secret == old;
+                    w.secret = old;
+                    w.name(j.old_token);
+                })
             }
             Action::RemoveJournal(_) => {
-                let done = self.edit(version, |_, _| {});
+                let old = self.old_value();
+                let done = self.edit(version, |w, j| {
+                    if Some(w.secret) == old && !j.no_return {
+                        w.name(j.old_token);
+                    }
+                });
                 if done {
                     self.journal = None;
                 }
                 done
             }
             Action::Backup if locked => {
-                self.backup = Some(self.secret);
+                let id = self.journal.as_ref().map(|j| j.id.clone()).unwrap_or_default();
+                self.backup = Some((id, self.secret));
                 true
             }
             Action::RemoveBackup if locked => {
-                self.backup = None;
+                if self.kept().is_some() {
+                    self.backup = None;
+                }
                 true
             }
             Action::Restart => {
@@ -184,6 +207,7 @@ impl World {
 /// What a process keeps of an action that it saw done.
 fn remember(memory: &mut Memory, action: &Action) {
     match action {
+        Action::Write => memory.made.clear(),
         Action::Journal | Action::TakeOver => memory.began = true,
         Action::TurnBack(turn) => memory.turned = Some(turn.clone()),
         _ => {}

@@ -37,7 +37,7 @@ impl Play {
     }
 
     /// After a kill the person runs it again.
-    fn again(&mut self, at: usize) {
+    pub(super) fn again(&mut self, at: usize) {
         let goal = if self.undo { Goal::Undo } else { Goal::Resume };
         self.processes[at] = Process::new(self.runs, goal);
         self.runs += 1;
@@ -105,28 +105,32 @@ impl Play {
 
     fn perform(&mut self, at: usize, fault: Fault, action: &Action, version: u64) {
         let Process { goal, memory, .. } = &mut self.processes[at];
-        let proof = matches!(action, Action::Verify | Action::Prove | Action::Survey | Action::Settle);
+        let proof = matches!(action, Action::Verify | Action::Prove | Action::Survey(_) | Action::Settle);
         let unknown = Some(Proof::Open(String::new()));
         match (fault, action) {
             (Fault::NotDone, Action::Create) => memory.lists.may_hide(),
             (Fault::NotDone, Action::Revoke(id) | Action::RevokeOrphan(id)) => {
                 memory.asked_to_revoke(*id, false)
             }
+            (Fault::NotDone, Action::Write) => memory.made.clear(),
             (Fault::NotDone, _) => {}
             (Fault::Blind, Action::Verify) => memory.verified = unknown,
             (Fault::Blind, Action::Prove) => memory.proven = unknown,
-            (Fault::Blind, Action::Survey) => memory.alone = unknown,
+            (Fault::Blind, Action::Survey(id)) => memory.alone = unknown.map(|proof| (*id, proof)),
             (Fault::Refused, Action::Create) => memory.give_up_creating(),
             (Fault::Refused, Action::Write | Action::Backup | Action::Deliver) => {
                 memory.write_refused = Some(String::new());
             }
             (Fault::Refused, Action::Verify) => memory.verified = Some(Proof::No(String::new())),
-            (Fault::Refused, Action::Survey) => memory.alone = Some(Proof::No(String::new())),
+            (Fault::Refused, Action::Survey(id)) => memory.alone = Some((*id, Proof::No(String::new()))),
             (Fault::DoneUnanswered, _) => {
                 if *action == Action::Create {
                     memory.lists.may_hide();
                 }
-                self.world.perform(at, *goal, memory, action, version, proof);
+                let done = self.world.perform(at, *goal, memory, action, version, proof);
+                if done && *action == Action::Write {
+                    memory.made.clear();
+                }
             }
             _ => {
                 self.world.perform(at, *goal, memory, action, version, true);
@@ -143,28 +147,31 @@ impl Play {
             }
             // Nothing fences GitLab against the cluster: an owner that nobody saw may write the old value back between the
             // last look and the revoke, as well as after it; and so may somebody copy it.
-            Event::Revert if self.revokes() => {}
-            Event::Copy(_) if self.revokes() || self.surveyed() => {}
+            Event::Revert | Event::Meddle(_) if self.revokes() => {}
+            Event::Copy(_) | Event::Own | Event::Meddle(_) if self.revokes() || self.surveyed() => {}
             other => self.world.happen(other),
         }
     }
 
     /// A revoke was decided and is on its way.
     fn revokes(&self) -> bool {
-        let revoke = |p: &Process| matches!(p.decided, Some((Action::Revoke(_), _)));
+        let revoke =
+            |p: &Process| matches!(p.decided, Some((Action::Revoke(_) | Action::RevokeOrphan(_), _)));
         self.processes.iter().any(revoke)
     }
 
     /// Somebody looked for other holders, and found none.
     fn surveyed(&self) -> bool {
-        self.processes.iter().any(|p| matches!(p.memory.alone, Some(Proof::Yes(_))))
+        self.processes.iter().any(|p| matches!(p.memory.alone, Some((_, Proof::Yes(_)))))
     }
 
     /// A process says that it handed a value over, and nobody has it.
     pub(super) fn hands_over_nothing(&self) -> bool {
         let new = self.world.journal.as_ref().and_then(|journal| journal.new_token);
         let said = |p: &Process| p.ended == Some(Action::Done(Outcome::Handed));
-        new.is_some_and(|new| !self.world.delivered.contains(&new)) && self.processes.iter().any(said)
+        !self.world.meddled
+            && new.is_some_and(|new| !self.world.delivered.contains(&new))
+            && self.processes.iter().any(said)
     }
 
     /// Whoever was told to end goes on for ever.
@@ -184,6 +191,7 @@ impl Play {
         // Whoever else holds the value was told, and is gone.
         self.world.copies.clear();
         self.world.elsewhere.clear();
+        self.world.appeared = false;
         self.again(0);
         for _ in 0..400 {
             self.look(0);
@@ -193,6 +201,8 @@ impl Play {
             match &self.processes[0].ended {
                 Some(Action::Done(outcome)) => return Some(*outcome),
                 Some(Action::Stop(_)) if self.world.by_owner && self.world.late => return None,
+                // What somebody changed is not believed: that is said, and nothing is revoked.
+                Some(Action::Stop(_)) if self.world.meddled => return None,
                 Some(other) => panic!("no clean end: {other:?} {:?}", self.world),
                 None => {}
             }
@@ -202,7 +212,7 @@ impl Play {
 }
 
 impl World {
-    fn happen_to_all_pods(&mut self) {
+    pub(super) fn happen_to_all_pods(&mut self) {
         let before = self.clone();
         self.roll_all();
         if before.aims() && !self.aims() {

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 
 use super::super::*;
+use super::meddle::{Meddling, meddling};
 
 /// A value of a token is the number of that token: nobody reads it but to compare.
 pub(super) type Value = u64;
@@ -47,7 +48,18 @@ pub(super) struct World {
     pub(super) secret: Value,
     pub(super) journal: Option<Journal>,
     pub(super) version: u64,
-    pub(super) backup: Option<Value>,
+    /// The Secret that keeps the old value: of which rotation, and the value.
+    pub(super) backup: Option<(String, Value)>,
+    /// `metadata.uid` of the Secret.
+    pub(super) uid: u64,
+    /// The token that the Secret's annotation names.
+    pub(super) named: Option<Value>,
+    /// Journals that were ever on the Secret: a backup may bring one back.
+    pub(super) history: Vec<Journal>,
+    /// An owner has appeared since the rotation began.
+    pub(super) appeared: bool,
+    /// Somebody changed the journal, or brought an old one back.
+    pub(super) meddled: bool,
     pub(super) groups: Vec<Group>,
     /// Other Secrets with a value of ours, in any namespace.
     pub(super) copies: Vec<Value>,
@@ -119,6 +131,10 @@ pub(super) enum Event {
     Expire,
     /// Somebody copies what the Secret holds into another Secret, or into a second cluster.
     Copy(bool),
+    /// An owner appears that the Secret did not have.
+    Own,
+    /// Somebody does what nobody should.
+    Meddle(Meddling),
     /// Whoever has copies writes into them what the Secret holds.
     Follow,
 }
@@ -151,6 +167,8 @@ pub(super) fn event() -> impl Strategy<Value = Event> {
         1 => Just(Event::Expire),
         1 => any::<bool>().prop_map(Event::Copy),
         1 => Just(Event::Follow),
+        1 => Just(Event::Own),
+        1 => meddling().prop_map(Event::Meddle),
     ]
 }
 
@@ -166,6 +184,11 @@ impl World {
             journal: None,
             version: 0,
             backup: None,
+            uid: 1,
+            named: Some(FIRST),
+            history: Vec::new(),
+            appeared: false,
+            meddled: false,
             groups: if pods == 0 { Vec::new() } else { vec![group; groups] },
             copies: Vec::new(),
             elsewhere: Vec::new(),
@@ -252,6 +275,7 @@ impl World {
             _ => Held::Other,
         });
         let mark = self.journal.as_ref().map(Journal::mark);
+        let stray = self.journal.as_ref().is_some_and(|j| self.is_stray(j));
         // What reads its Secret at each use has no group.
         let pods = Pods::all(self.groups.iter().map(|group| {
             if group.template != mark {
@@ -265,11 +289,49 @@ impl World {
         self.gitlab_answers.then(|| Seen {
             journal: self.journal.clone(),
             held,
-            backup: self.backup.is_some(),
+            uid: self.uid.to_string(),
+            named: self.named.filter(|_| self.kind == Kind::AgentToken),
+            stray: stray.then(|| "the journal is not of this Secret".to_owned()),
+            backup: self.kept().is_some(),
             tokens: self.listed(),
             pods,
             renewal_is_over: false,
         })
+    }
+
+    /// What is kept of the value from before, for the rotation of this journal.
+    pub(super) fn kept(&self) -> Option<Value> {
+        let id = &self.journal.as_ref()?.id;
+        self.backup.as_ref().filter(|(of, _)| of == id).map(|(_, value)| *value)
+    }
+
+    pub(super) fn old_value(&self) -> Option<Value> {
+        self.journal.as_ref()?.old_fingerprint.parse().ok()
+    }
+
+    /// The Secret's annotation names this token.
+    pub(super) fn name(&mut self, id: Option<Value>) {
+        self.named = id;
+    }
+
+    pub(super) fn write_journal(&mut self, journal: Journal) {
+        self.history.push(journal.clone());
+        self.journal = Some(journal);
+        self.version += 1;
+    }
+
+    fn is_stray(&self, journal: &Journal) -> bool {
+        let kept = self.kept().filter(|_| !journal.no_return);
+        journal.uid != self.uid.to_string()
+            || kept.is_some_and(|value| value.to_string() != journal.old_fingerprint)
+    }
+
+    /// The last look: who else holds it, whose pods use it, who has come to own the Secret; and of what is public of a
+    /// credential, whether the Secret holds it.
+    pub(super) fn is_unused(&self, id: Value) -> bool {
+        let ours = self.pods().map(|pod| pod.value).chain(self.others());
+        let public = self.kind != Kind::AgentToken && self.secret == id;
+        !public && !self.appeared && ours.into_iter().all(|value| value != id)
     }
 
     fn pod(&mut self, at: usize) -> Option<(&mut Pod, Option<String>)> {
@@ -333,6 +395,8 @@ impl World {
                 }
             }
             Event::Touch => self.version += 1,
+            Event::Own => self.appeared = self.journal.is_some(),
+            Event::Meddle(meddling) => self.meddle(meddling),
             Event::GitLab(answers) => self.gitlab_answers = answers,
             Event::Lag(lags) => self.lags = lags,
             Event::Expire => self.lock = None,
@@ -374,6 +438,7 @@ impl World {
             renewing_at: None,
             hold: false,
             host: None,
+            uid: self.uid.to_string(),
             owners: None,
             started_at: Timestamp::UNIX_EPOCH,
             who: "somebody".to_owned(),
