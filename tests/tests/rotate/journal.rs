@@ -3,6 +3,7 @@
 use anyhow::{Context as _, Result, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use gitlab_agent_tests::programs::Ran;
 use gitlab_agent_tests::world::World;
 use gitlab_agent_tests::world::gitlab::AGENT_ID;
 use serde_json::{Value, json};
@@ -10,6 +11,11 @@ use serde_json::{Value, json};
 use super::{Running, Stage, watched};
 
 const KEY: &str = "cli.gitlab-agent.dev/rotation";
+
+/// What was said, which is wrapped at the width.
+fn words(ran: &Ran) -> String {
+    format!("{} {}", ran.out, ran.err).split_whitespace().collect::<Vec<_>>().join(" ")
+}
 
 impl Stage<'_> {
     fn journal(&self) -> Result<Value> {
@@ -24,6 +30,7 @@ impl Stage<'_> {
         let mut patch = json!({"metadata": {"annotations": {KEY: text}}});
         if let Some(value) = value {
             patch["data"] = json!({"token": STANDARD.encode(value)});
+            patch["metadata"]["annotations"]["gitlab.com/agent-token-id"] = Value::Null;
         }
         self.kubectl(&["patch", "secret", "gitlab-agent-token", "--type=merge", "-p", &patch.to_string()])?;
         Ok(())
@@ -48,32 +55,41 @@ fn a_journal_that_a_backup_brought_back_revokes_nothing() -> Result<()> {
         let stage = Stage::new(world)?;
         let old = stage.held()?;
         let mut running = Running::start(&mut stage.prepared(&["--yes"]))?;
-        running.until("journal", 1)?;
-        let first = stage.journal()?;
-        running.until("verify", 1)?;
+        running.until("write", 2)?;
         let written = stage.journal()?;
         let (code, seen) = running.ended()?;
         ensure!(code == Some(0), "{seen}");
         let new = stage.held()?;
+        // Of the last stage: there is nothing left to revoke.
+        stage.bring_back(Some(&written), None)?;
+        let ran = stage.rotate(&["--resume"]);
+        ensure!(ran.code == 0 && stage.active() == [new.clone()], "{ran:?}");
+        let mut first = written;
+        first["stage"] = "create".into();
+        for key in ["newToken", "newFingerprint", "newMark"] {
+            first[key] = Value::Null;
+        }
         for how in ["--rollback", "--resume"] {
             watched(&stage, || {
                 stage.bring_back(Some(&first), None)?;
                 let ran = stage.rotate(&[how]);
-                ensure!(ran.code == 6 && ran.out.contains("Somebody else gave the Secret"), "{how}: {ran:?}");
+                ensure!(
+                    ran.code == 6 && words(&ran).contains("Somebody else gave the Secret"),
+                    "{how}: {ran:?}"
+                );
                 ensure!(stage.active() == [new.clone()] && stage.held()? == new, "{how}: {ran:?}");
                 stage.is_clean()
             })?;
             // With the whole Secret, whose value is dead.
             stage.bring_back(Some(&first), Some(&old))?;
             let ran = stage.rotate(&[how]);
-            ensure!(ran.code == 7 && ran.out.contains("bears the name of this rotation"), "{how}: {ran:?}");
+            ensure!(
+                ran.code == 7 && words(&ran).contains("bears the name of this rotation"),
+                "{how}: {ran:?}"
+            );
             ensure!(stage.active() == [new.clone()], "{how}: {ran:?}");
             stage.bring_back(None, Some(&new))?;
         }
-        // Of the last stage: there is nothing left to revoke.
-        stage.bring_back(Some(&written), None)?;
-        let ran = stage.rotate(&["--resume"]);
-        ensure!(ran.code == 0 && stage.active() == [new], "{ran:?}");
         stage.is_clean()
     })
 }
@@ -117,8 +133,7 @@ fn a_journal_of_elsewhere_or_changed_revokes_nothing() -> Result<()> {
             for how in ["--resume", "--rollback"] {
                 stage.bring_back(Some(&changed), None)?;
                 let ran = stage.rotate(&[how]);
-                let said = format!("{}{}", ran.out, ran.err).split_whitespace().collect::<Vec<_>>().join(" ");
-                ensure!(ran.code == code && said.contains(word), "{how} {changed}: {ran:?}");
+                ensure!(ran.code == code && words(&ran).contains(word), "{how} {changed}: {ran:?}");
                 ensure!(stage.active().len() == 2, "{how} {changed}: {ran:?}");
             }
         }
@@ -174,12 +189,12 @@ fn a_token_that_no_journal_knows_is_named() -> Result<()> {
         stage.make_again(&old)?;
         for how in ["--resume", "--rollback"] {
             let ran = stage.rotate(&[how]);
-            ensure!(ran.code == 5 && ran.err.contains("kubectl-gitlab-agent-"), "{how}: {ran:?}");
+            ensure!(ran.code == 5 && words(&ran).contains("kubectl-gitlab-agent-"), "{how}: {ran:?}");
             ensure!(stage.active().len() == 2, "{ran:?}");
         }
         world.gitlab().revoke_agent_tokens_but(&old);
         let ran = stage.rotate(&["--resume"]);
-        ensure!(ran.code == 0 && ran.out.contains("nothing to do"), "{ran:?}");
+        ensure!(ran.code == 0 && words(&ran).contains("nothing to do"), "{ran:?}");
         stage.kubectl(&["delete", "secret", "-l", "app.kubernetes.io/managed-by=gitlab-agent-cli"])?;
         Ok(())
     })
@@ -195,7 +210,7 @@ fn a_new_token_that_another_cluster_uses_is_not_taken_back() -> Result<()> {
         let elsewhere = "gitlab-agent-v2-0000000000-other";
         gitlab.connect(AGENT_ID, "gitlab", elsewhere, "v19.2.2");
         let ran = stage.rotate(&["--rollback"]);
-        ensure!(ran.code == 7 && ran.out.contains(elsewhere) && stage.active().len() == 2, "{ran:?}");
+        ensure!(ran.code == 7 && words(&ran).contains(elsewhere) && stage.active().len() == 2, "{ran:?}");
         gitlab.disconnect("gitlab", elsewhere);
         let new = gitlab.agent_tokens(AGENT_ID).into_iter().rfind(|t| !t.revoked).context("the new one")?.id;
         let mut running = Running::start(&mut stage.prepared(&["--resume", "--watch-old", "60s"]))?;
