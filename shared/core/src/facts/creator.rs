@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::readiness::{Readiness, readiness};
-use super::{InventoryEntry, said};
+use super::{Facts, InventoryEntry, said};
 use crate::object::ObjectRef;
 use crate::snapshot::kinds::{Condition, Inventory, is_creator};
 use crate::snapshot::{Observed, Snapshot};
@@ -76,6 +76,8 @@ pub(crate) type Creators = BTreeMap<ObjectRef, BTreeSet<ObjectRef>>;
 /// A Kustomization or HelmRelease, as far as it matters here.
 struct Applier<'s> {
     object: ObjectRef,
+    /// What it is applied from: where that is missing, it is not the one that makes it.
+    source: Option<ObjectRef>,
     target_namespace: &'s str,
     inventory: &'s Inventory,
     state: Readiness<'s>,
@@ -120,6 +122,7 @@ fn appliers(s: &Snapshot) -> impl Iterator<Item = Applier<'_>> {
         let (metadata, status) = (&k.metadata, &k.status);
         Applier {
             object: metadata.object("Kustomization"),
+            source: Some(Facts::resolve(&k.spec.source_ref, &metadata.namespace)),
             target_namespace: &k.spec.target_namespace,
             inventory: &status.inventory,
             state: readiness(
@@ -134,6 +137,9 @@ fn appliers(s: &Snapshot) -> impl Iterator<Item = Applier<'_>> {
         let (metadata, status) = (&r.metadata, &r.status);
         Applier {
             object: metadata.object("HelmRelease"),
+            source: (r.spec.chart_ref.as_ref())
+                .or(r.spec.chart.as_ref().map(|c| &c.spec.source_ref))
+                .map(|from| Facts::resolve(from, &metadata.namespace)),
             target_namespace: if r.spec.target_namespace.is_empty() {
                 &metadata.namespace
             } else {
@@ -161,7 +167,8 @@ fn of_applier(found: &mut Creators, names: &BTreeMap<String, Vec<ObjectRef>>, ap
     }
     let Readiness::Failed(condition) = applier.state else { return };
     for object in said::waited_for(&condition.message) {
-        if let Some(by) = found.get_mut(&object).filter(|_| !is_wait(condition)) {
+        let is_made = !is_wait(condition) && applier.source.as_ref() != Some(&object);
+        if let Some(by) = found.get_mut(&object).filter(|_| is_made) {
             by.insert(applier.object.clone());
         }
     }

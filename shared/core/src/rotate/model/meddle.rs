@@ -128,14 +128,19 @@ fn a_secret_that_is_made_again_stops_it_and_is_ended() {
         for undo in [false, true] {
             let mut play = Play::new(World::new(2, 2, false), undo, Goal::Rotate);
             while play.world.journal.as_ref().is_none_or(|j| j.stage != Stage::Written) {
+                assert!(play.processes[0].ended.is_none(), "it goes on: {:?}", play.world);
                 play.look(0);
                 play.act(0, Fault::None);
             }
             // It has seen what it wrote.
             play.look(0);
             play.world.meddle(Meddling::Again(first));
-            while play.processes[0].ended.is_none() {
+            for actions in 0.. {
                 play.act(0, Fault::None);
+                if play.processes[0].ended.is_some() {
+                    break;
+                }
+                assert!(actions < 200, "it ends: {:?}", play.world);
                 play.look(0);
             }
             let Some(Action::Stop(why)) = &play.processes[0].ended else {
