@@ -76,7 +76,8 @@ fn unpacked(bytes: &[u8]) -> Option<Vec<u8>> {
         return None;
     }
     let mut inside = Vec::new();
-    let read = flate2::read::MultiGzDecoder::new(bytes).take(MOST_UNPACKED).read_to_end(&mut inside);
+    let mut bounded = flate2::read::MultiGzDecoder::new(bytes).take(MOST_UNPACKED);
+    let read = std::io::copy(&mut bounded, &mut inside);
     // What came before it broke off counts.
     (read.is_ok() || !inside.is_empty()).then_some(inside)
 }
