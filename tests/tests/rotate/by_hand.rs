@@ -123,18 +123,13 @@ fn a_secret_of_sops_is_begun_committed_and_finished() -> Result<()> {
             Ok(())
         })?;
         world.kubectl(&["delete", "-n", "flux-system", "kustomization/sealed", "secret/sops-age"])?;
-        // Nobody's again: the tests that follow in this world rotate it as a Secret that was made by hand.
-        let bare = r#"{"metadata":{"labels":null,"managedFields":[{}]}}"#;
-        world.kubectl(&[
-            "patch",
-            "secret",
-            "-n",
-            "gitlab",
-            "gitlab-agent-token",
-            "--type=merge",
-            "-p",
-            bare,
-        ])?;
+        // A person's again: the tests that follow in this world rotate it as one that was made by hand.
+        let mut secret = stage.secret()?;
+        let annotations = secret["metadata"]["annotations"].take();
+        secret["metadata"] =
+            json!({"name": "gitlab-agent-token", "namespace": "gitlab", "annotations": annotations});
+        world.kubectl(&["delete", "-n", "gitlab", "secret/gitlab-agent-token"])?;
+        world.kubectl_with_input(&["create", "-f", "-"], &secret.to_string())?;
         stage.is_clean()
     })
 }
