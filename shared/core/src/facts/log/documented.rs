@@ -3,6 +3,7 @@
 
 use jiff::Timestamp;
 
+use super::rule::Help;
 use super::*;
 
 fn parse(line: &str) -> LogLine {
@@ -100,7 +101,7 @@ fn documented_messages_are_told_in_both_formats() {
         ("Failed to apply configuration", "unable to parse configured GitLab External URL", "external URL"),
         (
             "error retrieving resource lock gitlab/agent-7-lock",
-            "leases.coordination.k8s.io is forbidden",
+            "leases.coordination.k8s.io is forbidden: User \"agentk\" cannot get resource \"x\"",
             "may not use Leases",
         ),
         (
@@ -110,25 +111,38 @@ fn documented_messages_are_told_in_both_formats() {
         ),
         (
             "error initially creating leader election record",
-            "leases.coordination.k8s.io is forbidden",
+            "leases.coordination.k8s.io is forbidden: User \"agentk\" cannot get resource \"x\"",
             "may not create",
         ),
         ("failed to renew lease gitlab/agent-7-lock", "context deadline exceeded", "could not renew"),
         ("stopped leading", "", "lost its Lease"),
         ("Failed to fetch Kubernetes version", "connection refused", "/version"),
-        ("Unable to check if CRD is installed", "forbidden", "CustomResourceDefinitions"),
+        (
+            "Unable to check if CRD is installed",
+            "is forbidden: User \"agentk\" cannot get resource \"x\"",
+            "may not read CustomResourceDefinitions",
+        ),
+        ("Unable to check if CRD is installed", "context deadline exceeded", "could not read"),
         (
             "Failed to watch",
-            "failed to list gitrepositories.source.toolkit.fluxcd.io is forbidden: User",
+            "failed to list gitrepositories.source.toolkit.fluxcd.io is forbidden: User \"agentk\" cannot get resource \"x\"",
             "may not read GitRepositories",
         ),
         (
             "Failed to watch",
-            "failed to list receivers.notification.toolkit.fluxcd.io is forbidden: User",
+            "failed to list receivers.notification.toolkit.fluxcd.io is forbidden: User \"agentk\" cannot get resource \"x\"",
             "may not use Receivers",
         ),
-        (reconcile, "failed to apply Secret for Receiver: secrets is forbidden", "write the Secrets"),
-        (reconcile, "failed to apply Receiver: forbidden", "may not write Receivers"),
+        (
+            reconcile,
+            "failed to apply Secret for Receiver: secrets is forbidden: User \"agentk\" cannot get resource \"x\"",
+            "write the Secrets",
+        ),
+        (
+            reconcile,
+            "failed to apply Receiver: receivers is forbidden: User \"agentk\" cannot get resource \"x\"",
+            "may not write Receivers",
+        ),
         (reconcile, "failed to apply Receiver: spec.resources[0].name: Too long", "53 characters"),
         (reconcile, "unable to parse GitRepository URL", "cannot be read"),
         (reconcile, "unable to extract GitLab project path from URL", "names no project"),
@@ -256,4 +270,49 @@ fn normal_lines_are_no_faults() {
         let json = serde_json::json!({"level": level, "msg": message, "error": error}).to_string();
         assert!(parse(&json).fault().is_none(), "{message}: {error}");
     }
+}
+
+/// "forbidden" is not only RBAC's word: where something else says it, nothing is granted.
+#[test]
+fn a_grant_answers_only_what_rbac_refuses() {
+    let failed = |message: &str, error: &str| {
+        let line = serde_json::json!({"level": "ERROR", "time": "2026-01-10T00:00:00Z", "msg": message, "err": error});
+        parse(&line.to_string())
+    };
+    let cases = [
+        ("Failed to reconcile GitRepository", "failed to apply Secret for Receiver: secrets"),
+        (
+            "Failed to reconcile GitRepository",
+            "failed to apply Receiver: receivers.notification.toolkit.fluxcd.io",
+        ),
+        ("error retrieving resource lock gitlab/agent-7-lock", "leases.coordination.k8s.io"),
+        ("error initially creating leader election record", "leases.coordination.k8s.io"),
+        ("Unable to check if CRD is installed", "customresourcedefinitions.apiextensions.k8s.io"),
+        ("Failed to watch", "failed to list gitrepositories.source.toolkit.fluxcd.io"),
+        ("Failed to watch", "failed to list receivers.notification.toolkit.fluxcd.io"),
+    ];
+    let is_granted =
+        |line: &LogLine| line.fault().is_some_and(|rule| matches!(rule.help, Help::Grant { .. }));
+    for (message, what) in cases {
+        for other in [
+            "exceeded quota: objects, requested: count/secrets=1, used: count/secrets=9, limited: count/secrets=9",
+            "violates PodSecurity \"restricted:latest\"",
+            "ValidatingAdmissionPolicy 'names' with binding 'names' denied request: no",
+            "unable to create new content in namespace x because it is being terminated",
+        ] {
+            let line = failed(message, &format!("{what} \"a\" is forbidden: {other}"));
+            assert!(!is_granted(&line), "{message} {what} {other}: {:?}", line.fault());
+        }
+        let refused = "User \"agentk\" cannot get resource \"x\" in API group \"\" in the namespace \"n\"";
+        assert!(
+            is_granted(&failed(message, &format!("{what} \"a\" is forbidden: {refused}"))),
+            "{message} {what}"
+        );
+    }
+    let ending = "failed to apply Secret for Receiver: secrets \"a\" is forbidden: unable to create new content in namespace x \
+                  because it is being terminated";
+    assert!(
+        failed("Failed to reconcile GitRepository", ending).fault().is_none(),
+        "the source goes with its namespace"
+    );
 }

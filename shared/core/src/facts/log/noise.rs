@@ -9,6 +9,8 @@ const NOISE: &[&[&str]] = &[
     &["failed to read frame header: EOF"],
     &["error initially creating leader election record", "already exists"],
     &["the object has been modified; please apply your changes to the latest version"],
+    // With the namespace goes the source for which agentk would make a Receiver there.
+    &["forbidden: unable to create new content in namespace", "because it is being terminated"],
     // A newer agentk of another replica wrote first, and the Receiver is as it should be.
     &["because there is a newer version of it available"],
 ];

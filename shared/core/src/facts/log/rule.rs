@@ -60,6 +60,11 @@ pub enum Help {
     Kubectl(&'static str),
 }
 
+/// How RBAC refuses: `User "U" cannot create resource "secrets" in API group "" in the namespace "n"` (apiserver,
+/// `registry/rbac`, `endpoints/handlers/responsewriters/errors.go`). A quota, an admission plug-in and a namespace that is being
+/// deleted say "forbidden" as well, and no grant helps against them.
+pub(super) const RBAC: &str = " cannot ";
+
 pub(super) const fn rule(
     texts: &'static [&'static str],
     effect: Effect,

@@ -1,18 +1,18 @@
 //! agentk's Flux module.
 
-use super::super::rule::{Effect, Help, Rule, grant, rule};
+use super::super::rule::{Effect, Help, RBAC, Rule, grant, rule};
 
 /// agentk's Flux module.
 pub(super) const FLUX: &[Rule] = &[
     rule(
-        &["failed to apply Secret for Receiver", "forbidden"],
+        &["failed to apply Secret for Receiver", "forbidden", RBAC],
         Effect::FluxModule,
         "agentk may not write the Secrets of its Receivers",
         "grant its service account get, create, patch and delete on secrets",
     )
     .help(grant("get,create,patch,delete", "secrets", true)),
     rule(
-        &["failed to apply Receiver", "forbidden"],
+        &["failed to apply Receiver", "forbidden", RBAC],
         Effect::FluxModule,
         "agentk may not write Receivers",
         "grant its service account get, list, watch, create and patch on receivers.notification.toolkit.fluxcd.io",
@@ -41,12 +41,20 @@ pub(super) const FLUX: &[Rule] = &[
     .help(Help::Restart)
     .lasting(),
     rule(
-        &["Unable to check if CRD is installed"],
+        &["Unable to check if CRD is installed", RBAC],
         Effect::FluxModule,
         "agentk may not read CustomResourceDefinitions: its Flux module is off until a restart",
         "grant its service account get on customresourcedefinitions, then restart agentk",
     )
     .help(grant("get,list,watch", "customresourcedefinitions.apiextensions.k8s.io", true))
+    .lasting(),
+    rule(
+        &["Unable to check if CRD is installed"],
+        Effect::FluxModule,
+        "agentk could not read Flux's CustomResourceDefinitions when it started: its Flux module is off until a restart",
+        "see what the message says, then restart agentk",
+    )
+    .help(Help::Restart)
     .lasting(),
     rule(
         &["Required Flux CRD is not established"],
@@ -57,14 +65,14 @@ pub(super) const FLUX: &[Rule] = &[
     .help(Help::Restart)
     .lasting(),
     rule(
-        &["gitrepositories", "is forbidden"],
+        &["gitrepositories", "is forbidden", RBAC],
         Effect::FluxModule,
         "agentk may not read GitRepositories",
         "grant its service account get, list and watch on gitrepositories.source.toolkit.fluxcd.io",
     )
     .help(grant("get,list,watch", "gitrepositories.source.toolkit.fluxcd.io", true)),
     rule(
-        &["receivers", "is forbidden"],
+        &["receivers", "is forbidden", RBAC],
         Effect::FluxModule,
         "agentk may not use Receivers",
         "grant its service account get, list, watch, create and patch on receivers.notification.toolkit.fluxcd.io",

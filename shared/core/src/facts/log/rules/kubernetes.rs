@@ -1,11 +1,11 @@
 //! What the cluster's API server answered, or that it did not.
 
-use super::super::rule::{Effect, Help, Rule, grant, rule};
+use super::super::rule::{Effect, Help, RBAC, Rule, grant, rule};
 
 /// What the cluster's API server answered.
 pub(super) const KUBERNETES: &[Rule] = &[
     rule(
-        &["resource lock", "forbidden"],
+        &["resource lock", "forbidden", RBAC],
         Effect::FluxModule,
         "agentk may not use Leases in its namespace, so no pod becomes leader",
         "grant its service account get, create and update on leases.coordination.k8s.io",
@@ -13,7 +13,7 @@ pub(super) const KUBERNETES: &[Rule] = &[
     .help(grant("get,create,update", "leases.coordination.k8s.io", false))
     .until_led(),
     rule(
-        &["leader election record", "forbidden"],
+        &["leader election record", "forbidden", RBAC],
         Effect::FluxModule,
         "agentk may not create its Lease, so no pod becomes leader",
         "grant its service account get, create and update on leases.coordination.k8s.io",
