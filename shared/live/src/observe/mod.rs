@@ -6,6 +6,7 @@
 mod charts;
 mod gitlab;
 mod gitlab_agent;
+mod groups;
 mod inventory;
 mod items;
 mod list;
@@ -25,7 +26,6 @@ use gitlab_agent_core::snapshot::mask::Masker;
 use gitlab_agent_core::snapshot::{FORMAT, Listing, Observed, Permission, Snapshot, Trial, Why, WhyKind};
 use http::StatusCode;
 use jiff::Timestamp;
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::access::{Answer, ReadClient, at};
@@ -33,6 +33,7 @@ use crate::gitlab::GitLab;
 use crate::known;
 pub use gitlab::NamedAgent;
 pub(crate) use gitlab::{moment, protection};
+pub(crate) use groups::groups;
 use list::{JSON, METADATA, list};
 use secrets::Door;
 
@@ -245,7 +246,7 @@ impl Observer<'_> {
     async fn listings(&self, taken_at: Timestamp) -> Snapshot {
         let (server, groups, crds, sources, appliers, notifications, workloads, network) = tokio::join!(
             self.version(),
-            self.groups(),
+            async { observed(groups(self.client).await) },
             self.crds(),
             self.sources(),
             self.appliers(),
@@ -312,37 +313,6 @@ impl Observer<'_> {
             Err(e) => Err(answer.unlike(asked, "version", &at(&e))),
         });
         observed(version)
-    }
-
-    async fn groups(&self) -> Observed<Vec<ApiGroup>> {
-        #[derive(Deserialize)]
-        struct Groups {
-            groups: Vec<Group>,
-        }
-        #[derive(Deserialize)]
-        struct Group {
-            name: String,
-            versions: Vec<Version>,
-        }
-        #[derive(Deserialize)]
-        struct Version {
-            version: String,
-        }
-        let asked = "the API groups that are served";
-        let answer = self.client.get("/apis", JSON, asked).await.and_then(existing(asked));
-        let groups = answer.and_then(|answer| {
-            answer.expect_kind(asked, "v1", "APIGroupList")?;
-            let found: Groups = serde_json::from_slice(&answer.body)
-                .map_err(|e| answer.unlike(asked, "APIGroupList", &at(&e)))?;
-            let group = |g: Group| ApiGroup {
-                name: g.name,
-                versions: g.versions.into_iter().map(|v| v.version).collect(),
-            };
-            let mut groups: Vec<ApiGroup> = found.groups.into_iter().map(group).collect();
-            groups.sort_by(|a, b| a.name.cmp(&b.name));
-            Ok(groups)
-        });
-        observed(groups)
     }
 
     /// Only metadata: the schemas of all CustomResourceDefinitions are megabytes.

@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::access::{Answer, WriteClient, segment};
+use crate::observe::groups;
 
 /// How many objects one answer holds.
 const PAGE: usize = 200;
@@ -107,27 +108,8 @@ pub(super) struct Custom {
 
 impl Served {
     pub(super) async fn look(client: &WriteClient) -> Self {
-        #[derive(Deserialize)]
-        struct Groups {
-            groups: Vec<Group>,
-        }
-        #[derive(Deserialize)]
-        struct Group {
-            name: String,
-            versions: Vec<Version>,
-        }
-        #[derive(Deserialize)]
-        struct Version {
-            version: String,
-        }
-        let asked = "discover the APIs";
-        let answer = client.read.get("/apis", "application/json", asked).await.ok();
-        let groups = answer.and_then(|answer| {
-            answer.expect_kind(asked, "v1", "APIGroupList").ok()?;
-            serde_json::from_slice::<Groups>(&answer.body).ok()
-        });
-        let versions = |group: Group| (group.name, group.versions.into_iter().map(|v| v.version).collect());
-        Self(groups.map(|all| all.groups.into_iter().map(versions).collect()).unwrap_or_default())
+        let all = groups(&client.read).await.unwrap_or_default();
+        Self(all.into_iter().map(|group| (group.name, group.versions)).collect())
     }
 
     /// Whether discovery told anything: an API server serves groups always.
