@@ -66,6 +66,21 @@ impl Agent {
 }
 
 impl State {
+    /// Notes one more connection of a pod of this name; gives its number.
+    fn add_connection(&mut self, agent: u64, namespace: &str, pod: &str, version: &str) -> u64 {
+        let connection_id = 7_000_000_000 + self.number("connection", 1);
+        self.connections.push(Connection {
+            agent,
+            connection_id,
+            connected_at: Timestamp::now(),
+            namespace: namespace.into(),
+            pod: pod.into(),
+            version: version.into(),
+            gone: None,
+        });
+        connection_id
+    }
+
     /// The connections that kas still lists.
     pub(super) fn connections_of(&self, agent: u64) -> impl Iterator<Item = &Connection> {
         let lag = self.settings.connection_lag;
@@ -142,32 +157,12 @@ impl GitLab {
             entry.gone = None;
             return;
         }
-        let connection_id = 7_000_000_000 + state.number("connection", 1);
-        state.connections.push(Connection {
-            agent,
-            connection_id,
-            connected_at: Timestamp::now(),
-            namespace: namespace.into(),
-            pod: pod.into(),
-            version: version.into(),
-            gone: None,
-        });
+        state.add_connection(agent, namespace, pod, version);
     }
 
     /// Notes a second connection of a pod of this name, as a clone of the cluster makes one; gives its number.
     pub fn connect_a_clone(&self, agent: u64, namespace: &str, pod: &str, version: &str) -> u64 {
-        let mut state = self.state();
-        let connection_id = 7_000_000_000 + state.number("connection", 1);
-        state.connections.push(Connection {
-            agent,
-            connection_id,
-            connected_at: Timestamp::now(),
-            namespace: namespace.into(),
-            pod: pod.into(),
-            version: version.into(),
-            gone: None,
-        });
-        connection_id
+        self.state().add_connection(agent, namespace, pod, version)
     }
 
     /// Forgets one connection.
