@@ -169,7 +169,7 @@ mod tests {
 
     #[test]
     fn a_missing_permission_comes_with_its_grant() {
-        let line = r#"{"time":"2026-11-02T09:59:00Z","level":"ERROR","msg":"Failed to reconcile GitRepository","error":"failed to apply Receiver: forbidden"}"#;
+        let line = r#"{"time":"2026-11-02T09:59:00Z","level":"ERROR","msg":"Failed to reconcile GitRepository","error":"failed to apply Receiver: receivers is forbidden: User x cannot patch resource"}"#;
         let commands = finding(&CHECK, logs(&[line])).remedy.lines();
         assert_eq!(
             commands,
