@@ -148,7 +148,7 @@ fn a_journal_of_elsewhere_or_changed_revokes_nothing() -> Result<()> {
 #[test]
 fn a_secret_that_is_made_again_meanwhile_stops_it_before_the_revoke() -> Result<()> {
     World::with(|world| {
-        for (new_value, how, code) in [(false, "--rollback", 6), (true, "--resume", 0)] {
+        for (new_value, how) in [(false, "--rollback"), (true, "--resume")] {
             let stage = Stage::new(world)?;
             let old = stage.held()?;
             let mut running = Running::start(&mut stage.prepared(&["--yes"]))?;
@@ -162,7 +162,7 @@ fn a_secret_that_is_made_again_meanwhile_stops_it_before_the_revoke() -> Result<
             );
             ensure!(stage.active().len() == 2, "both work: {seen}");
             let ran = stage.rotate(&[how]);
-            ensure!(ran.code == code && stage.held()? == value, "{ran:?}");
+            ensure!(ran.code == 0 && stage.held()? == value, "{ran:?}");
             let named = stage.secret()?["metadata"]["annotations"]["gitlab.com/agent-token-id"].clone();
             let id = world
                 .gitlab()

@@ -52,8 +52,11 @@ fn an_access_token_without_a_prefix_is_not_taken_for_the_deploy_token_of_its_use
     World::with(|world| {
         let person = Person::new(world)?;
         let (user, before) = (person.held(APP, "username")?, person.held(APP, "password")?);
-        let (_, of_team) = chosen(world, EXAMPLE_PROJECT, "flux")?;
-        person.write(APP, json!({"username": "flux", "password": "acme-of-an-instance-with-its-own"}))?;
+        let (_, of_team) = chosen(world, EXAMPLE_PROJECT, "flux-of-acme")?;
+        person.write(
+            APP,
+            json!({"username": "flux-of-acme", "password": "acme-of-an-instance-with-its-own"}),
+        )?;
         let mut rotate = person.prepared(&["source", SOURCE, "--yes"]);
         person.refuses(&mut rotate, 5, APP, &["somebody chose", "does not begin as deploy tokens do"])?;
         ensure!(person.is_active(&of_team), "it is somebody else's");

@@ -17,7 +17,7 @@ use jiff::Timestamp;
 use secrecy::zeroize::Zeroize;
 use secrecy::{ExposeSecret, SecretSlice};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::access::{Answer, WriteClient, segment};
 
@@ -145,7 +145,9 @@ impl Place {
 
     /// Keeps the values in a Secret of its own, owned by this one.
     pub(super) async fn back_up(&self, client: &WriteClient, read: &Read, name: &str, dry: bool) -> Change {
-        let data = encoded(&read.values);
+        // A key that is not there must not be there in the copy: the API server makes an empty value of `null`.
+        let mut data = encoded(&read.values);
+        data.retain(|_, value| !value.is_null());
         let owner = json!({"apiVersion": "v1", "kind": "Secret", "name": self.name, "uid": read.uid});
         let backup = json!({
             "apiVersion": "v1", "kind": "Secret", "type": "Opaque",
@@ -171,18 +173,14 @@ impl Place {
 fn patch(read: &Read, annotations: Value, content: Option<&Content>) -> Value {
     let mut patch = json!({"metadata": {"resourceVersion": read.version, "annotations": annotations}});
     if let Some(content) = content {
-        patch["data"] = encoded(content);
+        patch["data"] = encoded(content).into();
     }
     patch
 }
 
-fn encoded(content: &Content) -> Value {
+fn encoded(content: &Content) -> Map<String, Value> {
     let base64 = |value: &Option<SecretSlice<u8>>| value.as_ref().map(|v| STANDARD.encode(v.expose_secret()));
-    content
-        .iter()
-        .map(|(key, value)| ((*key).to_owned(), json!(base64(value))))
-        .collect::<serde_json::Map<_, _>>()
-        .into()
+    content.iter().map(|(key, value)| ((*key).to_owned(), json!(base64(value)))).collect()
 }
 
 /// [`fingerprint`] of what a Secret holds, or is to hold.
@@ -315,7 +313,7 @@ mod tests {
     fn what_is_not_to_be_there_is_taken_away() {
         let content =
             Content::from([("identity", Some(SecretSlice::from(b"a".to_vec()))), ("password", None)]);
-        assert_eq!(encoded(&content), json!({"identity": "YQ==", "password": null}));
+        assert_eq!(Value::from(encoded(&content)), json!({"identity": "YQ==", "password": null}));
     }
 
     #[test]

@@ -37,7 +37,7 @@ pub fn usual_watch(kind: Kind) -> Duration {
     }
 }
 
-/// When the last known reader had moved over, and what GitLab knew then of the old one's use.
+/// When the last known reader had moved over, and what GitLab knew then of the use of the one that it left.
 #[derive(Clone, Copy)]
 pub(super) struct Moved {
     since: Instant,
@@ -53,12 +53,17 @@ enum LastUse {
 }
 
 impl Run<'_> {
-    /// Takes note that all known readers work with the new one.
+    /// Takes note that all known readers work with the new one; on the way back, with the old one.
     pub(super) async fn moved(&self, journal: &Journal) {
-        if self.moved.get().is_some() || journal.stage != Stage::Written {
+        if self.moved.get().is_some() {
             return;
         }
-        let Some(id) = journal.old_token else { return };
+        let left = match journal.stage {
+            Stage::Written => journal.old_token,
+            Stage::Undo => journal.new_token,
+            _ => None,
+        };
+        let Some(id) = left else { return };
         // Where GitLab does not answer now, the last look asks again, and a later use is no sign then.
         if let Ok(LastUse::At(used)) = self.last_use(id).await {
             self.moved.set(Some(Moved { since: Instant::now(), used }));
