@@ -12,7 +12,9 @@ use gitlab_agent_tests::world::gitlab::AGENT_PROJECT;
 use gitlab_agent_tests::world::wait::yes;
 use serde_json::json;
 
-use super::{SOON, Stage, hides, watched};
+use gitlab_agent_tests::canary::hides;
+use gitlab_agent_tests::rotation::SOON;
+use gitlab_agent_tests::rotation::stage::{Stage, watched};
 
 /// A checkout with rules for SOPS, and the key that opens what they encrypt.
 struct Checkout {

@@ -10,7 +10,9 @@ use gitlab_agent_tests::world::gitlab::AGENT_ID;
 use gitlab_agent_tests::world::wait::yes;
 use serde_json::{Value, json};
 
-use super::{Running, SOON, Stage, watched};
+use gitlab_agent_tests::rotation::SOON;
+use gitlab_agent_tests::rotation::running::Running;
+use gitlab_agent_tests::rotation::stage::{Stage, watched};
 
 /// A second Deployment of agentk that mounts the same Secret.
 fn second_deployment(stage: &Stage<'_>) -> Result<()> {

@@ -1,50 +1,17 @@
 //! The journal is data that lies where others write: it may be older than the Secret, of another one, or changed.
 
 use anyhow::{Context as _, Result, ensure};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use gitlab_agent_tests::programs::Ran;
 use gitlab_agent_tests::world::World;
 use gitlab_agent_tests::world::gitlab::AGENT_ID;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::{Running, Stage, watched};
-
-const KEY: &str = "cli.gitlab-agent.dev/rotation";
+use gitlab_agent_tests::rotation::running::Running;
+use gitlab_agent_tests::rotation::stage::{Stage, watched};
 
 /// What was said, which is wrapped at the width.
 fn words(ran: &Ran) -> String {
     format!("{} {}", ran.out, ran.err).split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-impl Stage<'_> {
-    fn journal(&self) -> Result<Value> {
-        let secret = self.secret()?;
-        let text = secret["metadata"]["annotations"][KEY].as_str().context("a journal")?;
-        Ok(serde_json::from_str(text)?)
-    }
-
-    /// Writes an annotation with this journal, or takes it away, and a value of the Secret where one is given.
-    fn bring_back(&self, journal: Option<&Value>, value: Option<&str>) -> Result<()> {
-        let text = journal.map(ToString::to_string);
-        let mut patch = json!({"metadata": {"annotations": {KEY: text}}});
-        if let Some(value) = value {
-            patch["data"] = json!({"token": STANDARD.encode(value)});
-            patch["metadata"]["annotations"]["gitlab.com/agent-token-id"] = Value::Null;
-        }
-        self.kubectl(&["patch", "secret", "gitlab-agent-token", "--type=merge", "-p", &patch.to_string()])?;
-        Ok(())
-    }
-
-    /// The Secret is deleted and made again, with this value alone.
-    fn make_again(&self, value: &str) -> Result<()> {
-        let again = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "gitlab-agent-token", "namespace": "gitlab"},
-            "data": {"token": STANDARD.encode(value)}});
-        let file = self.world.dir().join("again.json");
-        std::fs::write(&file, again.to_string())?;
-        self.kubectl(&["replace", "--force", "-f", &file.display().to_string()])?;
-        Ok(())
-    }
 }
 
 /// A journal of before comes back after the rotation has ended, alone or with the whole Secret: what is in use bears the name of

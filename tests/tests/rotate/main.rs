@@ -1,216 +1,30 @@
-//! `rotate-token` in the test world: the real binary, killed where it hurts, against the real API server and Flux. The
+//! `rotate-token agent` in the test world: the real binary, killed where it hurts, against the real API server and Flux. The
 //! played agentk reads its token once per pod and is cut off when that token is revoked.
 
 mod by_hand;
-mod gitlab_rules;
 mod holders;
-mod in_place;
 mod journal;
-mod notification;
-mod refused;
 mod refused_agent;
-mod resource;
-mod roles;
-mod running;
 mod signals;
-mod unproven;
-mod untold;
 
 use std::io::Read as _;
-use std::path::PathBuf;
 use std::process::Command;
-use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use gitlab_agent_tests::canary::hides;
-use gitlab_agent_tests::programs::{Ran, command, run};
+use gitlab_agent_tests::programs::run;
+use gitlab_agent_tests::rotation::SOON;
+use gitlab_agent_tests::rotation::running::Running;
+use gitlab_agent_tests::rotation::stage::{Stage, watched};
 use gitlab_agent_tests::world::World;
 use gitlab_agent_tests::world::gitlab::{AGENT_ID, AGENT_PROJECT, Fault};
 use gitlab_agent_tests::world::wait::yes;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use running::Running;
-
-const SOON: Duration = Duration::from_secs(120);
 const TOKENS: &str = "/api/v4/projects/*/cluster_agents/*/tokens";
-
-/// The world with a person who may do it.
-struct Stage<'w> {
-    world: &'w World,
-    token: String,
-    ca: PathBuf,
-}
-
-impl<'w> Stage<'w> {
-    /// A world in which the agent has one token, and is connected with it.
-    fn new(world: &'w World) -> Result<Self> {
-        let ca = world.dir().join("gitlab-ca.pem");
-        std::fs::write(&ca, world.gitlab().ca_pem())?;
-        world.gitlab().clear_faults();
-        let stage = Self { world, token: world.gitlab().new_access_token(&["api"])?, ca };
-        world.gitlab().revoke_agent_tokens_but(&stage.held()?);
-        stage.is_connected()?;
-        Ok(stage)
-    }
-
-    fn prepared(&self, args: &[&str]) -> Command {
-        let mut command = command("rotate_token");
-        let host = self.world.gitlab().url();
-        command.args(["agent", "--gitlab-host", &host, "--gitlab-ca-file"]).arg(&self.ca).args(args);
-        command.args(watch(args));
-        command.env("KUBECONFIG", self.world.kubeconfig()).env("GITLAB_TOKEN", &self.token);
-        command.env("USER", "ada").env("HOSTNAME", "console");
-        command
-    }
-
-    fn kubectl(&self, args: &[&str]) -> Result<String> {
-        self.world.kubectl(&[&["-n", "gitlab"], args].concat())
-    }
-
-    fn rotate(&self, args: &[&str]) -> Ran {
-        run(&mut self.prepared(args))
-    }
-
-    fn secret(&self) -> Result<Value> {
-        let args = ["get", "secret", "-n", "gitlab", "gitlab-agent-token", "-o", "json"];
-        Ok(serde_json::from_str(&self.world.kubectl(&args)?)?)
-    }
-
-    /// What the Secret holds.
-    fn held(&self) -> Result<String> {
-        let secret = self.secret()?;
-        let encoded = secret["data"]["token"].as_str().context("no token")?;
-        Ok(String::from_utf8(STANDARD.decode(encoded)?)?)
-    }
-
-    /// Values of the agent's active tokens.
-    fn active(&self) -> Vec<String> {
-        let all = self.world.gitlab().agent_tokens(AGENT_ID);
-        all.into_iter().filter(|t| !t.revoked).map(|t| t.value).collect()
-    }
-
-    /// A pod is connected, and leads.
-    fn is_connected(&self) -> Result<()> {
-        let args = ["get", "pods", "-n", "gitlab", "-o", "jsonpath={.items[*].metadata.name}"];
-        self.world.wait_until("agentk to be connected", SOON, || {
-            let pods = self.world.kubectl(&args)?;
-            let known = self.world.gitlab().connections(AGENT_ID);
-            let lease =
-                ["get", "lease", "-n", "gitlab", "agent-7-lock", "-o", "jsonpath={.spec.holderIdentity}"];
-            let holder = self.world.kubectl(&lease).unwrap_or_default();
-            let lives = |pod: &str| pods.split_whitespace().any(|p| p == pod);
-            let leads = lives(holder.split('_').next().unwrap_or_default());
-            // A pod that is gone is listed for a while, and looks like another cluster's.
-            Ok(yes(leads && !known.is_empty() && known.iter().all(|c| lives(&c.pod))))
-        })
-    }
-
-    /// Nothing of a rotation is left: one active token, and the Secret and agentk use it.
-    fn is_clean(&self) -> Result<()> {
-        ensure!(self.active() == [self.held()?], "one active token, and the Secret holds it");
-        let secret = self.secret()?;
-        let annotations = &secret["metadata"]["annotations"];
-        ensure!(annotations["cli.gitlab-agent.dev/rotation"].is_null(), "no journal: {annotations}");
-        let names = self.world.kubectl(&["get", "secret,lease", "-n", "gitlab", "-o", "name"])?;
-        ensure!(!names.contains("-prev-") && !names.contains("-rotation"), "{names}");
-        self.is_connected()
-    }
-
-    /// Runs until the step was done for the nth time, and is killed there.
-    fn killed_after(&self, step: &str, nth: usize, args: &[&str]) -> Result<()> {
-        let mut running = Running::start(&mut self.prepared(args))?;
-        running.until(step, nth)?;
-        running.child.kill()?;
-        running.child.wait()?;
-        Ok(())
-    }
-
-    /// Everything that a refusal must leave as it is.
-    fn state(&self) -> Result<Value> {
-        let version = |kind: &str, name: &str, path: &str| {
-            self.world.kubectl(&["get", kind, "-n", "gitlab", name, "-o", &format!("jsonpath={{{path}}}")])
-        };
-        let tokens: Vec<u64> =
-            self.world.gitlab().agent_tokens(AGENT_ID).iter().filter(|t| !t.revoked).map(|t| t.id).collect();
-        Ok(json!({
-            "secret": version("secret", "gitlab-agent-token", ".metadata.resourceVersion")?,
-            "deployment": version("deployment", "gitlab-agent-v2", ".metadata.generation")?,
-            "objects": self.world.kubectl(&["get", "secret,lease", "-n", "gitlab", "-o", "name"])?,
-            "tokens": tokens,
-        }))
-    }
-
-    /// It is refused with this code and these words, and nothing is changed anywhere.
-    fn refuses(&self, command: &mut Command, code: i32, words: &[&str]) -> Result<()> {
-        let before = self.state()?;
-        self.world.gitlab().clear_requests();
-        let ran = run(command);
-        ensure!(ran.code == code, "{ran:?}");
-        for word in words {
-            ensure!(ran.err.contains(word), "no '{word}' in {ran:?}");
-        }
-        ensure!(self.state()? == before, "something was changed: {before} {}", self.state()?);
-        nothing_was_asked_for(self.world)?;
-        Ok(())
-    }
-}
-
-/// The old credential is looked at once and not watched, unless a test says otherwise: GitLab takes minutes to show a use.
-fn watch(args: &[&str]) -> &'static [&'static str] {
-    if args.contains(&"--watch-old") { &[] } else { &["--watch-old", "0s"] }
-}
-
-/// This program asked GitLab for no change. Flux's own statuses are none of ours.
-fn nothing_was_asked_for(world: &World) -> Result<()> {
-    let requests = world.gitlab().requests();
-    let ours =
-        requests.iter().filter(|r| r.agent.as_ref().is_some_and(|a| a.starts_with("kubectl-gitlab_agent")));
-    let wrote = ours.clone().find(|r| r.method != "GET" && r.path.starts_with("/api/v4"));
-    ensure!(wrote.is_none(), "{wrote:?}");
-    Ok(())
-}
-
-/// Looks all the time whether what a Secret (namespace, name, key) holds is active in GitLab. Values that were active just
-/// before or just after the Secret was read count.
-fn while_watched(
-    world: &World,
-    (namespace, secret, key): (&str, &str, &str),
-    active: &(dyn Fn() -> Vec<String> + Sync),
-    test: impl FnOnce() -> Result<()>,
-) -> Result<()> {
-    let (ends, over) = std::sync::mpsc::channel::<()>();
-    let client = world.client();
-    let path = format!("/api/v1/namespaces/{namespace}/secrets/{secret}");
-    std::thread::scope(|scope| {
-        let watcher = scope.spawn(move || -> Result<()> {
-            loop {
-                let before = active();
-                let request = http::Request::get(&path).body(Vec::new())?;
-                let secret: Value = world.block_on(client.request(request))?;
-                let encoded = secret["data"][key].as_str().context("no token")?;
-                let held = String::from_utf8(STANDARD.decode(encoded)?)?;
-                let after = active();
-                ensure!(before.contains(&held) || after.contains(&held), "the Secret holds a dead token");
-                // The end of the test closes the channel.
-                if over.recv_timeout(Duration::from_millis(50)) != Err(RecvTimeoutError::Timeout) {
-                    return Ok(());
-                }
-            }
-        });
-        let result = test();
-        drop(ends);
-        watcher.join().map_err(|_| anyhow::anyhow!("the watcher panicked"))??;
-        result
-    })
-}
-
-/// The same for the agent's token.
-fn watched(stage: &Stage<'_>, test: impl FnOnce() -> Result<()>) -> Result<()> {
-    while_watched(stage.world, ("gitlab", "gitlab-agent-token", "token"), &|| stage.active(), test)
-}
 
 #[test]
 fn a_rotation_from_plan_to_receipt() -> Result<()> {
@@ -380,7 +194,8 @@ fn of_two_runs_one_works() -> Result<()> {
             world.gitlab().fault(&format!("POST {TOKENS}"), Fault::Delay(Duration::from_secs(8)), 1);
             let mut first = Running::start(&mut stage.prepared(&["--yes"]))?;
             first.until("journal", 1)?;
-            stage.refuses_beside(&mut stage.prepared(&["--yes"]))?;
+            let beside = stage.rotate(&["--yes"]);
+            ensure!(beside.code == 5 && beside.err.contains("--resume"), "{beside:?}");
             first.lines.read_to_string(&mut first.seen)?;
             let code = first.child.wait()?.code();
             ensure!(code == Some(0), "{code:?}: {}", first.seen);
@@ -388,14 +203,6 @@ fn of_two_runs_one_works() -> Result<()> {
         })?;
         stage.is_clean()
     })
-}
-
-impl Stage<'_> {
-    fn refuses_beside(&self, command: &mut Command) -> Result<()> {
-        let ran = run(command);
-        ensure!(ran.code == 5 && ran.err.contains("--resume"), "{ran:?}");
-        Ok(())
-    }
 }
 
 /// A Secret that a real Kustomization applies: refused; held off it is rotated, and stays through a reconciliation.

@@ -5,7 +5,7 @@ use gitlab_agent_tests::world::World;
 use gitlab_agent_tests::world::gitlab::{AGENT_ID, AGENT_PROJECT, Role};
 use serde_json::json;
 
-use super::Stage;
+use gitlab_agent_tests::rotation::stage::Stage;
 
 /// What would go wrong later is refused now, and refused means that nothing is changed anywhere.
 #[test]

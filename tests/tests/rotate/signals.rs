@@ -7,7 +7,8 @@ use anyhow::{Context as _, Result, ensure};
 use gitlab_agent_tests::world::World;
 use serde_json::json;
 
-use super::{Running, Stage, watched};
+use gitlab_agent_tests::rotation::running::Running;
+use gitlab_agent_tests::rotation::stage::{Stage, watched};
 
 /// After which step which signal comes: it ends midway, both work, and it is resumed.
 #[test]

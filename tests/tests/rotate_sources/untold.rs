@@ -7,8 +7,8 @@ use gitlab_agent_tests::world::World;
 use gitlab_agent_tests::world::gitlab::{ALWAYS, EXAMPLE_PROJECT, Fault, Role, in_days};
 use serde_json::json;
 
-use super::resource::{APP, Person, SOURCE, STATUS};
-use super::running::Running;
+use gitlab_agent_tests::rotation::person::{APP, Person, SOURCE, STATUS};
+use gitlab_agent_tests::rotation::running::Running;
 
 /// What is said is wrapped at the width.
 fn words(ran: &Ran) -> String {

@@ -8,8 +8,8 @@ use gitlab_agent_tests::world::gitlab::{
 };
 use serde_json::json;
 
-use super::Stage;
-use super::resource::{APP, Person, SOURCE, STATUS};
+use gitlab_agent_tests::rotation::person::{APP, Person, SOURCE, STATUS};
+use gitlab_agent_tests::rotation::stage::Stage;
 
 /// The token that a Secret holds, as GitLab knows it.
 fn held_token(person: &Person<'_>, secret: &str, key: &str) -> Result<AccessToken> {

@@ -8,8 +8,10 @@ use gitlab_agent_tests::world::World;
 use gitlab_agent_tests::world::gitlab::{Fault, in_days};
 use serde_json::json;
 
-use super::resource::{APP, Person, SOURCE};
-use super::{Running, hides};
+use gitlab_agent_tests::canary::hides;
+use gitlab_agent_tests::rotation::SOON;
+use gitlab_agent_tests::rotation::person::{APP, Person, SOURCE};
+use gitlab_agent_tests::rotation::running::Running;
 
 const NAME: &str = "flux-of-dana";
 const RENEW: &str = "POST /api/v4/personal_access_tokens/*/rotate";
@@ -135,7 +137,7 @@ fn a_value_that_cannot_be_written_is_not_lost() -> Result<()> {
         person.world.apply(NO_WRITE)?;
         let refused =
             json!({"metadata": {"annotations": {"cli.gitlab-agent.dev/rotation": r#"{"stage":"written"}"#}}});
-        person.world.wait_until("the policy to hold", super::SOON, || {
+        person.world.wait_until("the policy to hold", SOON, || {
             let patch = refused.to_string();
             let args = [
                 "-n",

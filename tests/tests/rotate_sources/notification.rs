@@ -5,8 +5,8 @@ use gitlab_agent_tests::world::World;
 use gitlab_agent_tests::world::gitlab::{ALWAYS, EXAMPLE_PROJECT, Fault};
 use serde_json::json;
 
-use super::hides;
-use super::resource::{Person, STATUS};
+use gitlab_agent_tests::canary::hides;
+use gitlab_agent_tests::rotation::person::{Person, STATUS};
 
 #[test]
 fn a_notification_gets_a_token_of_its_project_and_sets_a_status_with_it() -> Result<()> {

@@ -5,8 +5,8 @@ use gitlab_agent_tests::programs::{command, root, run};
 use gitlab_agent_tests::world::World;
 use serde_json::{Value, json};
 
-use super::Stage;
-use super::resource::{Person, SOURCE, STATUS};
+use gitlab_agent_tests::rotation::person::{Person, SOURCE, STATUS};
+use gitlab_agent_tests::rotation::stage::Stage;
 
 const ACCOUNT: &str = "system:serviceaccount:default:rotator";
 

@@ -6,20 +6,25 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use anyhow::{Context as _, Result, bail, ensure};
 
 /// A run whose lines are read as they come.
-pub(super) struct Running {
-    pub(super) child: Child,
-    pub(super) lines: BufReader<ChildStdout>,
-    pub(super) seen: String,
+pub struct Running {
+    /// The process.
+    pub child: Child,
+    /// What is not read yet.
+    pub lines: BufReader<ChildStdout>,
+    /// What was read.
+    pub seen: String,
 }
 
 impl Running {
-    pub(super) fn start(command: &mut Command) -> Result<Self> {
+    /// Starts it with both streams caught.
+    pub fn start(command: &mut Command) -> Result<Self> {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
         let lines = BufReader::new(child.stdout.take().context("no way to read")?);
         Ok(Self { child, lines, seen: String::new() })
     }
 
-    pub(super) fn until(&mut self, step: &str, nth: usize) -> Result<()> {
+    /// Reads until the step was done for the nth time.
+    pub fn until(&mut self, step: &str, nth: usize) -> Result<()> {
         let mut left = nth;
         loop {
             let from = self.seen.len();
@@ -38,7 +43,7 @@ impl Running {
     }
 
     /// Waits for its end; gives the exit code and all that it said.
-    pub(super) fn ended(mut self) -> Result<(Option<i32>, String)> {
+    pub fn ended(mut self) -> Result<(Option<i32>, String)> {
         self.lines.read_to_string(&mut self.seen)?;
         let code = self.child.wait()?.code();
         self.child.stderr.take().context("no way to read")?.read_to_string(&mut self.seen)?;
@@ -47,7 +52,7 @@ impl Running {
     }
 
     /// Sends a signal, by its name.
-    pub(super) fn signal(&self, name: &str) -> Result<()> {
+    pub fn signal(&self, name: &str) -> Result<()> {
         let sent = Command::new("kill").args([format!("-{name}"), self.child.id().to_string()]).status()?;
         ensure!(sent.success(), "kill -{name}");
         Ok(())

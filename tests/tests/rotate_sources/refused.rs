@@ -6,8 +6,8 @@ use gitlab_agent_tests::world::gitlab::{AGENT_PROJECT, EXAMPLE_PROJECT, Role};
 use gitlab_agent_tests::world::wait::yes;
 use serde_json::json;
 
-use super::SOON;
-use super::resource::{APP, Person, SOURCE, STATUS, source_like};
+use gitlab_agent_tests::rotation::SOON;
+use gitlab_agent_tests::rotation::person::{APP, Person, SOURCE, STATUS, source_like};
 
 /// What would go wrong later is refused now, and nothing is changed anywhere.
 #[test]

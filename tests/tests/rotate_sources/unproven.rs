@@ -7,7 +7,7 @@ use gitlab_agent_tests::world::World;
 use gitlab_agent_tests::world::gitlab::{EXAMPLE_PROJECT, Role, in_days};
 use serde_json::json;
 
-use super::resource::{APP, Person, SOURCE};
+use gitlab_agent_tests::rotation::person::{APP, Person, SOURCE};
 
 /// A deploy token with a user name of somebody's choice.
 fn chosen(world: &World, path: &str, user: &str) -> Result<(u64, String)> {
