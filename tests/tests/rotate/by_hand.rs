@@ -5,16 +5,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
+use gitlab_agent_tests::canary::hides;
 use gitlab_agent_tests::programs::{Ran, run};
+use gitlab_agent_tests::rotation::SOON;
+use gitlab_agent_tests::rotation::stage::{Stage, watched};
 use gitlab_agent_tests::world::World;
 use gitlab_agent_tests::world::components::{age_keygen, sops};
 use gitlab_agent_tests::world::gitlab::AGENT_PROJECT;
 use gitlab_agent_tests::world::wait::yes;
 use serde_json::json;
-
-use gitlab_agent_tests::canary::hides;
-use gitlab_agent_tests::rotation::SOON;
-use gitlab_agent_tests::rotation::stage::{Stage, watched};
 
 /// A checkout with rules for SOPS, and the key that opens what they encrypt.
 struct Checkout {

@@ -5,14 +5,13 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use gitlab_agent_tests::rotation::SOON;
+use gitlab_agent_tests::rotation::running::Running;
+use gitlab_agent_tests::rotation::stage::{Stage, watched};
 use gitlab_agent_tests::world::World;
 use gitlab_agent_tests::world::gitlab::AGENT_ID;
 use gitlab_agent_tests::world::wait::yes;
 use serde_json::{Value, json};
-
-use gitlab_agent_tests::rotation::SOON;
-use gitlab_agent_tests::rotation::running::Running;
-use gitlab_agent_tests::rotation::stage::{Stage, watched};
 
 /// A second Deployment of agentk that mounts the same Secret.
 fn second_deployment(stage: &Stage<'_>) -> Result<()> {

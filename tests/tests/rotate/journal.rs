@@ -2,12 +2,11 @@
 
 use anyhow::{Context as _, Result, ensure};
 use gitlab_agent_tests::programs::Ran;
+use gitlab_agent_tests::rotation::running::Running;
+use gitlab_agent_tests::rotation::stage::{Stage, watched};
 use gitlab_agent_tests::world::World;
 use gitlab_agent_tests::world::gitlab::AGENT_ID;
 use serde_json::Value;
-
-use gitlab_agent_tests::rotation::running::Running;
-use gitlab_agent_tests::rotation::stage::{Stage, watched};
 
 /// What was said, which is wrapped at the width.
 fn words(ran: &Ran) -> String {

@@ -8,14 +8,12 @@ mod refused_agent;
 mod signals;
 
 use std::io::Read as _;
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use gitlab_agent_tests::canary::hides;
-use gitlab_agent_tests::programs::run;
 use gitlab_agent_tests::rotation::SOON;
 use gitlab_agent_tests::rotation::running::Running;
 use gitlab_agent_tests::rotation::stage::{Stage, watched};

@@ -1,11 +1,10 @@
 //! Agents that are not rotated: what would go wrong later is refused now.
 
 use anyhow::{Result, ensure};
+use gitlab_agent_tests::rotation::stage::Stage;
 use gitlab_agent_tests::world::World;
 use gitlab_agent_tests::world::gitlab::{AGENT_ID, AGENT_PROJECT, Role};
 use serde_json::json;
-
-use gitlab_agent_tests::rotation::stage::Stage;
 
 /// What would go wrong later is refused now, and refused means that nothing is changed anywhere.
 #[test]

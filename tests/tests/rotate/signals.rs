@@ -4,11 +4,10 @@ use std::io::{Read as _, Write as _};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
-use gitlab_agent_tests::world::World;
-use serde_json::json;
-
 use gitlab_agent_tests::rotation::running::Running;
 use gitlab_agent_tests::rotation::stage::{Stage, watched};
+use gitlab_agent_tests::world::World;
+use serde_json::json;
 
 /// After which step which signal comes: it ends midway, both work, and it is resumed.
 #[test]

@@ -2,14 +2,13 @@
 //! invitation, tokens of groups, administrators, fine-grained tokens.
 
 use anyhow::{Context as _, Result, ensure};
+use gitlab_agent_tests::rotation::person::{APP, Person, SOURCE, STATUS};
+use gitlab_agent_tests::rotation::stage::Stage;
 use gitlab_agent_tests::world::World;
 use gitlab_agent_tests::world::gitlab::{
     AGENT_PROJECT, AccessToken, EXAMPLE_PROJECT, Role, Settings, in_days,
 };
 use serde_json::json;
-
-use gitlab_agent_tests::rotation::person::{APP, Person, SOURCE, STATUS};
-use gitlab_agent_tests::rotation::stage::Stage;
 
 /// The token that a Secret holds, as GitLab knows it.
 fn held_token(person: &Person<'_>, secret: &str, key: &str) -> Result<AccessToken> {

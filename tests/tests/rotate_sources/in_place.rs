@@ -3,15 +3,14 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, ensure};
-use gitlab_agent_tests::programs::run;
-use gitlab_agent_tests::world::World;
-use gitlab_agent_tests::world::gitlab::{Fault, in_days};
-use serde_json::json;
-
 use gitlab_agent_tests::canary::hides;
+use gitlab_agent_tests::programs::run;
 use gitlab_agent_tests::rotation::SOON;
 use gitlab_agent_tests::rotation::person::{APP, Person, SOURCE};
 use gitlab_agent_tests::rotation::running::Running;
+use gitlab_agent_tests::world::World;
+use gitlab_agent_tests::world::gitlab::{Fault, in_days};
+use serde_json::json;
 
 const NAME: &str = "flux-of-dana";
 const RENEW: &str = "POST /api/v4/personal_access_tokens/*/rotate";

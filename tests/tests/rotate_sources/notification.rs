@@ -1,12 +1,11 @@
 //! What notification-controller sets commit statuses with, rotated in the test world.
 
 use anyhow::{Context as _, Result, ensure};
+use gitlab_agent_tests::canary::hides;
+use gitlab_agent_tests::rotation::person::{Person, STATUS};
 use gitlab_agent_tests::world::World;
 use gitlab_agent_tests::world::gitlab::{ALWAYS, EXAMPLE_PROJECT, Fault};
 use serde_json::json;
-
-use gitlab_agent_tests::canary::hides;
-use gitlab_agent_tests::rotation::person::{Person, STATUS};
 
 #[test]
 fn a_notification_gets_a_token_of_its_project_and_sets_a_status_with_it() -> Result<()> {

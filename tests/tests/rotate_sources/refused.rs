@@ -1,13 +1,12 @@
 //! Sources that are not rotated: what would go wrong later is refused now.
 
 use anyhow::Result;
+use gitlab_agent_tests::rotation::SOON;
+use gitlab_agent_tests::rotation::person::{APP, Person, SOURCE, STATUS, source_like};
 use gitlab_agent_tests::world::World;
 use gitlab_agent_tests::world::gitlab::{AGENT_PROJECT, EXAMPLE_PROJECT, Role};
 use gitlab_agent_tests::world::wait::yes;
 use serde_json::json;
-
-use gitlab_agent_tests::rotation::SOON;
-use gitlab_agent_tests::rotation::person::{APP, Person, SOURCE, STATUS, source_like};
 
 /// What would go wrong later is refused now, and nothing is changed anywhere.
 #[test]

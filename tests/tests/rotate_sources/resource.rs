@@ -1,24 +1,15 @@
 //! What Flux fetches and notifies with, rotated in the test world: the real source-controller fetches with the new
 //! credential or does not, the real notification-controller sets a status or does not.
 
-use std::path::PathBuf;
-use std::process::Command;
-use std::time::Duration;
-
 use anyhow::{Context as _, Result, ensure};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use gitlab_agent_tests::programs::{Ran, command, run};
+use gitlab_agent_tests::canary::hides;
+use gitlab_agent_tests::rotation::nothing_was_asked_for;
+use gitlab_agent_tests::rotation::person::{APP, Person, SOURCE, source_like, watched};
+use gitlab_agent_tests::rotation::running::Running;
 use gitlab_agent_tests::world::World;
 use gitlab_agent_tests::world::gitlab::ssh::key_pair;
 use gitlab_agent_tests::world::gitlab::{EXAMPLE_PROJECT, Fault, Role, in_days};
-use gitlab_agent_tests::world::wait::yes;
-use serde_json::{Value, json};
-
-use gitlab_agent_tests::canary::hides;
-use gitlab_agent_tests::rotation::SOON;
-use gitlab_agent_tests::rotation::person::{APP, Person, SOURCE, source_like, watched};
-use gitlab_agent_tests::rotation::running::Running;
+use serde_json::json;
 
 #[test]
 fn a_deploy_token_is_rotated_for_all_that_share_it() -> Result<()> {

@@ -2,11 +2,10 @@
 
 use anyhow::{Context as _, Result, ensure};
 use gitlab_agent_tests::programs::{command, root, run};
-use gitlab_agent_tests::world::World;
-use serde_json::{Value, json};
-
 use gitlab_agent_tests::rotation::person::{Person, SOURCE, STATUS};
 use gitlab_agent_tests::rotation::stage::Stage;
+use gitlab_agent_tests::world::World;
+use serde_json::{Value, json};
 
 const ACCOUNT: &str = "system:serviceaccount:default:rotator";
 

@@ -3,11 +3,10 @@
 
 use anyhow::{Context as _, Result, ensure};
 use gitlab_agent_tests::programs::run;
+use gitlab_agent_tests::rotation::person::{APP, Person, SOURCE};
 use gitlab_agent_tests::world::World;
 use gitlab_agent_tests::world::gitlab::{EXAMPLE_PROJECT, Role, in_days};
 use serde_json::json;
-
-use gitlab_agent_tests::rotation::person::{APP, Person, SOURCE};
 
 /// A deploy token with a user name of somebody's choice.
 fn chosen(world: &World, path: &str, user: &str) -> Result<(u64, String)> {

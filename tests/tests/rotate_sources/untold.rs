@@ -3,12 +3,11 @@
 
 use anyhow::{Context as _, Result, ensure};
 use gitlab_agent_tests::programs::Ran;
+use gitlab_agent_tests::rotation::person::{APP, Person, SOURCE, STATUS};
+use gitlab_agent_tests::rotation::running::Running;
 use gitlab_agent_tests::world::World;
 use gitlab_agent_tests::world::gitlab::{ALWAYS, EXAMPLE_PROJECT, Fault, Role, in_days};
 use serde_json::json;
-
-use gitlab_agent_tests::rotation::person::{APP, Person, SOURCE, STATUS};
-use gitlab_agent_tests::rotation::running::Running;
 
 /// What is said is wrapped at the width.
 fn words(ran: &Ran) -> String {
