@@ -191,14 +191,11 @@ fn without_endpoint(object: &ObjectRef, link: &Link, server: &Workload) -> Findi
 
 /// Whether policies let the client's pods reach the server's.
 fn between(facts: &Facts<'_>, client: &Workload, server: &Workload, direction: Direction) -> Result<Passage, Why> {
-    let end = |d: &'_ Workload| (d.metadata.namespace.clone(), d.spec.template.metadata.labels.clone());
-    let (client, to) = (end(client), end(server));
-    let [client, to] =
-        [End { namespace: &client.0, labels: &client.1 }, End { namespace: &to.0, labels: &to.1 }];
-    let (here, there) = if direction == Direction::Egress { (client, to) } else { (to, client) };
     let s = facts.snapshot;
-    let policies = s.network_policies.in_namespace(here.namespace)?;
-    passage(&policies, &s.namespace_objects, direction, here, there, listens(server))
+    let service = service_of(server);
+    let service = s.services.seen(&service.namespace, &service.name);
+    let (client, to) = (End::of(s, client), End::of(s, server).behind(service));
+    passage(s, direction, &client, &to, listens(server))
 }
 
 #[cfg(test)]

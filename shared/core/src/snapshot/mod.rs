@@ -204,6 +204,8 @@ pub enum WhyKind {
     Intercepted,
     /// What is asked about has just begun (a start, a rollout, a reconciliation), so it does not show yet.
     TooEarly,
+    /// What was read does not decide it: network plugins differ, for example.
+    Undecided,
     /// It needs GitLab, and no access to GitLab was given.
     NoGitLab,
     /// It was not asked for, or what it hangs on is itself not known.

@@ -197,7 +197,15 @@ fn wanted(snapshot: &Snapshot) -> Wanted {
     let policies =
         agents.iter().chain(&flux).chain([&snapshot.flux_namespace]).cloned().collect::<BTreeSet<_>>();
     Wanted {
-        pods_in: agents.union(&unwell).cloned().collect(),
+        // Those of Flux for their addresses.
+        pods_in: agents
+            .iter()
+            .chain(&unwell)
+            .chain(&flux)
+            .cloned()
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .collect(),
         leases_in: agents.into_iter().collect(),
         policies_in: policies.into_iter().collect(),
         flux_in: flux.into_iter().filter(|n| *n != snapshot.flux_namespace).collect(),
