@@ -18,6 +18,7 @@ pub mod graph;
 pub mod host;
 pub mod job;
 pub mod log;
+mod needed;
 pub mod network;
 pub mod node;
 pub mod notification;

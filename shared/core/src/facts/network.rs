@@ -4,8 +4,8 @@
 mod address;
 mod egress;
 
+use core::net::IpAddr;
 use std::cmp::Reverse;
-use std::net::IpAddr;
 
 use crate::object::ObjectRef;
 use crate::snapshot::kinds::{

@@ -9,6 +9,7 @@ pub mod kinds;
 mod listing;
 pub mod mask;
 pub mod secret;
+mod served;
 mod texts;
 
 use jiff::Timestamp;
@@ -360,6 +361,7 @@ impl Snapshot {
             Some(format) if format != u64::from(FORMAT) => Err(FormatError::Version(format)),
             Some(_) => {
                 let mut snapshot: Self = serde_json::from_slice(json).map_err(broken)?;
+                snapshot.settle_undefined();
                 snapshot.put_in_order();
                 Ok(snapshot)
             }

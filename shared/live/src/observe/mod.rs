@@ -87,6 +87,7 @@ pub async fn observe(client: &ReadClient, scope: &Scope, ask: &dyn AskGitLab) ->
     });
     let observer = Observer { client, scope, wanted };
     let (mut snapshot, tools) = tokio::join!(observer.listings(taken_at), tools::versions());
+    snapshot.settle_undefined();
     snapshot.tools = Some(tools);
     snapshot.taken_at = client.of_server(snapshot.taken_at);
     let door = Door::new(known::run().values());

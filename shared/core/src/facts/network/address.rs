@@ -1,6 +1,6 @@
 //! Addresses of pods and Services, and the ranges in which policies allow them (`ipBlock`).
 
-use std::net::IpAddr;
+use core::net::IpAddr;
 
 use crate::snapshot::kinds::{IpBlock, Pod, Service, Workload};
 use crate::snapshot::{Listing, Why, WhyKind};

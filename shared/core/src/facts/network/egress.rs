@@ -1,8 +1,8 @@
 //! NetworkPolicies that keep Flux's controllers and agentk from what lies outside: the cluster's DNS, and hosts by their
 //! port. Only what shows such a failure is looked at: a policy that the network plug-in does not enforce harms nobody.
 
+use core::net::IpAddr;
 use std::fmt;
-use std::net::IpAddr;
 
 use jiff::{SignedDuration, Timestamp};
 

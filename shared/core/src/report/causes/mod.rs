@@ -11,6 +11,7 @@ mod events;
 mod gone;
 mod healthy;
 mod order;
+mod partial;
 mod pods;
 mod policies;
 mod services;
