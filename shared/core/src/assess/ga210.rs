@@ -1,10 +1,11 @@
 //! GA210: Flux's controllers reach each other, and no NetworkPolicy keeps them or agentk from the outside.
 
 use super::blocked::{self, Shut};
+use super::events_addr;
 use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
 use crate::command::kubectl;
-use crate::facts::network::{Direction, End, Passage, Port, passage};
-use crate::facts::service::service_of;
+use crate::facts::network::{Direction, End, Passage, passage};
+use crate::facts::service::{leads_to_http, listens, service_of};
 use crate::facts::workload::selects;
 use crate::facts::{EndpointSlice, Facts, PortRef, Service, ServicePort, Why, Workload};
 use crate::need::Need;
@@ -43,14 +44,12 @@ const LINKS: &[Link] = &[
     },
 ];
 
-/// The port at which both listen, which their manifests call `http`.
-const LISTENS: Port<'static> = Port { number: 9090, name: "http" };
-
 fn judge(facts: &Facts<'_>, judgement: &mut Judgement) -> Result<(), Why> {
     let mut shut = Shut::new();
     blocked::outside(facts, &mut shut);
     let judged = links(facts, judgement, &mut shut);
     judgement.findings.extend(blocked::findings(facts, shut));
+    events_addr::judge(facts, judgement);
     judged?;
     judgement.skip("no controller runs whose Service others call (GA202 and GA205 look at them)");
     Ok(())
@@ -146,18 +145,8 @@ fn port_fault(service: &Service, server: &Workload) -> Option<String> {
         let others: Vec<String> = ports.iter().map(|p| p.port.to_string()).collect();
         return Some(format!("has no port 80, which the other controllers call, but {}", others.join(" and ")));
     };
-    let listens = listens(server).number;
-    let leads = match &port.target_port {
-        Some(PortRef::Number(number)) => *number == listens,
-        Some(PortRef::Name(name)) => containers().any(|p| p.name == *name && p.container_port == listens),
-        None => port.port == listens,
-    };
-    (!leads).then(|| format!("forwards port 80 to {}, where {} does not listen", target(port), server.metadata.name))
-}
-
-fn listens(server: &Workload) -> Port<'_> {
-    let mut ports = server.spec.template.spec.containers.iter().flat_map(|c| &c.ports);
-    ports.find(|p| p.name == LISTENS.name).map_or(LISTENS, |p| Port { number: p.container_port, name: &p.name })
+    (!leads_to_http(port, server))
+        .then(|| format!("forwards port 80 to {}, where {} does not listen", target(port), server.metadata.name))
 }
 
 fn target(port: &ServicePort) -> String {

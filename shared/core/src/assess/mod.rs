@@ -6,6 +6,7 @@
 mod blocked;
 mod controller;
 mod ending;
+mod events_addr;
 mod range;
 mod release;
 mod remedy;

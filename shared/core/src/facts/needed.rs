@@ -38,6 +38,16 @@ impl Facts<'_> {
         }
     }
 
+    /// The controllers of which this installation of Flux consists, or should; all where none runs.
+    pub fn components(&self) -> Vec<&'static str> {
+        let all = || CONTROLLERS.iter().map(|(name, _)| *name);
+        let runs = |name: &&str| !self.flux.of(name).is_empty();
+        if !all().any(|name| runs(&name)) {
+            return all().collect();
+        }
+        all().filter(|name| runs(name) || self.needs_controller(name) != Ok(false)).collect()
+    }
+
     /// Flux's kinds: how many objects of each were seen, and why there may be more.
     fn flux_objects(&self) -> Vec<(&'static str, usize, &[Why])> {
         let s = self.snapshot;

@@ -65,6 +65,8 @@ const FRESH: SignedDuration = SignedDuration::from_mins(10);
 pub(in crate::facts) struct Outward {
     /// By policies.
     pub(in crate::facts) blocked: Vec<Blocked>,
+    /// Alerts whose failures are too old to show that a policy still blocks: only a consequence where it does.
+    pub(in crate::facts) blocked_before: Vec<(ObjectRef, ObjectRef)>,
     /// Because the resolver does not answer, whatever the reason.
     pub(in crate::facts) unresolved: Vec<ObjectRef>,
 }
@@ -92,9 +94,15 @@ pub(in crate::facts) fn outward(s: &Snapshot, agents: &[Agent<'_>], flux: &Insta
             note(meta.object(kind), worker, &condition.message, &source.spec.url, fetched);
         }
     }
-    let newest = |event: &&Event| event.last().is_none_or(|at| s.taken_at.duration_since(at) < FRESH);
-    for event in s.dispatch_failures.items.iter().filter(newest) {
-        if let Some(worker) = flux.of("notification-controller").first() {
+    let is_fresh = |event: &&Event| event.last().is_none_or(|at| s.taken_at.duration_since(at) < FRESH);
+    let (fresh, older): (Vec<&Event>, Vec<&Event>) = s.dispatch_failures.items.iter().partition(is_fresh);
+    let worker = |event: &Event| {
+        let alert = Meta { namespace: event.about().namespace, ..Meta::default() };
+        flux.in_charge("notification-controller", &alert)
+            .or(flux.of("notification-controller").first().copied())
+    };
+    for event in fresh {
+        if let Some(worker) = worker(event) {
             note(event.about(), worker, &event.message, "", None);
         }
     }
@@ -110,7 +118,18 @@ pub(in crate::facts) fn outward(s: &Snapshot, agents: &[Agent<'_>], flux: &Insta
             );
         }
     }
+    for event in older {
+        let policy = worker(event).and_then(|worker| blocked_then(s, worker, event));
+        found.blocked_before.extend(policy.map(|policy| (event.about(), policy)));
+    }
     found
+}
+
+/// The policy that blocked a notification when it failed.
+fn blocked_then(s: &Snapshot, worker: &Workload, event: &Event) -> Option<ObjectRef> {
+    let policy = shut(s, worker, outside(&event.message, "")?, None)?.into_iter().next()?;
+    let found = s.network_policies.seen(&policy.namespace, &policy.name)?;
+    (written(&found.metadata) <= event.last()).then_some(policy)
 }
 
 fn sources(s: &Snapshot) -> impl Iterator<Item = (&'static str, &Source)> {

@@ -10,6 +10,7 @@ mod elsewhere;
 mod events;
 mod gone;
 mod healthy;
+mod notifications;
 mod order;
 mod partial;
 mod pods;
