@@ -6,44 +6,39 @@ use crate::need::Need;
 impl Snapshot {
     /// Empties the listing of each of Flux's kinds that is not defined: there is no object of it, and nothing is unknown.
     pub fn settle_undefined(&mut self) {
-        let undefined = |need: Need, listing: &[super::Why]| is_undefined(self, need) && is_unserved(listing);
-        let sources = [
-            (Need::GitRepositories, undefined(Need::GitRepositories, &self.git_repositories.gaps)),
-            (Need::OciRepositories, undefined(Need::OciRepositories, &self.oci_repositories.gaps)),
-            (Need::Buckets, undefined(Need::Buckets, &self.buckets.gaps)),
-            (Need::HelmRepositories, undefined(Need::HelmRepositories, &self.helm_repositories.gaps)),
-            (Need::HelmCharts, undefined(Need::HelmCharts, &self.helm_charts.gaps)),
-            (Need::Kustomizations, undefined(Need::Kustomizations, &self.kustomizations.gaps)),
-            (Need::HelmReleases, undefined(Need::HelmReleases, &self.helm_releases.gaps)),
-            (Need::Receivers, undefined(Need::Receivers, &self.receivers.gaps)),
-            (Need::Providers, undefined(Need::Providers, &self.providers.gaps)),
-            (Need::Alerts, undefined(Need::Alerts, &self.alerts.gaps)),
-        ];
-        for (need, _) in sources.into_iter().filter(|(_, undefined)| *undefined) {
-            self.empty(need);
-        }
-    }
-
-    fn empty(&mut self, need: Need) {
-        match need {
-            Need::GitRepositories => self.git_repositories = Listing::default(),
-            Need::OciRepositories => self.oci_repositories = Listing::default(),
-            Need::Buckets => self.buckets = Listing::default(),
-            Need::HelmRepositories => self.helm_repositories = Listing::default(),
-            Need::HelmCharts => self.helm_charts = Listing::default(),
-            Need::Kustomizations => self.kustomizations = Listing::default(),
-            Need::HelmReleases => self.helm_releases = Listing::default(),
-            Need::Receivers => self.receivers = Listing::default(),
-            Need::Providers => self.providers = Listing::default(),
-            Need::Alerts => self.alerts = Listing::default(),
-            _ => {}
-        }
+        let undefined = KINDS.map(|need| is_undefined(self, need));
+        let [git, oci, bucket, helm, chart, kustomization, release, receiver, provider, alert] = undefined;
+        settle(&mut self.git_repositories, git);
+        settle(&mut self.oci_repositories, oci);
+        settle(&mut self.buckets, bucket);
+        settle(&mut self.helm_repositories, helm);
+        settle(&mut self.helm_charts, chart);
+        settle(&mut self.kustomizations, kustomization);
+        settle(&mut self.helm_releases, release);
+        settle(&mut self.receivers, receiver);
+        settle(&mut self.providers, provider);
+        settle(&mut self.alerts, alert);
     }
 }
 
-/// Whether nothing but "not served" was answered.
-fn is_unserved(gaps: &[super::Why]) -> bool {
-    !gaps.is_empty() && gaps.iter().all(|why| why.kind == WhyKind::NotServed)
+const KINDS: [Need; 10] = [
+    Need::GitRepositories,
+    Need::OciRepositories,
+    Need::Buckets,
+    Need::HelmRepositories,
+    Need::HelmCharts,
+    Need::Kustomizations,
+    Need::HelmReleases,
+    Need::Receivers,
+    Need::Providers,
+    Need::Alerts,
+];
+
+fn settle<T>(listing: &mut Listing<T>, is_undefined: bool) {
+    let gaps = &listing.gaps;
+    if is_undefined && !gaps.is_empty() && gaps.iter().all(|why| why.kind == WhyKind::NotServed) {
+        *listing = Listing::default();
+    }
 }
 
 /// Whether the cluster has no definition of a kind: the list of definitions is complete, or its whole group is not served.
