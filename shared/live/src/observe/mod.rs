@@ -446,6 +446,12 @@ impl Observer<'_> {
         }
     }
 
+    /// Whether the run reads objects of a namespace; an empty one is that of cluster-scoped objects.
+    fn is_within(&self, namespace: &str) -> bool {
+        let limited = self.wanted.as_ref().filter(|_| !namespace.is_empty());
+        limited.is_none_or(|wanted| wanted.iter().any(|within| within == namespace))
+    }
+
     /// Where a permission is needed: in the namespaces that the run is limited to, else in all at once.
     fn places(&self, reach: Reach) -> Vec<Option<&str>> {
         match (reach, &self.wanted) {

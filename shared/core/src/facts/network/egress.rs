@@ -175,6 +175,10 @@ pub(in crate::facts) fn says_unresolved(said: &str) -> bool {
 /// The policies that select a workload's pods, where no rule of them can let anything out to this. What went out since they
 /// were written shows that they are not enforced.
 fn shut(s: &Snapshot, from: &Workload, to: Outside, worked: Option<Timestamp>) -> Option<Vec<ObjectRef>> {
+    // Most network plugins enforce no policy for the host network.
+    if from.spec.template.spec.host_network {
+        return None;
+    }
     let namespace = from.metadata.namespace.as_str();
     let labels = &from.spec.template.metadata.labels;
     let own = s.network_policies.items.iter().filter(|p| p.metadata.namespace == namespace);
@@ -330,6 +334,19 @@ mod tests {
             s.network_policies.items = vec![serde_json::from_value(policy).expect("a policy")];
             assert!(Facts::derive(&s).blocked.is_empty(), "{spec}");
         }
+    }
+
+    #[test]
+    fn pods_of_the_host_network_are_not_blamed_on_a_policy() {
+        let mut s = fixture::healthy();
+        fixture::git_mut(&mut s, "flux-system").status.conditions =
+            fixture::fetch_failed("GitOperationFailed", DIAL);
+        let policy = json!({"metadata": {"name": "deny", "namespace": "flux-system"},
+            "spec": {"podSelector": {}, "policyTypes": ["Egress"]}});
+        s.network_policies.items = vec![serde_json::from_value(policy).expect("a policy")];
+        assert!(!Facts::derive(&s).blocked.is_empty());
+        fixture::deployment_mut(&mut s, "source-controller").spec.template.spec.host_network = true;
+        assert!(Facts::derive(&s).blocked.is_empty());
     }
 
     /// The fixture's artifact is of 2026-11-01.

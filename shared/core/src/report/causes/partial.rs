@@ -158,7 +158,8 @@ fn what_nothing_uses_is_not_missing() {
         .filter_map(|(name, change)| {
             let report = report(change);
             let error = report.problems.iter().any(|p| p.severity == Severity::Error);
-            let of_flux = report.problems.iter().any(|p| (201..=208).contains(&p.check.code));
+            let of_flux =
+                report.problems.iter().any(|p| (201..=208).contains(&p.check.code) || p.check.code == 302);
             let line = format!(
                 "{name}: {:?}{} {:?}",
                 report.exit,
