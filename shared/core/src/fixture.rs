@@ -238,6 +238,11 @@ fn deployments() -> Vec<Value> {
         let mut made = deployment("flux-system", name, 1, &image);
         made["metadata"]["labels"] = json!({"app.kubernetes.io/part-of": "flux",
             "app.kubernetes.io/version": "v2.9.2", "app.kubernetes.io/instance": "flux-system"});
+        if name != "notification-controller" {
+            let address = "http://notification-controller.$(RUNTIME_NAMESPACE).svc.cluster.local./";
+            made["spec"]["template"]["spec"]["containers"][0]["args"] =
+                json!([format!("--events-addr={address}")]);
+        }
         made
     };
     let mut agent =

@@ -172,6 +172,68 @@ pub const TABLE: &[Row] = &[
     row(Need::GitLabCredentials, "", "gitlab", "v4", "deploy_tokens", Reach::Cluster),
 ];
 
+/// A permission that is used only where something fails: what failing objects reference, and whatever creates what is missing,
+/// is read by name, or listed in the namespace. A refusal is no gap of the run: it leaves that one object unknown.
+#[derive(Clone, Copy, Debug)]
+pub struct OnFailure {
+    /// RBAC verbs.
+    pub verbs: &'static [&'static str],
+    /// API group.
+    pub group: &'static str,
+    /// Resources, plural.
+    pub resources: &'static [&'static str],
+    /// Where.
+    pub reach: Reach,
+}
+
+const fn on_failure(
+    verbs: &'static [&'static str],
+    group: &'static str,
+    resources: &'static [&'static str],
+    reach: Reach,
+) -> OnFailure {
+    OnFailure { verbs, group, resources, reach }
+}
+
+/// All of them, apart from kinds that only the cluster's inventories name.
+pub const ON_FAILURE: &[OnFailure] = &[
+    on_failure(
+        &["get"],
+        "",
+        &["configmaps", "persistentvolumeclaims", "serviceaccounts"],
+        Reach::SomeNamespaces,
+    ),
+    on_failure(&["get"], "", &["namespaces"], Reach::Cluster),
+    on_failure(&["get"], "batch", &["jobs"], Reach::SomeNamespaces),
+    on_failure(&["get", "list"], "bitnami.com", &["sealedsecrets"], Reach::SomeNamespaces),
+    on_failure(&["get", "list"], "cert-manager.io", &["certificates"], Reach::SomeNamespaces),
+    on_failure(&["get"], "cert-manager.io", &["issuers"], Reach::SomeNamespaces),
+    on_failure(&["get"], "cert-manager.io", &["clusterissuers"], Reach::Cluster),
+    on_failure(&["get", "list"], "external-secrets.io", &["externalsecrets"], Reach::SomeNamespaces),
+    on_failure(&["get"], "external-secrets.io", &["secretstores"], Reach::SomeNamespaces),
+    on_failure(&["get"], "external-secrets.io", &["clustersecretstores"], Reach::Cluster),
+    on_failure(&["get", "list"], "isindir.github.com", &["sopssecrets"], Reach::SomeNamespaces),
+    on_failure(&["get"], "k8s.bitwarden.com", &["bitwardensecrets"], Reach::SomeNamespaces),
+    on_failure(&["get", "list"], "onepassword.com", &["onepassworditems"], Reach::SomeNamespaces),
+    on_failure(&["get"], "ricoberger.de", &["vaultsecrets"], Reach::SomeNamespaces),
+    on_failure(&["get"], "secrets-store.csi.x-k8s.io", &["secretproviderclasses"], Reach::SomeNamespaces),
+    on_failure(&["get"], "secrets.doppler.com", &["dopplersecrets"], Reach::SomeNamespaces),
+    on_failure(
+        &["get", "list"],
+        "secrets.hashicorp.com",
+        &["vaultdynamicsecrets", "vaultstaticsecrets"],
+        Reach::SomeNamespaces,
+    ),
+    on_failure(
+        &["get"],
+        "secrets.hashicorp.com",
+        &["hcpvaultsecretsapps", "vaultpkisecrets"],
+        Reach::SomeNamespaces,
+    ),
+    on_failure(&["get", "list"], "secrets.infisical.com", &["infisicalsecrets"], Reach::SomeNamespaces),
+    on_failure(&["get"], "spv.no", &["azurekeyvaultsecrets"], Reach::SomeNamespaces),
+];
+
 impl Need {
     /// Its row.
     pub fn row(self) -> &'static Row {

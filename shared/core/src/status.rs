@@ -136,7 +136,7 @@ impl Status {
         }
         Self {
             report,
-            controllers: CONTROLLERS.iter().map(|(name, _)| controller(facts, name)).collect(),
+            controllers: controllers(facts),
             agents: facts.agents.iter().map(|a| agent(facts, a)).collect(),
             sources: sources(facts),
             gaps,
@@ -202,6 +202,12 @@ impl Status {
             unknown: &self.gaps,
         }
     }
+}
+
+/// The controllers that are installed, and those that are missing.
+fn controllers(facts: &Facts<'_>) -> Vec<ControllerRow> {
+    let rows = CONTROLLERS.iter().map(|(name, _)| controller(facts, name));
+    rows.filter(|row| row.wanted.is_some() || facts.needs_controller(&row.name) != Ok(false)).collect()
 }
 
 fn controller(facts: &Facts<'_>, name: &str) -> ControllerRow {

@@ -15,8 +15,14 @@ pub(super) fn running<'s>(
 ) -> Result<Vec<&'s Workload>, Why> {
     let instances = facts.instances(name)?;
     if instances.is_empty() {
-        judgement.examine();
-        judgement.find(missing(facts, name));
+        match judgement.known(facts.needs_controller(name)) {
+            Some(true) => {
+                judgement.examine();
+                judgement.find(missing(facts, name));
+            }
+            Some(false) => judgement.skip("it is not installed, and no object here needs it"),
+            None => {}
+        }
     }
     Ok(instances.into_iter().filter(|instance| is_running(facts, judgement, name, instance)).collect())
 }

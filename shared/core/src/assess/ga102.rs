@@ -6,6 +6,7 @@ use super::remedy::{apply, yaml_word};
 use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
 use crate::command::{Program, Word, kubectl};
 use crate::facts::{Facts, Permission, Why};
+use crate::need::{ON_FAILURE, OnFailure, Reach};
 use crate::object::ObjectRef;
 use crate::text::count;
 
@@ -39,21 +40,46 @@ fn judge(facts: &Facts<'_>, judgement: &mut Judgement) -> Result<(), Why> {
         denied.len(),
         count(tried.len(), "thing")
     );
-    let finding = Finding::new(ObjectRef::cluster(), message, grant(&tried, &denied));
+    let finding = Finding::new(ObjectRef::cluster(), message, grant(&tried, &denied, &on_failure(facts)));
     judgement.find(denied.iter().fold(finding, |finding, permission| finding.because(permission.to_string())));
     Ok(())
 }
 
-/// The roles that grant what was tried, one for each scope in which something was denied. They hold what was
-/// granted already, too: applied again after a later run, a role must not lose what it gave before.
-fn grant(tried: &BTreeSet<&Permission>, denied: &BTreeSet<&Permission>) -> Remedy {
+/// What is read only where something fails, of the API groups that this cluster serves.
+fn on_failure(facts: &Facts<'_>) -> Vec<(Permission, Reach)> {
+    let groups = facts.snapshot.groups.get().ok();
+    let is_served = |of: &&OnFailure| {
+        of.group.is_empty() || of.group == "batch" || groups.is_some_and(|all| all.iter().any(|g| g.name == of.group))
+    };
+    let permission = |of: &OnFailure, verb: &str, resource: &str| Permission {
+        verb: verb.to_owned(),
+        group: of.group.to_owned(),
+        resource: resource.to_owned(),
+        namespace: None,
+    };
+    let pairs = |of: &OnFailure| {
+        let verbs = of.verbs.iter().flat_map(|verb| of.resources.iter().map(move |resource| (*verb, *resource)));
+        verbs.map(|(verb, resource)| (permission(of, verb, resource), of.reach)).collect::<Vec<_>>()
+    };
+    ON_FAILURE.iter().filter(is_served).flat_map(pairs).collect()
+}
+
+/// The roles that grant what was tried, one for each scope in which something was denied, and what is read where something
+/// fails. They hold what was granted already, too: applied again after a later run, a role must not lose what it gave before.
+fn grant(
+    tried: &BTreeSet<&Permission>,
+    denied: &BTreeSet<&Permission>,
+    on_failure: &[(Permission, Reach)],
+) -> Remedy {
     let scopes: BTreeSet<Option<&str>> = denied.iter().map(|p| p.namespace.as_deref()).collect();
     let remedy = Remedy::say(
         "have an administrator run these commands, with your user name in place of $(…) if they run them as \
          somebody else; pods, logs and Secrets of further namespaces may turn up missing in the next run",
     );
     scopes.into_iter().fold(remedy, |remedy, scope| {
-        let rules = rules(tried.iter().copied().filter(|p| p.namespace.as_deref() == scope));
+        let own = tried.iter().copied().filter(|p| p.namespace.as_deref() == scope);
+        let fits = |reach: Reach| scope.is_none() || reach == Reach::SomeNamespaces;
+        let rules = rules(own.chain(on_failure.iter().filter(|(_, reach)| fits(*reach)).map(|(p, _)| p)));
         remedy.run(role(scope, &rules)).run(binding(scope))
     })
 }
@@ -148,7 +174,10 @@ mod tests {
         assert_eq!(found.evidence, ["get secrets in namespace shop"]);
         let [role, binding] = &found.remedy.lines()[..] else { panic!("{:?}", found.remedy) };
         assert!(role.contains("kind: Role\nmetadata:\n  name: gitlab-agent-read\n  namespace: \"shop\"\n"), "{role}");
-        assert!(role.contains("resources: [\"pods/log\", \"secrets\"]"), "{role}");
+        let names = "\"configmaps\", \"persistentvolumeclaims\", \"pods/log\", \"secrets\", \"serviceaccounts\"";
+        assert!(role.contains(&format!("resources: [{names}]")), "{role}");
+        assert!(role.contains("apiGroups: [\"batch\"]") && !role.contains("namespaces\""), "{role}");
+        assert!(!role.contains("external-secrets.io"), "this cluster does not serve it: {role}");
         assert!(binding.starts_with("kubectl -n shop create rolebinding "), "{binding}");
     }
 

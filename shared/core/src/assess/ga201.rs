@@ -48,9 +48,12 @@ fn judge(facts: &Facts<'_>, judgement: &mut Judgement) -> Result<(), Why> {
     if lacking.len() == KINDS.len() && lacking.iter().all(|(.., lack)| matches!(lack, Lack::Kind)) {
         judgement.find(not_installed());
     } else {
-        lacking.into_iter().for_each(|(kind, name, version, lack)| {
-            judgement.find(not_served(facts, kind, &name, version, &lack));
-        });
+        for (kind, name, version, lack) in lacking {
+            // Flux can be installed without a controller and its kinds.
+            if judgement.known(facts.needs_kind(kind)) == Some(true) {
+                judgement.find(not_served(facts, kind, &name, version, &lack));
+            }
+        }
     }
     Ok(())
 }

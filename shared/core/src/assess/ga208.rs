@@ -79,6 +79,9 @@ fn absent(facts: &Facts<'_>, expected: &ObjectRef) -> Result<Finding, &'static s
     }
     let was_bootstrapped = controller("kustomize-controller")
         .is_some_and(|d| d.metadata.label("kustomize.toolkit.fluxcd.io/name").is_some());
+    if controller("kustomize-controller").is_none() && facts.needs_controller("kustomize-controller") == Ok(false) {
+        return Err("kustomize-controller is not installed, and no object here needs it");
+    }
     let object = facts.bootstrap_object(expected);
     if was_bootstrapped {
         let message = format!("does not work: {expected}, from which Flux was installed, does not exist any more");

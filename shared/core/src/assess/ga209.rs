@@ -55,15 +55,10 @@ fn between(
     receiver: &Workload,
     direction: Direction,
 ) -> Result<Passage, Why> {
-    let end = |d: &'_ Workload| -> (String, StringMap) {
-        (d.metadata.namespace.clone(), d.spec.template.metadata.labels.clone())
-    };
-    let (agent, to) = (end(agent.deployment), end(receiver));
-    let ends = [End { namespace: &agent.0, labels: &agent.1 }, End { namespace: &to.0, labels: &to.1 }];
-    let [here, there] = if direction == Direction::Egress { ends } else { [ends[1], ends[0]] };
     let s = facts.snapshot;
-    let policies = s.network_policies.in_namespace(here.namespace)?;
-    passage(&policies, &s.namespace_objects, direction, here, there, port(receiver))
+    let service = s.services.seen(&receiver.metadata.namespace, "webhook-receiver");
+    let (client, server) = (End::of(s, agent.deployment), End::of(s, receiver).behind(service));
+    passage(s, direction, &client, &server, port(receiver))
 }
 
 fn closed(

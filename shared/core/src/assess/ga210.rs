@@ -1,10 +1,11 @@
 //! GA210: Flux's controllers reach each other, and no NetworkPolicy keeps them or agentk from the outside.
 
 use super::blocked::{self, Shut};
+use super::events_addr;
 use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
 use crate::command::kubectl;
-use crate::facts::network::{Direction, End, Passage, Port, passage};
-use crate::facts::service::service_of;
+use crate::facts::network::{Direction, End, Passage, passage};
+use crate::facts::service::{leads_to_http, listens, service_of};
 use crate::facts::workload::selects;
 use crate::facts::{EndpointSlice, Facts, PortRef, Service, ServicePort, Why, Workload};
 use crate::need::Need;
@@ -43,14 +44,12 @@ const LINKS: &[Link] = &[
     },
 ];
 
-/// The port at which both listen, which their manifests call `http`.
-const LISTENS: Port<'static> = Port { number: 9090, name: "http" };
-
 fn judge(facts: &Facts<'_>, judgement: &mut Judgement) -> Result<(), Why> {
     let mut shut = Shut::new();
     blocked::outside(facts, &mut shut);
     let judged = links(facts, judgement, &mut shut);
     judgement.findings.extend(blocked::findings(facts, shut));
+    events_addr::judge(facts, judgement);
     judged?;
     judgement.skip("no controller runs whose Service others call (GA202 and GA205 look at them)");
     Ok(())
@@ -146,18 +145,8 @@ fn port_fault(service: &Service, server: &Workload) -> Option<String> {
         let others: Vec<String> = ports.iter().map(|p| p.port.to_string()).collect();
         return Some(format!("has no port 80, which the other controllers call, but {}", others.join(" and ")));
     };
-    let listens = listens(server).number;
-    let leads = match &port.target_port {
-        Some(PortRef::Number(number)) => *number == listens,
-        Some(PortRef::Name(name)) => containers().any(|p| p.name == *name && p.container_port == listens),
-        None => port.port == listens,
-    };
-    (!leads).then(|| format!("forwards port 80 to {}, where {} does not listen", target(port), server.metadata.name))
-}
-
-fn listens(server: &Workload) -> Port<'_> {
-    let mut ports = server.spec.template.spec.containers.iter().flat_map(|c| &c.ports);
-    ports.find(|p| p.name == LISTENS.name).map_or(LISTENS, |p| Port { number: p.container_port, name: &p.name })
+    (!leads_to_http(port, server))
+        .then(|| format!("forwards port 80 to {}, where {} does not listen", target(port), server.metadata.name))
 }
 
 fn target(port: &ServicePort) -> String {
@@ -191,14 +180,11 @@ fn without_endpoint(object: &ObjectRef, link: &Link, server: &Workload) -> Findi
 
 /// Whether policies let the client's pods reach the server's.
 fn between(facts: &Facts<'_>, client: &Workload, server: &Workload, direction: Direction) -> Result<Passage, Why> {
-    let end = |d: &'_ Workload| (d.metadata.namespace.clone(), d.spec.template.metadata.labels.clone());
-    let (client, to) = (end(client), end(server));
-    let [client, to] =
-        [End { namespace: &client.0, labels: &client.1 }, End { namespace: &to.0, labels: &to.1 }];
-    let (here, there) = if direction == Direction::Egress { (client, to) } else { (to, client) };
     let s = facts.snapshot;
-    let policies = s.network_policies.in_namespace(here.namespace)?;
-    passage(&policies, &s.namespace_objects, direction, here, there, listens(server))
+    let service = service_of(server);
+    let service = s.services.seen(&service.namespace, &service.name);
+    let (client, to) = (End::of(s, client), End::of(s, server).behind(service));
+    passage(s, direction, &client, &to, listens(server))
 }
 
 #[cfg(test)]

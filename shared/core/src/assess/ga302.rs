@@ -26,9 +26,13 @@ fn judge(facts: &Facts<'_>, judgement: &mut Judgement) -> Result<(), Why> {
     judgement.skip("no agentk is installed");
     facts.agent_gaps().iter().for_each(|why| judgement.lacks(why.clone()));
     for agent in &facts.agents {
-        judgement.examine();
         let label = |key| agent.deployment.metadata.label(key);
         let by = label("helm.toolkit.fluxcd.io/name").zip(label("helm.toolkit.fluxcd.io/namespace"));
+        if by.is_none() && !facts.components().contains(&"helm-controller") {
+            judgement.skip("helm-controller is not installed, and agentk is no HelmRelease");
+            continue;
+        }
+        judgement.examine();
         let Some((name, namespace)) = by else {
             judgement.find(not_by_flux(agent));
             continue;

@@ -1,6 +1,7 @@
 //! GA412: the address at which agentk hands push events to Flux leads to notification-controller.
 
 use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
+use crate::facts::events_addr::events_addr;
 use crate::facts::host::host_and_port;
 use crate::facts::request::last_request;
 use crate::facts::{Facts, PortRef, Service, ServicePort, Why, WhyKind, Workload};
@@ -114,9 +115,7 @@ fn misled(facts: &Facts<'_>, address: &str, is_seen: bool, namespace: &str) -> O
 /// The cluster's domain, which Flux's controllers are told in the address of their events.
 fn cluster_domain<'s>(facts: &Facts<'s>) -> Option<&'s str> {
     let deployment = facts.controller("source-controller").ok()??;
-    let args = deployment.spec.template.spec.containers.iter().flat_map(|c| c.args.iter());
-    let address = args.filter_map(|a| a.strip_prefix("--events-addr=")).next()?;
-    let (host, _) = host_and_port(address)?;
+    let (host, _) = host_and_port(events_addr(deployment)?)?;
     let (_, domain) = host.split_once(".svc.")?;
     Some(domain.trim_end_matches('.')).filter(|d| !d.is_empty())
 }

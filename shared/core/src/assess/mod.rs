@@ -6,6 +6,7 @@
 mod blocked;
 mod controller;
 mod ending;
+mod events_addr;
 mod range;
 mod release;
 mod remedy;
@@ -391,6 +392,30 @@ pub fn needs(checks: &[&Check]) -> BTreeSet<Need> {
         [only] if only.code == 102 => TABLE.iter().map(|row| row.need).collect(),
         all => all.iter().flat_map(|check| check.needs.iter().copied()).collect(),
     }
+}
+
+/// What checks read only where something is wrong, or where a NetworkPolicy allows ranges of addresses. Without it they
+/// know less of what they find.
+const WHERE_IT_FAILS: &[(&[u16], &[Need])] = &[
+    (&[201], &[Need::Deployments]),
+    (&[202, 203, 204, 205, 701, 702], &[Need::Pods, Need::PodLogs, Need::Events]),
+    (&[209, 210], &[Need::Pods, Need::Services, Need::Namespaces]),
+    (&[210], &[Need::Alerts, Need::Providers]),
+    (&[701, 702], &[Need::Secrets]),
+];
+
+/// What checks read in all: what they need, and what they read where something fails.
+pub fn reads(checks: &[&Check]) -> BTreeSet<Need> {
+    let mut all = needs(checks);
+    let chosen = |codes: &[u16]| checks.iter().any(|check| codes.contains(&check.code));
+    let more = WHERE_IT_FAILS.iter().filter(|(codes, _)| chosen(codes));
+    all.extend(more.flat_map(|(_, needs)| needs.iter().copied()));
+    all
+}
+
+/// Whether one of the checks reads what failing objects reference ([`crate::need::ON_FAILURE`]).
+pub fn reads_references(checks: &[&Check]) -> bool {
+    checks.iter().any(|check| [701, 702].contains(&check.code))
 }
 
 /// Runs checks.

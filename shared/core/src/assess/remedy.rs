@@ -10,7 +10,6 @@ use serde_json::{Value, json};
 
 use crate::command::{Command, Program, Variable, Word, kubectl};
 use crate::facts::agent::Agent;
-use crate::facts::flux::CONTROLLERS;
 use crate::facts::log::{Effect, Help, Rule};
 use crate::facts::workload::{PAUSED, ROLLING_OUT, Trouble};
 use crate::facts::{Facts, Observed, ReferencedEntry};
@@ -332,7 +331,7 @@ impl Remedy {
     /// a cluster that was bootstrapped.
     #[must_use]
     pub fn reapply_flux(self, facts: &Facts<'_>) -> Self {
-        let names: Vec<&str> = CONTROLLERS.iter().map(|(name, _)| *name).collect();
+        let names: Vec<&str> = facts.components();
         let export = Program::new("flux install --export")
             .flag("--namespace", &facts.snapshot.flux_namespace)
             .flag("--components", names.join(","));

@@ -59,26 +59,37 @@ pub fn controller_of(kind: &str) -> Option<&'static str> {
 
 /// The name of the controller that a Deployment runs, by its image, else by its name and Flux's label.
 pub fn runs(deployment: &Workload) -> Option<&'static str> {
+    CONTROLLERS.iter().map(|(name, _)| *name).find(|name| runs_as(deployment, name))
+}
+
+/// Whether a Deployment runs this controller of Flux.
+pub fn runs_as(deployment: &Workload, name: &str) -> bool {
     let part_of_flux = deployment.metadata.label("app.kubernetes.io/part-of") == Some("flux");
-    let by_image = |name: &str| {
+    let by_image = || {
         deployment.spec.template.spec.containers.iter().any(|c| {
             let mut path = c.image.split('@').next().unwrap_or_default().rsplit('/');
             let is_named = path.next().and_then(|last| last.split(':').next()) == Some(name);
             is_named && (part_of_flux || path.next() == Some("fluxcd"))
         })
     };
-    let by_name = |name: &str| part_of_flux && deployment.metadata.name == name;
-    CONTROLLERS.iter().map(|(name, _)| *name).find(|name| by_name(name) || by_image(name))
+    (part_of_flux && deployment.metadata.name == name) || by_image()
 }
 
 /// Whether an instance of a controller reconciles an object: it may be limited to its own namespace, or to labels
 /// (Flux, "Sharding and horizontal scaling": `--watch-label-selector`).
 pub fn watches(instance: &Workload, of: &Meta) -> bool {
-    let args = || instance.spec.template.spec.containers.iter().flat_map(|c| c.args.iter());
-    let flag = |name: &str| args().find_map(|arg| arg.strip_prefix(name)?.strip_prefix('='));
-    let everywhere = flag("--watch-all-namespaces") != Some("false");
-    let labels = flag("--watch-label-selector").unwrap_or_default();
-    (everywhere || instance.metadata.namespace == of.namespace) && matches(labels, &of.labels)
+    let labels = flag(instance, "--watch-label-selector").unwrap_or_default();
+    watches_namespace(instance, &of.namespace) && matches(labels, &of.labels)
+}
+
+/// Whether an instance reconciles objects of a namespace.
+pub fn watches_namespace(instance: &Workload, namespace: &str) -> bool {
+    flag(instance, "--watch-all-namespaces") != Some("false") || instance.metadata.namespace == namespace
+}
+
+fn flag<'w>(instance: &'w Workload, name: &str) -> Option<&'w str> {
+    let mut args = instance.spec.template.spec.containers.iter().flat_map(|c| c.args.iter());
+    args.find_map(|arg| arg.strip_prefix(name)?.strip_prefix('='))
 }
 
 /// Whether labels fit a selector in its written form; a requirement of an unknown form fits.

@@ -16,10 +16,10 @@ use super::node::Lost;
 use super::reference::Missings;
 use super::service::{cannot_download, service_of};
 use super::{Facts, InventoryEntry};
-use super::{token_secret, waits};
+use super::{dispatch, events_addr, token_secret, waits};
 use crate::object::ObjectRef;
 use crate::snapshot::Snapshot;
-use crate::snapshot::kinds::{Condition, Inventory, Meta, Source};
+use crate::snapshot::kinds::{Condition, Event, Inventory, Meta, Source};
 use edges::Edges;
 pub use edges::Nearest;
 
@@ -39,6 +39,8 @@ pub(super) struct Seen<'a> {
     pub(super) calls: &'a [(ObjectRef, ObjectRef)],
     /// What policies keep from the outside.
     pub(super) blocked: &'a [Blocked],
+    /// Alerts whose older failures a policy explains.
+    pub(super) blocked_before: &'a [(ObjectRef, ObjectRef)],
     /// Nodes that do not answer.
     pub(super) lost: &'a Lost,
 }
@@ -64,7 +66,7 @@ impl Graph {
     ) -> Self {
         let gone = gone(s);
         let mut graph = Builder { edges: Edges::default(), instances, artifacts: Vec::new(), gone };
-        graph.add_artifacts(s);
+        graph.add_services(s);
         graph.add_sources(s);
         graph.add_kustomizations(s);
         graph.add_releases(s);
@@ -76,9 +78,9 @@ impl Graph {
         }
         graph.add_waits(s, seen.missing, seen.creators);
         seen.calls.iter().for_each(|(object, need)| graph.edges.add(object, need));
-        for of in seen.blocked {
-            of.policies.first().into_iter().for_each(|policy| graph.edges.add(&of.object, policy));
-        }
+        let blocked = seen.blocked.iter().filter_map(|of| Some((&of.object, of.policies.first()?)));
+        let earlier = seen.blocked_before.iter().map(|(object, policy)| (object, policy));
+        blocked.chain(earlier).for_each(|(object, policy)| graph.edges.add(object, policy));
         for (node, workloads) in seen.lost.nodes() {
             workloads.into_iter().for_each(|(workload, _)| graph.edges.add(workload, node));
         }
@@ -185,12 +187,13 @@ impl Builder<'_> {
         }
     }
 
-    /// What lies before source-controller: its Service, and the policies of its namespace.
-    fn add_artifacts(&mut self, s: &Snapshot) {
+    /// What lies before source-controller and notification-controller: the Service, and the policies of its namespace.
+    fn add_services(&mut self, s: &Snapshot) {
         self.artifacts = self.instances.of("source-controller").iter().map(|d| service_of(d)).collect();
-        for service in self.artifacts.clone() {
+        let events = self.instances.of("notification-controller").iter().map(|d| service_of(d));
+        for service in events.chain(self.artifacts.clone()) {
             let own = s.network_policies.items.iter().filter(|p| p.metadata.namespace == service.namespace);
-            own.for_each(|policy| self.add(&service, policy.metadata.object("NetworkPolicy")));
+            own.for_each(|policy| self.edges.add(&service, &policy.metadata.object("NetworkPolicy")));
         }
     }
 
@@ -249,15 +252,25 @@ impl Builder<'_> {
     }
 
     fn add_notifications(&mut self, s: &Snapshot) {
+        let failed = dispatched(s);
         for alert in &s.alerts.items {
             let object = alert.metadata.object("Alert");
             self.add_controller("Alert", &alert.metadata);
+            if !failed.contains(&object) {
+                let server = self.instances.in_charge("notification-controller", &alert.metadata);
+                server.into_iter().for_each(|server| self.edges.add(&object, &service_of(server)));
+            }
             self.add(&object, ObjectRef::new("Provider", &object.namespace, &alert.spec.provider_ref.name));
         }
         for provider in &s.providers.items {
             if let Some(secret) = provider.secret() {
                 self.add(&provider.metadata.object("Provider"), secret);
             }
+        }
+        for astray in events_addr::astray(s, self.instances) {
+            let sender = astray.sender.metadata.object("Deployment");
+            let alerts = astray.alerts.iter().map(|alert| alert.metadata.object("Alert"));
+            alerts.filter(|alert| !failed.contains(alert)).for_each(|alert| self.edges.add(&alert, &sender));
         }
     }
 
@@ -279,6 +292,13 @@ impl Builder<'_> {
             self.add(&lease.metadata.object("Lease"), object);
         }
     }
+}
+
+/// The Alerts whose events arrived and were refused by the receiver: what lies before notification-controller is not the cause.
+fn dispatched(s: &Snapshot) -> HashSet<ObjectRef> {
+    let refused =
+        |event: &&Event| dispatch::classify(&event.message).is_some_and(|failure| !failure.is_network());
+    s.dispatch_failures.items.iter().filter(refused).map(Event::about).collect()
 }
 
 /// What of inventories does not exist, with the appliers that fail to apply it.

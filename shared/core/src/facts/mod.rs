@@ -9,6 +9,7 @@ pub mod depends;
 pub mod dispatch;
 pub mod duration;
 pub mod duty;
+pub mod events_addr;
 pub mod failure;
 pub mod flux;
 pub mod git_secret;
@@ -18,6 +19,7 @@ pub mod graph;
 pub mod host;
 pub mod job;
 pub mod log;
+mod needed;
 pub mod network;
 pub mod node;
 pub mod notification;
@@ -100,6 +102,7 @@ impl<'s> Facts<'s> {
             creators: &creators,
             calls: &calls,
             blocked: &outward.blocked,
+            blocked_before: &outward.blocked_before,
             lost: &lost,
         };
         let graph = Graph::build(snapshot, &agents, &flux, &seen);
@@ -120,6 +123,16 @@ impl<'s> Facts<'s> {
             circles: OnceLock::new(),
             status_branches: OnceLock::new(),
         }
+    }
+
+    /// The controllers whose events do not reach notification-controller.
+    pub fn events_astray(&self) -> Vec<events_addr::Astray<'s>> {
+        events_addr::astray(self.snapshot, &self.flux)
+    }
+
+    /// The address to which a controller should send its events.
+    pub fn events_address(&self, sender: &Meta) -> Option<String> {
+        events_addr::expected_address(&self.flux, sender)
     }
 
     /// Why it is not known whether a namespace exists that the run was limited to: in one that does not nothing is wrong. What

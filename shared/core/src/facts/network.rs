@@ -1,26 +1,58 @@
 //! Whether NetworkPolicies let one pod reach another, as Kubernetes documents them: a pod that no policy selects is
 //! open; one that is selected takes what any rule of any such policy allows, and nothing else.
 
+mod address;
 mod egress;
 
+use core::net::IpAddr;
 use std::cmp::Reverse;
 
 use crate::object::ObjectRef;
 use crate::snapshot::kinds::{
-    IpBlock, LabelRequirement, LabelSelector, Namespace, NetworkPeer, NetworkPolicy, NetworkRule, PortRef,
-    StringMap,
+    IpBlock, LabelRequirement, LabelSelector, Namespace, NetworkPeer, NetworkPolicy, NetworkPort,
+    NetworkRule, PortRef, Service, StringMap, Workload,
 };
-use crate::snapshot::{Listing, Why, WhyKind};
+use crate::snapshot::{Listing, Snapshot, Why, WhyKind};
 pub use egress::{Blocked, Outside};
 pub(super) use egress::{outward, says_unresolved};
 
-/// One end of a connection: pods of one workload.
-#[derive(Clone, Copy)]
+/// One end of a connection: the pods of one workload.
+#[derive(Clone)]
 pub struct End<'a> {
-    /// Namespace.
-    pub namespace: &'a str,
-    /// Labels of the pods.
-    pub labels: &'a StringMap,
+    workload: &'a Workload,
+    /// The addresses of each pod.
+    pods: Result<Vec<Vec<IpAddr>>, Why>,
+    /// The addresses of the Service through which the pods are called.
+    service: Vec<IpAddr>,
+}
+
+impl<'a> End<'a> {
+    /// The pods of a workload.
+    pub fn of(s: &Snapshot, workload: &'a Workload) -> Self {
+        Self { workload, pods: address::addresses(workload, &s.pods), service: Vec::new() }
+    }
+
+    /// The same pods, called through a Service.
+    pub fn behind(self, service: Option<&Service>) -> Self {
+        Self { service: service.map(address::of_service).unwrap_or_default(), ..self }
+    }
+
+    fn namespace(&self) -> &'a str {
+        &self.workload.metadata.namespace
+    }
+
+    fn labels(&self) -> &'a StringMap {
+        &self.workload.spec.template.metadata.labels
+    }
+
+    fn uses_host_network(&self) -> bool {
+        self.workload.spec.template.spec.host_network
+    }
+
+    fn undecided(&self, message: &str) -> Why {
+        let asked = format!("NetworkPolicies and {}", self.workload.metadata.object("Deployment"));
+        Why::new(WhyKind::Undecided, asked, message)
+    }
 }
 
 /// The TCP port at which the other end listens, with its name.
@@ -50,56 +82,39 @@ pub enum Passage {
     Closed(Vec<ObjectRef>),
 }
 
-/// What is known of one rule, in rising order of strength.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Fit {
-    No,
-    /// Only the addresses of pods would tell.
-    Perhaps,
-    Yes,
-}
-
-/// Judges one direction at the pod `here`, whose namespace's policies these are.
+/// Evaluates the policies of the client's namespace (egress) or of the server's (ingress).
 ///
 /// # Errors
-/// Labels of a namespace, or addresses of pods, decide and are not known.
+/// The policies, the labels of a namespace or the addresses of pods decide and are not known.
 pub fn passage(
-    policies: &[&NetworkPolicy],
-    namespaces: &Listing<Namespace>,
+    s: &Snapshot,
     direction: Direction,
-    here: End<'_>,
-    there: End<'_>,
+    client: &End<'_>,
+    server: &End<'_>,
     port: Port<'_>,
 ) -> Result<Passage, Why> {
-    let about = |p: &&&NetworkPolicy| acts(p, direction) && matches(&p.spec.pod_selector, here.labels);
-    let mut selecting: Vec<&NetworkPolicy> = policies.iter().filter(about).copied().collect();
+    let (here, there) = if direction == Direction::Egress { (client, server) } else { (server, client) };
+    let policies = s.network_policies.in_namespace(here.namespace())?;
+    let about = |p: &&NetworkPolicy| acts(p, direction) && matches(&p.spec.pod_selector, here.labels());
+    let mut selecting: Vec<&NetworkPolicy> = policies.into_iter().filter(about).collect();
     if selecting.is_empty() {
         return Ok(Passage::Open);
     }
-    let mut best = Fit::No;
-    let mut lacking = None;
-    for rule in selecting.iter().flat_map(|p| rules(p, direction)).filter(|rule| through(rule, port)) {
-        match fit(rule, direction, namespaces, here, there) {
-            Ok(found) => best = best.max(found),
-            Err(why) => lacking = Some(why),
+    let all = selecting.iter().flat_map(|p| rules(p, direction));
+    let rules: Vec<&NetworkRule> = all.filter(|rule| is_for_port(rule, port)).collect();
+    let peers = Peers { direction, here, there, service: &server.service, namespaces: &s.namespace_objects };
+    if !peers.pass(&rules)? {
+        if here.uses_host_network() {
+            return Err(
+                here.undecided("network plugins differ in whether policies select pods of the host network")
+            );
         }
+        by_blame(&mut selecting, direction);
+        return Ok(Passage::Closed(
+            selecting.into_iter().map(|p| p.metadata.object("NetworkPolicy")).collect(),
+        ));
     }
-    match (best, lacking) {
-        (Fit::Yes, _) => Ok(Passage::Open),
-        (_, Some(why)) => Err(why),
-        (Fit::Perhaps, None) => {
-            let asked = format!("NetworkPolicies of namespace {}", here.namespace);
-            Err(Why::new(
-                WhyKind::NotAsked,
-                asked,
-                "they allow ranges of addresses; addresses of pods are not read",
-            ))
-        }
-        (Fit::No, None) => {
-            by_blame(&mut selecting, direction);
-            Ok(Passage::Closed(selecting.into_iter().map(|p| p.metadata.object("NetworkPolicy")).collect()))
-        }
-    }
+    Ok(Passage::Open)
 }
 
 /// Puts the policy to blame first. Policies only add up, so each is innocent by itself; one that allows nothing was made to
@@ -130,8 +145,8 @@ fn rules(policy: &NetworkPolicy, direction: Direction) -> &[NetworkRule] {
 }
 
 /// Whether a rule is about this port.
-fn through(rule: &NetworkRule, port: Port<'_>) -> bool {
-    let one = |p: &crate::snapshot::kinds::NetworkPort| {
+fn is_for_port(rule: &NetworkRule, port: Port<'_>) -> bool {
+    let one = |p: &NetworkPort| {
         let tcp = p.protocol.is_empty() || p.protocol == "TCP";
         tcp && match (&p.port, p.end_port) {
             (None, _) => true,
@@ -143,49 +158,89 @@ fn through(rule: &NetworkRule, port: Port<'_>) -> bool {
     rule.ports.is_empty() || rule.ports.iter().any(one)
 }
 
-fn fit(
-    rule: &NetworkRule,
+/// The peers of rules, seen from the pods that policies select.
+struct Peers<'p> {
     direction: Direction,
-    namespaces: &Listing<Namespace>,
-    here: End<'_>,
-    there: End<'_>,
-) -> Result<Fit, Why> {
-    let peers = if direction == Direction::Ingress { &rule.from } else { &rule.to };
-    if peers.is_empty() {
-        return Ok(Fit::Yes);
-    }
-    let mut best = Ok(Fit::No);
-    for peer in peers {
-        best = match (best, of_peer(peer, namespaces, here, there)) {
-            (Ok(Fit::Yes), _) | (_, Ok(Fit::Yes)) => Ok(Fit::Yes),
-            (Err(why), _) | (_, Err(why)) => Err(why),
-            (Ok(a), Ok(b)) => Ok(a.max(b)),
+    here: &'p End<'p>,
+    there: &'p End<'p>,
+    /// The addresses of the Service before the server.
+    service: &'p [IpAddr],
+    namespaces: &'p Listing<Namespace>,
+}
+
+impl Peers<'_> {
+    /// Whether the rules allow each pod of the other end. One that is known to be kept out decides.
+    fn pass(&self, rules: &[&NetworkRule]) -> Result<bool, Why> {
+        let pods: Vec<Result<&[IpAddr], &Why>> = match &self.there.pods {
+            Ok(pods) => pods.iter().map(|addresses| Ok(addresses.as_slice())).collect(),
+            Err(why) => vec![Err(why)],
         };
+        let mut passes = Ok(true);
+        for pod in pods {
+            match any(rules.iter().map(|rule| self.allows(rule, pod))) {
+                Ok(true) => {}
+                Ok(false) => return Ok(false),
+                Err(why) => passes = Err(why),
+            }
+        }
+        passes
     }
-    best
+
+    fn allows(&self, rule: &NetworkRule, pod: Result<&[IpAddr], &Why>) -> Result<bool, Why> {
+        let peers = if self.direction == Direction::Ingress { &rule.from } else { &rule.to };
+        if peers.is_empty() {
+            return Ok(true);
+        }
+        any(peers.iter().map(|peer| match &peer.ip_block {
+            Some(block) => self.block_fits(block, pod.map_err(Clone::clone)?),
+            None => self.selectors_fit(peer),
+        }))
+    }
+
+    fn selectors_fit(&self, peer: &NetworkPeer) -> Result<bool, Why> {
+        let fits = peer.pod_selector.as_ref().is_none_or(|of| matches(of, self.there.labels()))
+            && match &peer.namespace_selector {
+                None => self.here.namespace() == self.there.namespace(),
+                Some(selector) => selects_namespace(selector, self.there.namespace(), self.namespaces)?,
+            };
+        if fits && self.there.uses_host_network() {
+            let text = "network plugins differ in whether selectors match pods of the host network";
+            return Err(self.there.undecided(text));
+        }
+        Ok(fits)
+    }
+
+    /// Whether a block allows an address of a pod, of an IP family that the Service has.
+    fn block_fits(&self, block: &IpBlock, pod: &[IpAddr]) -> Result<bool, Why> {
+        let is_used = |a: &&IpAddr| self.service.iter().any(|of| of.is_ipv4() == a.is_ipv4());
+        let mut used: Vec<&IpAddr> = pod.iter().filter(is_used).collect();
+        if used.is_empty() {
+            used = pod.iter().collect();
+        }
+        if any(used.into_iter().map(|address| address::allows(block, *address)))? {
+            return Ok(true);
+        }
+        let of_service = || any(self.service.iter().map(|address| address::allows(block, *address)));
+        if self.direction == Direction::Egress && of_service()? {
+            let text = "a rule allows the address of the Service, not of its pods: network plugins differ in which of \
+                        them counts";
+            return Err(self.there.undecided(text));
+        }
+        Ok(false)
+    }
 }
 
-fn of_peer(
-    peer: &NetworkPeer,
-    namespaces: &Listing<Namespace>,
-    here: End<'_>,
-    there: End<'_>,
-) -> Result<Fit, Why> {
-    if let Some(block) = &peer.ip_block {
-        return Ok(if is_everything(block) { Fit::Yes } else { Fit::Perhaps });
+/// Whether one is true; what is not known counts where none is.
+fn any(answers: impl Iterator<Item = Result<bool, Why>>) -> Result<bool, Why> {
+    let mut lacking = None;
+    for answer in answers {
+        match answer {
+            Ok(true) => return Ok(true),
+            Ok(false) => {}
+            Err(why) => lacking = lacking.or(Some(why)),
+        }
     }
-    if !peer.pod_selector.as_ref().is_none_or(|selector| matches(selector, there.labels)) {
-        return Ok(Fit::No);
-    }
-    let in_namespace = match &peer.namespace_selector {
-        None => here.namespace == there.namespace,
-        Some(selector) => selects_namespace(selector, there.namespace, namespaces)?,
-    };
-    Ok(if in_namespace { Fit::Yes } else { Fit::No })
-}
-
-fn is_everything(block: &IpBlock) -> bool {
-    block.except.is_empty() && matches!(block.cidr.as_str(), "0.0.0.0/0" | "::/0")
+    lacking.map_or(Ok(false), Err)
 }
 
 /// The label that every namespace has, with its name as value.
@@ -222,119 +277,4 @@ pub fn matches(selector: &LabelSelector, labels: &StringMap) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::{Value, json};
-
-    use super::*;
-
-    fn judged(direction: Direction, specs: &[Value], namespaces: &[Value]) -> Result<Passage, Why> {
-        let map = |value: Value| serde_json::from_value::<StringMap>(value).expect("labels");
-        let (agent, flux) = (map(json!({"app": "agentk"})), map(json!({"app": "notification-controller"})));
-        let ends =
-            [End { namespace: "gitlab", labels: &agent }, End { namespace: "flux-system", labels: &flux }];
-        let (here, there) =
-            if direction == Direction::Egress { (ends[0], ends[1]) } else { (ends[1], ends[0]) };
-        let policy = |spec: &Value| {
-            serde_json::from_value::<NetworkPolicy>(
-                json!({"metadata": {"name": "p", "namespace": here.namespace}, "spec": spec}),
-            )
-            .expect("a policy")
-        };
-        let policies: Vec<NetworkPolicy> = specs.iter().map(policy).collect();
-        let policies: Vec<&NetworkPolicy> = policies.iter().collect();
-        let namespaces = serde_json::from_value(json!({ "items": namespaces })).expect("namespaces");
-        passage(&policies, &namespaces, direction, here, there, Port { number: 9292, name: "http-webhook" })
-    }
-
-    /// Whether a connection passes policies with these ingress rules.
-    fn open(ingress: Value) -> bool {
-        let labelled = json!({"metadata": {"name": "gitlab", "labels": {"team": "a"}}});
-        let spec = json!({"podSelector": {}, "policyTypes": ["Ingress"], "ingress": ingress});
-        judged(Direction::Ingress, &[spec], &[labelled]).expect("known") == Passage::Open
-    }
-
-    #[test]
-    fn rules_are_read_as_kubernetes_documents_them() {
-        for (rules, expected) in [
-            (json!([]), false),
-            (json!([{}]), true),
-            (json!([{"from": [{"podSelector": {}}]}]), false),
-            (json!([{"from": [{"namespaceSelector": {}}]}]), true),
-            (json!([{"from": [{"namespaceSelector": {"matchLabels": {"team": "a"}}}]}]), true),
-            (json!([{"from": [{"namespaceSelector": {"matchLabels": {"team": "b"}}}]}]), false),
-            (json!([{"from": [{"namespaceSelector": {"matchLabels": {NAME_LABEL: "gitlab"}}}]}]), true),
-            (
-                json!([{"from": [{"namespaceSelector": {}, "podSelector": {"matchLabels": {"app": "agentk"}}}]}]),
-                true,
-            ),
-            (
-                json!([{"from": [{"namespaceSelector": {}, "podSelector": {"matchLabels": {"app": "x"}}}]}]),
-                false,
-            ),
-            (json!([{"from": [{"ipBlock": {"cidr": "0.0.0.0/0"}}]}]), true),
-            (json!([{"ports": [{"port": 8080}]}]), false),
-            (json!([{"ports": [{"port": 9292}]}]), true),
-            (json!([{"ports": [{"port": "http-webhook", "protocol": "TCP"}]}]), true),
-            (json!([{"ports": [{"port": 9000, "endPort": 9300}]}]), true),
-            (json!([{"ports": [{"port": 9292, "protocol": "UDP"}]}]), false),
-            (
-                json!([{"ports": [{"port": 8080}]}, {"from": [{"namespaceSelector": {}}], "ports": [{"port": 9292}]}]),
-                true,
-            ),
-        ] {
-            assert_eq!(open(rules.clone()), expected, "{rules}");
-        }
-    }
-
-    #[test]
-    fn policies_add_up_and_only_those_that_select_the_pod_count() {
-        let other = json!({"podSelector": {"matchLabels": {"app": "x"}}, "policyTypes": ["Ingress"]});
-        assert_eq!(judged(Direction::Ingress, &[other], &[]).expect("known"), Passage::Open);
-        let deny = json!({"podSelector": {}, "policyTypes": ["Ingress"]});
-        let allow = json!({"podSelector": {"matchExpressions": [{"key": "app", "operator": "Exists"}]}, "ingress": [{}]});
-        let closed = judged(Direction::Ingress, std::slice::from_ref(&deny), &[]).expect("known");
-        assert_eq!(closed, Passage::Closed(vec![ObjectRef::new("NetworkPolicy", "flux-system", "p")]));
-        assert_eq!(judged(Direction::Ingress, &[deny.clone(), allow], &[]).expect("known"), Passage::Open);
-        assert_eq!(
-            judged(Direction::Egress, &[deny], &[]).expect("known"),
-            Passage::Open,
-            "no egress policy"
-        );
-        let egress = json!({"podSelector": {}, "egress": [{"to": [{"namespaceSelector": {"matchLabels": {NAME_LABEL: "kube-system"}}}]}]});
-        assert!(matches!(judged(Direction::Egress, &[egress], &[]).expect("known"), Passage::Closed(_)));
-    }
-
-    #[test]
-    fn what_decides_and_is_not_known_is_said() {
-        let ranges = json!({"podSelector": {}, "ingress": [{"from": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]}]});
-        assert_eq!(
-            judged(Direction::Ingress, &[ranges], &[]).expect_err("addresses").kind,
-            WhyKind::NotAsked
-        );
-    }
-
-    #[test]
-    fn expressions_are_evaluated() {
-        let selector = |operator: &str, values: &[&str]| {
-            serde_json::from_value::<LabelSelector>(
-                json!({"matchExpressions": [{"key": "a", "operator": operator, "values": values}]}),
-            )
-            .expect("a selector")
-        };
-        let (one, none) = (StringMap::from([("a".to_owned(), "1".to_owned())]), StringMap::new());
-        for (operator, values, of_one, of_none) in [
-            ("In", &["1", "2"][..], true, false),
-            ("NotIn", &["1"], false, true),
-            ("Exists", &[], true, false),
-            ("DoesNotExist", &[], false, true),
-            ("New", &[], false, false),
-        ] {
-            let selector = selector(operator, values);
-            assert_eq!(
-                (matches(&selector, &one), matches(&selector, &none)),
-                (of_one, of_none),
-                "{operator}"
-            );
-        }
-    }
-}
+mod tests;

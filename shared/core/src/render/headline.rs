@@ -119,6 +119,7 @@ pub(super) fn unknown_because(kind: WhyKind) -> &'static str {
         WhyKind::Unreadable => "the answer could not be read",
         WhyKind::Intercepted => "something on the way answered in the API server's place",
         WhyKind::TooEarly => "it is too early to tell",
+        WhyKind::Undecided => "what was read does not decide it",
         WhyKind::NoGitLab => "it needs GitLab",
         WhyKind::NotAsked => "it was not seen",
     }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use crate::need::{Need, Reach};
+use crate::need::{Need, ON_FAILURE, Reach};
 
 /// Name of every object that is made.
 const NAME: &str = "gitlab-agent-verify";
@@ -15,6 +15,8 @@ const NAME: &str = "gitlab-agent-verify";
 pub struct Rbac<'r> {
     /// What is read.
     pub needs: BTreeSet<Need>,
+    /// Whether what failing objects reference is read, too.
+    pub references: bool,
     /// The one namespace that runs are limited to (`-n`), beside Flux's own; all where none.
     pub namespace: Option<&'r str>,
     /// Namespace of the Flux controllers.
@@ -31,10 +33,18 @@ impl Rbac<'_> {
     }
 
     fn objects(&self) -> Vec<Value> {
-        let mut scopes: BTreeMap<Option<&str>, BTreeSet<Need>> = BTreeMap::new();
-        for need in self.needs.iter().filter(|need| !need.row().verb.is_empty()) {
-            for scope in self.scopes(need.row().reach) {
-                scopes.entry(scope).or_default().insert(*need);
+        let mut scopes: BTreeMap<Option<&str>, Rules> = BTreeMap::new();
+        let mut grant = |reach: Reach, group: &'static str, verb: &'static str, resource: &'static str| {
+            for scope in self.scopes(reach) {
+                scopes.entry(scope).or_default().entry((group, verb)).or_default().insert(resource);
+            }
+        };
+        for row in self.needs.iter().map(|need| need.row()).filter(|row| !row.verb.is_empty()) {
+            grant(row.reach, row.group, row.verb, row.resource);
+        }
+        for of in ON_FAILURE.iter().filter(|_| self.references) {
+            for verb in of.verbs {
+                of.resources.iter().for_each(|resource| grant(of.reach, of.group, verb, resource));
             }
         }
         let mut objects = Vec::new();
@@ -42,8 +52,8 @@ impl Rbac<'_> {
             objects.push(json!({"apiVersion": "v1", "kind": "ServiceAccount",
                 "metadata": {"name": name, "namespace": namespace}}));
         }
-        for (scope, needs) in scopes {
-            objects.push(role(scope, &needs));
+        for (scope, rules) in scopes {
+            objects.push(role(scope, rules));
             objects.extend(self.account.map(|account| binding(scope, account)));
         }
         objects
@@ -61,11 +71,10 @@ impl Rbac<'_> {
     }
 }
 
-fn role(scope: Option<&str>, needs: &BTreeSet<Need>) -> Value {
-    let mut rules: BTreeMap<(&str, &str), BTreeSet<&str>> = BTreeMap::new();
-    for row in needs.iter().map(|need| need.row()) {
-        rules.entry((row.group, row.verb)).or_default().insert(row.resource);
-    }
+/// Resources by group and verb.
+type Rules = BTreeMap<(&'static str, &'static str), BTreeSet<&'static str>>;
+
+fn role(scope: Option<&str>, rules: Rules) -> Value {
     let rules: Vec<Value> = rules
         .into_iter()
         .map(|((group, verb), resources)| json!({"apiGroups": [group], "resources": resources, "verbs": [verb]}))
@@ -96,7 +105,7 @@ mod tests {
 
     fn rbac(needs: &[Need], namespace: Option<&'static str>) -> Rbac<'static> {
         let needs = needs.iter().copied().collect();
-        Rbac { needs, namespace, flux_namespace: "flux-system", account: None }
+        Rbac { needs, references: false, namespace, flux_namespace: "flux-system", account: None }
     }
 
     fn granted(objects: &[Value]) -> Vec<String> {
@@ -148,6 +157,28 @@ mod tests {
         );
         assert_eq!(rbac(&needs[1..2], Some("flux-system")).objects().len(), 1);
         assert_eq!(rbac(&needs[3..], None).yaml(), "", "nothing to grant");
+    }
+
+    #[test]
+    fn what_failing_objects_reference_is_granted_beside_the_rest() {
+        let with = |namespace| Rbac { references: true, ..rbac(&[Need::Secrets], namespace) };
+        let all = granted(&with(None).objects());
+        for rule in [
+            "* get /configmaps",
+            "* get /secrets",
+            "* get batch/jobs",
+            "* get cert-manager.io/clusterissuers",
+            "* list external-secrets.io/externalsecrets",
+        ] {
+            assert!(all.iter().any(|granted| granted == rule), "{rule}: {all:#?}");
+        }
+        let limited = granted(&with(Some("shop")).objects());
+        for rule in
+            ["shop get batch/jobs", "flux-system get batch/jobs", "* get cert-manager.io/clusterissuers"]
+        {
+            assert!(limited.iter().any(|granted| granted == rule), "{rule}: {limited:#?}");
+        }
+        assert!(!limited.iter().any(|granted| granted == "* get batch/jobs"), "{limited:#?}");
     }
 
     #[test]

@@ -222,6 +222,25 @@ fn a_run_that_checked_nothing_is_not_fine() {
     }
 }
 
+/// A range of addresses that alone could allow a connection, where the pods' addresses are not known.
+#[test]
+fn addresses_that_are_not_known_are_no_pass() {
+    let block = serde_json::json!([{"to": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]}]);
+    for code in ["209", "210"] {
+        let check = Check::named(code).expect("a check");
+        let (namespace, name) =
+            if code == "209" { ("gitlab", "egress") } else { ("flux-system", "allow-egress") };
+        let report = report(&[check], |s| {
+            let own = |p: &&mut crate::snapshot::kinds::NetworkPolicy| {
+                (p.metadata.namespace.as_str(), p.metadata.name.as_str()) == (namespace, name)
+            };
+            let policy = s.network_policies.items.iter_mut().find(own).expect("a policy");
+            policy.spec.egress = serde_json::from_value(block.clone()).expect("rules");
+        });
+        assert_eq!((report.exit, report.problems.len()), (Exit::Unknown, 0), "{code}: {:?}", report.checks);
+    }
+}
+
 /// One list that does not come is a gap: the rest is judged, and the cluster was reached.
 #[test]
 fn one_silent_list_is_a_gap() {

@@ -9,6 +9,7 @@ pub mod kinds;
 mod listing;
 pub mod mask;
 pub mod secret;
+mod served;
 mod texts;
 
 use jiff::Timestamp;
@@ -204,6 +205,8 @@ pub enum WhyKind {
     Intercepted,
     /// What is asked about has just begun (a start, a rollout, a reconciliation), so it does not show yet.
     TooEarly,
+    /// What was read does not decide it: network plugins differ, for example.
+    Undecided,
     /// It needs GitLab, and no access to GitLab was given.
     NoGitLab,
     /// It was not asked for, or what it hangs on is itself not known.
@@ -358,6 +361,7 @@ impl Snapshot {
             Some(format) if format != u64::from(FORMAT) => Err(FormatError::Version(format)),
             Some(_) => {
                 let mut snapshot: Self = serde_json::from_slice(json).map_err(broken)?;
+                snapshot.settle_undefined();
                 snapshot.put_in_order();
                 Ok(snapshot)
             }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::ValueEnum;
-use gitlab_agent_core::assess::{CHECKS, Check, Severity, assess, needs};
+use gitlab_agent_core::assess::{CHECKS, Check, Severity, assess, needs, reads, reads_references};
 use gitlab_agent_core::facts::Facts;
 use gitlab_agent_core::need::Need;
 use gitlab_agent_core::render::{self, ListFormat, Rbac, VerifyFormat};
@@ -283,7 +283,8 @@ impl Args {
             parts.ok_or_else(|| UsageError(format!("--service-account {text}: write NAMESPACE/NAME")))
         });
         let rbac = Rbac {
-            needs: needs(checks),
+            needs: reads(checks),
+            references: reads_references(checks),
             namespace: self.common.namespace.as_deref(),
             flux_namespace: &self.common.flux_namespace,
             account: account.transpose()?,

@@ -87,6 +87,7 @@ pub async fn observe(client: &ReadClient, scope: &Scope, ask: &dyn AskGitLab) ->
     });
     let observer = Observer { client, scope, wanted };
     let (mut snapshot, tools) = tokio::join!(observer.listings(taken_at), tools::versions());
+    snapshot.settle_undefined();
     snapshot.tools = Some(tools);
     snapshot.taken_at = client.of_server(snapshot.taken_at);
     let door = Door::new(known::run().values());
@@ -443,6 +444,12 @@ impl Observer<'_> {
                 snapshot.access.push(Trial { permission, allowed });
             }
         }
+    }
+
+    /// Whether the run reads objects of a namespace; an empty one is that of cluster-scoped objects.
+    fn is_within(&self, namespace: &str) -> bool {
+        let limited = self.wanted.as_ref().filter(|_| !namespace.is_empty());
+        limited.is_none_or(|wanted| wanted.iter().any(|within| within == namespace))
     }
 
     /// Where a permission is needed: in the namespaces that the run is limited to, else in all at once.

@@ -45,7 +45,7 @@ impl Observer<'_> {
     /// Pods, Leases and Secrets.
     pub(super) async fn references(&self, snapshot: &mut Snapshot, door: &Door) {
         let Wanted { pods_in, leases_in, policies_in, flux_in, unwell_in, secrets, others } =
-            wanted(snapshot);
+            wanted(snapshot).within(|namespace| self.is_within(namespace));
         let secret = |(namespace, name): &(String, String)| {
             let (namespace, name) = (namespace.clone(), name.clone());
             async move { read_secret(self.client, door, namespace, name).await }
@@ -183,6 +183,19 @@ struct Wanted {
     others: Vec<ObjectRef>,
 }
 
+impl Wanted {
+    /// Without what is outside of the namespaces that the run is limited to.
+    fn within(mut self, is_within: impl Fn(&str) -> bool) -> Self {
+        for namespaces in [&mut self.pods_in, &mut self.leases_in, &mut self.policies_in, &mut self.flux_in] {
+            namespaces.retain(|namespace| is_within(namespace));
+        }
+        self.unwell_in.retain(|namespace| is_within(namespace));
+        self.secrets.retain(|(namespace, _)| is_within(namespace));
+        self.others.retain(|object| is_within(&object.namespace));
+        self
+    }
+}
+
 fn wanted(snapshot: &Snapshot) -> Wanted {
     let facts = Facts::derive(snapshot);
     let agents: BTreeSet<String> = facts.agents.iter().map(|a| a.namespace().to_owned()).collect();
@@ -197,7 +210,15 @@ fn wanted(snapshot: &Snapshot) -> Wanted {
     let policies =
         agents.iter().chain(&flux).chain([&snapshot.flux_namespace]).cloned().collect::<BTreeSet<_>>();
     Wanted {
-        pods_in: agents.union(&unwell).cloned().collect(),
+        // Those of Flux for their addresses.
+        pods_in: agents
+            .iter()
+            .chain(&unwell)
+            .chain(&flux)
+            .cloned()
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .collect(),
         leases_in: agents.into_iter().collect(),
         policies_in: policies.into_iter().collect(),
         flux_in: flux.into_iter().filter(|n| *n != snapshot.flux_namespace).collect(),

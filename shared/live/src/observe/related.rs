@@ -79,8 +79,10 @@ impl Observer<'_> {
 
     /// Whoever would create what does not exist, what failed waits name, and what these read from.
     pub(super) async fn creators(&self, snapshot: &Snapshot) -> Vec<ReferencedEntry> {
-        let missing = reference::absent(snapshot, &Facts::derive(snapshot).missing.found);
-        let named = candidates(snapshot, &missing);
+        let mut missing = reference::absent(snapshot, &Facts::derive(snapshot).missing.found);
+        missing.retain(|object| self.is_within(&object.namespace));
+        let mut named = candidates(snapshot, &missing);
+        named.retain(|candidate| self.is_within(&candidate.object.namespace));
         let one = |candidate: &Candidate| {
             let candidate = candidate.clone();
             let resource = resource(snapshot, &candidate.group, &candidate.object.kind);

@@ -1,6 +1,7 @@
 //! NetworkPolicies that keep Flux's controllers and agentk from what lies outside: the cluster's DNS, and hosts by their
 //! port. Only what shows such a failure is looked at: a policy that the network plug-in does not enforce harms nobody.
 
+use core::net::IpAddr;
 use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
@@ -9,7 +10,7 @@ use super::super::agent::Agent;
 use super::super::failure::{Failing, Failure, FailureKey, Peer, read};
 use super::super::flux::Instances;
 use super::super::readiness::{Readiness, readiness};
-use super::{Direction, acts, by_blame, matches, rules, selects_namespace};
+use super::{Direction, acts, address, by_blame, matches, rules, selects_namespace};
 use crate::object::ObjectRef;
 use crate::snapshot::Snapshot;
 use crate::snapshot::kinds::{
@@ -21,15 +22,22 @@ use crate::snapshot::kinds::{
 pub enum Outside {
     /// The cluster's DNS.
     Dns,
-    /// A host, by its TCP port; `true` where it may be a Service of this cluster.
-    Host(i64, bool),
+    /// A host.
+    Host {
+        /// Its TCP port.
+        port: i64,
+        /// Whether it may be a Service of this cluster.
+        may_be_service: bool,
+        /// The address that was dialed, where the failure names it.
+        address: Option<IpAddr>,
+    },
 }
 
 impl fmt::Display for Outside {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Dns => f.write_str("the cluster's DNS (port 53)"),
-            Self::Host(port, _) => write!(f, "hosts outside the cluster (port {port})"),
+            Self::Host { port, .. } => write!(f, "hosts outside the cluster (port {port})"),
         }
     }
 }
@@ -57,6 +65,8 @@ const FRESH: SignedDuration = SignedDuration::from_mins(10);
 pub(in crate::facts) struct Outward {
     /// By policies.
     pub(in crate::facts) blocked: Vec<Blocked>,
+    /// Alerts whose failures are too old to show that a policy still blocks: only a consequence where it does.
+    pub(in crate::facts) blocked_before: Vec<(ObjectRef, ObjectRef)>,
     /// Because the resolver does not answer, whatever the reason.
     pub(in crate::facts) unresolved: Vec<ObjectRef>,
 }
@@ -84,9 +94,15 @@ pub(in crate::facts) fn outward(s: &Snapshot, agents: &[Agent<'_>], flux: &Insta
             note(meta.object(kind), worker, &condition.message, &source.spec.url, fetched);
         }
     }
-    let newest = |event: &&Event| event.last().is_none_or(|at| s.taken_at.duration_since(at) < FRESH);
-    for event in s.dispatch_failures.items.iter().filter(newest) {
-        if let Some(worker) = flux.of("notification-controller").first() {
+    let is_fresh = |event: &&Event| event.last().is_none_or(|at| s.taken_at.duration_since(at) < FRESH);
+    let (fresh, older): (Vec<&Event>, Vec<&Event>) = s.dispatch_failures.items.iter().partition(is_fresh);
+    let worker = |event: &Event| {
+        let alert = Meta { namespace: event.about().namespace, ..Meta::default() };
+        flux.in_charge("notification-controller", &alert)
+            .or(flux.of("notification-controller").first().copied())
+    };
+    for event in fresh {
+        if let Some(worker) = worker(event) {
             note(event.about(), worker, &event.message, "", None);
         }
     }
@@ -102,7 +118,18 @@ pub(in crate::facts) fn outward(s: &Snapshot, agents: &[Agent<'_>], flux: &Insta
             );
         }
     }
+    for event in older {
+        let policy = worker(event).and_then(|worker| blocked_then(s, worker, event));
+        found.blocked_before.extend(policy.map(|policy| (event.about(), policy)));
+    }
     found
+}
+
+/// The policy that blocked a notification when it failed.
+fn blocked_then(s: &Snapshot, worker: &Workload, event: &Event) -> Option<ObjectRef> {
+    let policy = shut(s, worker, outside(&event.message, "")?, None)?.into_iter().next()?;
+    let found = s.network_policies.seen(&policy.namespace, &policy.name)?;
+    (written(&found.metadata) <= event.last()).then_some(policy)
 }
 
 fn sources(s: &Snapshot) -> impl Iterator<Item = (&'static str, &Source)> {
@@ -128,7 +155,15 @@ fn outside(said: &str, url: &str) -> Option<Outside> {
     let peer = FailureKey::of(class, said, &Failing { url, ..Failing::default() })?.peer;
     let (Peer::Host(address) | Peer::Proxy(address)) = peer else { return None };
     let (host, port) = address.rsplit_once(':')?;
-    Some(Outside::Host(port.parse().ok()?, !host.contains('.') || host.contains(".svc")))
+    let may_be_service = !host.contains('.') || host.contains(".svc");
+    Some(Outside::Host { port: port.parse().ok()?, may_be_service, address: dialed(said) })
+}
+
+/// The address behind `dial tcp`.
+fn dialed(said: &str) -> Option<IpAddr> {
+    let (_, rest) = said.rsplit_once("dial tcp ")?;
+    let (address, _) = rest.split([' ', ',']).next()?.trim_end_matches(':').rsplit_once(':')?;
+    address.trim_matches(['[', ']']).parse().ok()
 }
 
 /// Whether a text says that the resolver fails, or does not answer.
@@ -140,6 +175,10 @@ pub(in crate::facts) fn says_unresolved(said: &str) -> bool {
 /// The policies that select a workload's pods, where no rule of them can let anything out to this. What went out since they
 /// were written shows that they are not enforced.
 fn shut(s: &Snapshot, from: &Workload, to: Outside, worked: Option<Timestamp>) -> Option<Vec<ObjectRef>> {
+    // Most network plugins enforce no policy for the host network.
+    if from.spec.template.spec.host_network {
+        return None;
+    }
     let namespace = from.metadata.namespace.as_str();
     let labels = &from.spec.template.metadata.labels;
     let own = s.network_policies.items.iter().filter(|p| p.metadata.namespace == namespace);
@@ -171,7 +210,7 @@ fn fits(s: &Snapshot, rule: &NetworkRule, namespace: &str, to: Outside) -> bool 
 fn covers(port: &NetworkPort, to: Outside) -> bool {
     let (number, udp) = match to {
         Outside::Dns => (53, true),
-        Outside::Host(number, _) => (number, false),
+        Outside::Host { port, .. } => (port, false),
     };
     let protocol = matches!(port.protocol.as_str(), "" | "TCP") || (udp && port.protocol == "UDP");
     protocol
@@ -186,13 +225,19 @@ fn covers(port: &NetworkPort, to: Outside) -> bool {
 const DNS: &[&str] = &["kube-system", "openshift-dns"];
 
 fn may_be(s: &Snapshot, peer: &NetworkPeer, own: &str, to: Outside) -> bool {
-    if peer.ip_block.is_some() {
-        return true;
+    if let Some(block) = &peer.ip_block {
+        return match to {
+            // A Service's address is not that of its pods.
+            Outside::Host { address: Some(address), may_be_service: false, .. } => {
+                address::allows(block, address).unwrap_or(true)
+            }
+            _ => true,
+        };
     }
     match (&peer.namespace_selector, to) {
         (None, Outside::Dns) => DNS.contains(&own),
-        (None, Outside::Host(_, inside)) => inside,
-        (Some(_), Outside::Host(..)) => true,
+        (None, Outside::Host { may_be_service, .. }) => may_be_service,
+        (Some(_), Outside::Host { .. }) => true,
         (Some(selector), Outside::Dns) => {
             DNS.iter().any(|dns| selects_namespace(selector, dns, &s.namespace_objects).unwrap_or(true))
         }
@@ -210,6 +255,8 @@ mod tests {
     const LOOKUP: &str = "unable to list remote for 'https://gitlab.example.com/a.git': Get \"https://gitlab.example.com/a.git\": dial tcp: lookup gitlab.example.com on 10.96.0.10:53: read udp 10.1.2.3:4321->10.96.0.10:53: i/o timeout";
     const DIAL: &str =
         "unable to clone 'https://gitlab.example.com/a.git': dial tcp 203.0.113.7:443: i/o timeout";
+    const DIAL_V6: &str =
+        "unable to clone 'https://gitlab.example.com/a.git': dial tcp [2001:db8::7]:443: i/o timeout";
 
     /// What keeps a source that fails so from the outside, with one policy of these egress rules.
     fn found(said: &str, egress: Value) -> Option<String> {
@@ -246,6 +293,18 @@ mod tests {
             (DIAL, json!([{"ports": [{"port": 443}]}]), false),
             (DIAL, json!([{"ports": [{"port": 80}, {"port": 22}]}]), true),
             (DIAL, json!([{"to": [{"ipBlock": {"cidr": "203.0.113.0/24"}}]}]), false),
+            (DIAL, json!([{"to": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]}]), true),
+            (DIAL, json!([{"to": [{"ipBlock": {"cidr": "0.0.0.0/0", "except": ["203.0.113.0/24"]}}]}]), true),
+            (DIAL, json!([{"to": [{"ipBlock": {"cidr": "0.0.0.0/0", "except": ["10.0.0.0/8"]}}]}]), false),
+            (DIAL, json!([{"to": [{"ipBlock": {"cidr": "::/0"}}]}]), true),
+            (DIAL, json!([{"to": [{"ipBlock": {"cidr": "malformed"}}]}]), false),
+            (DIAL_V6, json!([{"to": [{"ipBlock": {"cidr": "0.0.0.0/0"}}]}]), true),
+            (DIAL_V6, json!([{"to": [{"ipBlock": {"cidr": "2001:db8::/32"}}]}]), false),
+            (
+                "Get \"http://gitlab.gitlab.svc:8080/x\": dial tcp 10.0.0.1:8080: i/o timeout",
+                json!([{"to": [{"ipBlock": {"cidr": "10.1.0.0/16"}}]}]),
+                false,
+            ),
             (DIAL, json!([{"to": [{"namespaceSelector": {}}]}]), false),
             ("authentication required", json!([]), false),
             ("dial tcp: lookup gitlab.example.com: no such host", json!([]), false),
@@ -275,6 +334,19 @@ mod tests {
             s.network_policies.items = vec![serde_json::from_value(policy).expect("a policy")];
             assert!(Facts::derive(&s).blocked.is_empty(), "{spec}");
         }
+    }
+
+    #[test]
+    fn pods_of_the_host_network_are_not_blamed_on_a_policy() {
+        let mut s = fixture::healthy();
+        fixture::git_mut(&mut s, "flux-system").status.conditions =
+            fixture::fetch_failed("GitOperationFailed", DIAL);
+        let policy = json!({"metadata": {"name": "deny", "namespace": "flux-system"},
+            "spec": {"podSelector": {}, "policyTypes": ["Egress"]}});
+        s.network_policies.items = vec![serde_json::from_value(policy).expect("a policy")];
+        assert!(!Facts::derive(&s).blocked.is_empty());
+        fixture::deployment_mut(&mut s, "source-controller").spec.template.spec.host_network = true;
+        assert!(Facts::derive(&s).blocked.is_empty());
     }
 
     /// The fixture's artifact is of 2026-11-01.

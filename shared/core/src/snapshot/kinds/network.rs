@@ -50,6 +50,12 @@ shape! {
         selector: StringMap,
         /// Ports.
         ports: Vec<ServicePort>,
+        /// Its address; `None` for a headless Service.
+        #[serde(rename = "clusterIP")]
+        cluster_ip: String,
+        /// All its addresses: one of each IP family.
+        #[serde(rename = "clusterIPs")]
+        cluster_ips: Vec<String>,
     }
 
     /// A port of a Service.

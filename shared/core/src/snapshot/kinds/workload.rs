@@ -98,6 +98,8 @@ shape! {
         service_account_name: String,
         /// Node it was bound to.
         node_name: String,
+        /// True for pods that use the node's network, and its address.
+        host_network: bool,
     }
 
     /// One container.
@@ -256,12 +258,24 @@ shape! {
         message: String,
         /// When the kubelet took it.
         start_time: Option<Timestamp>,
+        /// Its address.
+        #[serde(rename = "podIP")]
+        pod_ip: String,
+        /// All its addresses: one of each IP family.
+        #[serde(rename = "podIPs")]
+        pod_ips: Vec<PodIp>,
         /// Conditions.
         conditions: Vec<Condition>,
         /// Containers.
         container_statuses: Vec<ContainerStatus>,
         /// Init containers.
         init_container_statuses: Vec<ContainerStatus>,
+    }
+
+    /// One address of a pod.
+    PodIp {
+        /// The address.
+        ip: String,
     }
 
     /// State of one container.
