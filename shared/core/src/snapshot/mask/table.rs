@@ -277,7 +277,9 @@ fn a_webhook_path_is_told_by_its_name() {
             "webhookPath=3DSECRET",
         ],
     );
-    for text in ["webhookPath: /hook/***", "webhookPath is empty", "no webhookPath yet", "webhookPath: latest"] {
+    for text in
+        ["webhookPath: /hook/***", "webhookPath is empty", "no webhookPath yet", "webhookPath: latest"]
+    {
         assert_eq!(free_text(text), text);
     }
 }

@@ -90,8 +90,7 @@ type Decoded = Option<(Vec<u8>, usize)>;
 /// The view with all escapes of one kind decoded, for each kind of which there are any.
 pub(crate) fn unescaped(view: &View) -> impl Iterator<Item = View> {
     type Kind = (u8, fn(&[u8]) -> Decoded);
-    const KINDS: [Kind; 4] =
-        [(b'\\', backslash), (b'%', percent), (b'&', entity), (b'=', quoted_printable)];
+    const KINDS: [Kind; 4] = [(b'\\', backslash), (b'%', percent), (b'&', entity), (b'=', quoted_printable)];
     KINDS.iter().filter_map(|(sign, decode)| {
         view.bytes.contains(sign).then_some(())?;
         let mut out = view.empty();
