@@ -378,6 +378,8 @@ fn exactly_what_is_meant_runs_in_every_shell() {
     let lab = Lab::new();
     let all = every_command();
     assert!(all.len() > 200, "{} commands", all.len());
+    // Of a long look it is said how long it was.
+    println!("{} commands", all.len());
     let all: Vec<Command> = all.iter().enumerate().map(|(at, command)| command.with(&given(at))).collect();
     let started = |program: &str| all.iter().any(|c| intent().of(c).iter().any(|run| run.argv[0] == program));
     for program in ["kubectl", "flux", "git", "grep", "ssh-keyscan", "openssl", "base64", "date"] {
