@@ -404,7 +404,9 @@ fn any_word_arrives_as_it_is() {
     let mut random = Random(7);
     let mut words: Vec<String> = (0..3_000 * rounds()).map(|_| random.word(ALPHABET, 8)).collect();
     words.extend(GIVEN.iter().chain(NAMES).map(|word| (*word).to_owned()));
-    words.extend(["\\", "\\'", "'\\", "--a=\\", "%self", "!!", "a==x", "a=b:=x", "a:=x"].map(str::to_owned));
+    words.extend(
+        ["\\", "\\'", "'\\", "--a=\\", "%self", "!!", "a==x", "a===", "a=b:=x", "a:=x"].map(str::to_owned),
+    );
     for (shell, flags, before) in [
         ("bash", "--norc", "set -o history -H\n"),
         ("zsh", "-f", ZSH),

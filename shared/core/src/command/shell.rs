@@ -73,13 +73,16 @@ pub fn quote(word: &str) -> String {
     // With its option MAGIC_EQUAL_SUBST also behind `name=` and `name=a:`; in an assignment the latter always.
     let inside = |text: &str| ["==", ":="].iter().any(|sign| text.contains(sign));
     let is_plain = |text: &str| {
-        !text.is_empty() && text.chars().all(plain) && !starts(text) && !inside(text.trim_end_matches('='))
+        let named = text.strip_suffix('=').unwrap_or(text);
+        !text.is_empty() && text.chars().all(plain) && !starts(text) && !inside(named)
     };
     if is_plain(word) {
         return word.to_owned();
     }
     match word.split_once('=') {
-        Some((flag, value)) if is_plain(flag) && !flag.ends_with(':') => format!("{flag}={}", in_quotes(value)),
+        Some((flag, value)) if is_plain(flag) && !flag.ends_with(':') => {
+            format!("{flag}={}", in_quotes(value))
+        }
         _ => in_quotes(word),
     }
 }

@@ -21,6 +21,7 @@ fn words_are_quoted_for_every_shell_at_once() {
         ("a:=ls", "'a:=ls'"),
         ("a=b=ls", "a=b=ls"),
         ("YQ==", "YQ=="),
+        ("YQ===", "YQ='=='"),
         ("%self", "'%self'"),
         ("+%s", "+%s"),
         ("a=~/x", "a='~/x'"),
