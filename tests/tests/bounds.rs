@@ -354,6 +354,21 @@ fn nothing_of_a_credential_plugin_outlives_the_run() {
     }
 }
 
+/// Otherwise each would start the other without end.
+#[test]
+fn a_credential_plugin_that_starts_this_program_is_refused() {
+    let server = Server::start(|_, _| false);
+    let mut program = server.command("version");
+    let file = server.dir.path().join("config");
+    let exec = "{exec: {apiVersion: client.authentication.k8s.io/v1, command: sh, args: [-c, 'touch STARTED'], interactiveMode: Never}}";
+    let kubeconfig =
+        fs::read_to_string(&file).expect("a kubeconfig").replace("user: {}", &format!("user: {exec}"));
+    fs::write(&file, kubeconfig).expect("written");
+    let ran = run(program.env("KUBERNETES_EXEC_INFO", "{}"));
+    assert!(ran.code == 4 && ran.err.contains("no second time"), "{}: {}", ran.code, ran.err);
+    assert_eq!(server.names(), ["config"], "nothing was started");
+}
+
 /// Everything that a terminal or a reader of lines could take for something else.
 const HOSTILE: &str = "x\u{1b}[31m\u{202e}\u{200b}\u{7}\r\nerror: forged";
 
