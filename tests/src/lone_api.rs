@@ -245,6 +245,52 @@ pub fn list_of(need: Need, items: &Value) -> Value {
         "metadata": {"resourceVersion": "1"}, "items": items})
 }
 
+/// A cluster with agentk and a GitRepository of this project's URL, each with a token in a Secret, for [`LoneApi::start`].
+pub fn with_agent_and_source(url: &str) -> impl Fn(&str, &str) -> Option<Said> + use<> {
+    let labels = json!({"app": "agentk"});
+    let template = json!({"metadata": {"labels": labels}, "spec": {
+        "containers": [{"name": "agentk", "image": "agentk:v19.2.2",
+            "args": ["--kas-address=wss://kas.example.com", "--token-file=/etc/agentk/secrets/token"],
+            "volumeMounts": [{"name": "secret", "mountPath": "/etc/agentk/secrets"}]}],
+        "volumes": [{"name": "secret", "secret": {"secretName": "agent"}}]}});
+    let agentk = json!({"metadata": {"name": "agentk", "namespace": "gitlab"},
+        "spec": {"replicas": 1, "selector": {"matchLabels": labels}, "template": template}});
+    let source = json!({"metadata": {"name": "x", "namespace": "flux-system"},
+        "spec": {"url": url, "secretRef": {"name": "source"}, "interval": "1m"}});
+    let secret = |namespace: &str, name: &str, data: Value| {
+        let mut secret = json!({"kind": "Secret", "apiVersion": "v1", "data": data});
+        secret["metadata"] =
+            json!({"name": name, "namespace": namespace, "uid": name, "resourceVersion": "1"});
+        secret
+    };
+    let encoded = |text: &str| base64::engine::general_purpose::STANDARD.encode(text);
+    let token = secret("gitlab", "agent", json!({"token": encoded("some-agent-token-of-a-test")}));
+    let login =
+        json!({"username": encoded("gitlab+deploy-token-1"), "password": encoded("some-old-password")});
+    let login = secret("flux-system", "source", login);
+    move |method, path| {
+        if method != "GET" {
+            return None;
+        }
+        if path.ends_with("/namespaces/gitlab/secrets/agent") {
+            return Some(Said::json(200, &token));
+        }
+        if path.ends_with("/namespaces/flux-system/secrets/source") {
+            return Some(Said::json(200, &login));
+        }
+        if path.ends_with("/namespaces/gitlab/deployments/agentk") {
+            let mut one = agentk.clone();
+            (one["kind"], one["apiVersion"]) = (json!("Deployment"), json!("apps/v1"));
+            return Some(Said::json(200, &one));
+        }
+        match need_of(path)? {
+            need @ Need::Deployments => Some(Said::json(200, &list_of(need, &json!([agentk])))),
+            need @ Need::GitRepositories => Some(Said::json(200, &list_of(need, &json!([source])))),
+            _ => None,
+        }
+    }
+}
+
 /// What is asked for with a path, where it is a list.
 pub fn need_of(path: &str) -> Option<Need> {
     let path = path.split('?').next()?;

@@ -354,6 +354,21 @@ fn nothing_of_a_credential_plugin_outlives_the_run() {
     }
 }
 
+/// Otherwise each would start the other without end.
+#[test]
+fn a_credential_plugin_that_starts_this_program_is_refused() {
+    let server = Server::start(|_, _| false);
+    let mut program = server.command("version");
+    let file = server.dir.path().join("config");
+    let exec = "{exec: {apiVersion: client.authentication.k8s.io/v1, command: sh, args: [-c, 'touch STARTED'], interactiveMode: Never}}";
+    let kubeconfig =
+        fs::read_to_string(&file).expect("a kubeconfig").replace("user: {}", &format!("user: {exec}"));
+    fs::write(&file, kubeconfig).expect("written");
+    let ran = run(program.env("KUBERNETES_EXEC_INFO", "{}"));
+    assert!(ran.code == 4 && ran.err.contains("no second time"), "{}: {}", ran.code, ran.err);
+    assert_eq!(server.names(), ["config"], "nothing was started");
+}
+
 /// Everything that a terminal or a reader of lines could take for something else.
 const HOSTILE: &str = "x\u{1b}[31m\u{202e}\u{200b}\u{7}\r\nerror: forged";
 
@@ -463,7 +478,7 @@ fn an_answer_without_an_end_is_a_gap() {
     assert!(matches!(ran.code, 1 | 3), "the other listings count: {}", ran.err);
 }
 
-/// A node's kubelet, or whoever stands in its place, keeps to no `limitBytes`.
+/// A node's kubelet, or whoever stands in its place, keeps to no `limitBytes` and no `tailLines`.
 #[test]
 fn a_log_without_an_end_is_read_to_its_bound() {
     let server = Server::start(|path, stream| {
@@ -507,7 +522,7 @@ fn a_log_without_an_end_is_read_to_its_bound() {
     let recorded: serde_json::Value = serde_json::from_str(&text).expect("JSON");
     let lines = recorded["logs"][0]["lines"]["known"].as_array().expect("lines");
     let bytes: usize = lines.iter().filter_map(|line| line.as_str()).map(str::len).sum();
-    assert!(!lines.is_empty() && bytes <= 1 << 20, "{} lines, {bytes} bytes", lines.len());
+    assert!(lines.len() == 500 && bytes <= 1 << 20, "{} lines, {bytes} bytes", lines.len());
 }
 
 #[test]

@@ -7,9 +7,11 @@ use std::path::Path;
 use anyhow::{Context as _, Result, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use gitlab_agent_core::need::Need;
 use gitlab_agent_tests::canary::hides;
-use gitlab_agent_tests::lone_api::{LoneApi, Said};
+use gitlab_agent_tests::lone_api::{LoneApi, Said, list_of, need_of, with_agent_and_source};
 use gitlab_agent_tests::programs::{command, make_program, run};
+use gitlab_agent_tests::world::gitlab::{ALWAYS, EXAMPLE_PROJECT, Fault, GitLab};
 use serde_json::{Value, json};
 
 /// Every command, in each of the ways in which it speaks.
@@ -172,4 +174,90 @@ fn the_person_s_token_for_gitlab_is_shown_by_nothing() -> Result<()> {
 
 fn path(file: &Path) -> &str {
     file.to_str().unwrap_or_default()
+}
+
+/// A webhook of a Receiver is opened by its path. Without the path before it, only who read the Receiver knows the digest.
+#[test]
+fn the_path_of_a_webhook_is_shown_by_nothing() -> Result<()> {
+    let digest = "0f1e2d3c4b5a6978".repeat(4);
+    let message =
+        format!("{} | webhookPath: {digest} | path={digest} | POST /hook/{digest}", repeated(&digest));
+    let (path, said) = (format!("/hook/{digest}"), message.clone());
+    let api = LoneApi::start(move |_, asked| {
+        let conditions = json!([{"type": "Ready", "status": "False", "reason": "X", "message": said}]);
+        let item = |status: Value| json!([{"metadata": {"name": "x", "namespace": "flux-system"}, "status": status}]);
+        match need_of(asked)? {
+            need @ Need::Receivers => {
+                let status = json!({"webhookPath": path, "conditions": conditions});
+                Some(Said::json(200, &list_of(need, &item(status))))
+            }
+            need @ Need::Kustomizations => {
+                Some(Said::json(200, &list_of(need, &item(json!({"conditions": conditions})))))
+            }
+            Need::Pods | Need::Leases | Need::GitRepositories => {
+                Some(Said::status(500, "InternalError", &said))
+            }
+            _ => None,
+        }
+    })?;
+    api.vouched(&json!({"token": "another"}))?;
+    let reading: Vec<_> = COMMANDS
+        .iter()
+        .copied()
+        .filter(|(verb, _)| ["status", "verify", "snapshot"].contains(verb))
+        .collect();
+    nothing_shows(&reading, &api, &digest, &[], &[])
+}
+
+/// What GitLab says, in a body, a GraphQL message or a header, may hold the person's token: on neither stream.
+#[test]
+fn what_gitlab_repeats_is_shown_by_nothing() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let gitlab = GitLab::start(dir.path(), runtime.handle())?;
+    let ca = dir.path().join("ca.pem");
+    std::fs::write(&ca, gitlab.ca_pem())?;
+    let token = gitlab.new_access_token(&["api"])?;
+    let api = LoneApi::start(with_agent_and_source(&gitlab.project_url(EXAMPLE_PROJECT)))?;
+    api.vouched(&json!({"token": "another"}))?;
+    gitlab.new_token_of_agent(gitlab.new_agent(EXAMPLE_PROJECT, "repeated")?, "one")?;
+    let message = repeated(&token);
+    let agent = format!("agent --yes -n gitlab --agent {EXAMPLE_PROJECT}:repeated");
+    let commands = [
+        ("verify", "-v"),
+        ("snapshot", "-v"),
+        ("rotate_token", "--list -v"),
+        ("rotate_token", agent.as_str()),
+        ("rotate_token", "source gitrepository/x -n flux-system --yes -v"),
+    ];
+    let graphql = json!({"errors": [{"message": message, "extensions": {"code": message}}]}).to_string();
+    let location = format!("https://oauth2:{token}@gitlab2.example.com/{token}?private_token={token}");
+    for (route, fault) in [
+        ("* /*", Fault::Status(401, json!({"message": message}).to_string())),
+        ("* /*", Fault::Status(403, json!({"error": message, "error_description": message}).to_string())),
+        ("* /*", Fault::Status(422, json!({"message": {"base": [message]}}).to_string())),
+        ("* /*", Fault::Status(500, message.clone())),
+        ("* /*", Fault::Status(502, format!("<html><title>{message}</title></html>"))),
+        ("* /*", Fault::Redirect(location)),
+        ("* /api/graphql", Fault::Status(200, graphql)),
+    ] {
+        gitlab.clear_faults();
+        gitlab.fault(route, fault, ALWAYS);
+        let mut streams = [0; 2];
+        for (verb, words) in commands {
+            let mut program = command(verb);
+            program.env("KUBECONFIG", api.kubeconfig()).env("GITLAB_TOKEN", &token).args(words.split(' '));
+            program.args(["--timeout", "2m", "--gitlab-host", &gitlab.url(), "--gitlab-ca-file"]).arg(&ca);
+            let ran = run(&mut program);
+            ensure!(ran.code != 70, "{verb} {words}: {}", ran.err);
+            if route.contains("graphql") {}
+            for (text, shown) in [&ran.out, &ran.err].into_iter().zip(&mut streams) {
+                hides(text, std::slice::from_ref(&token))
+                    .with_context(|| format!("{verb} {words}: {route}"))?;
+                *shown += text.matches("***").count();
+            }
+        }
+        ensure!(streams.iter().all(|shown| *shown > 0), "{route}: it was repeated on both: {streams:?}");
+    }
+    Ok(())
 }

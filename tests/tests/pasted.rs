@@ -378,6 +378,8 @@ fn exactly_what_is_meant_runs_in_every_shell() {
     let lab = Lab::new();
     let all = every_command();
     assert!(all.len() > 200, "{} commands", all.len());
+    // Of a long look it is said how long it was.
+    println!("{} commands", all.len());
     let all: Vec<Command> = all.iter().enumerate().map(|(at, command)| command.with(&given(at))).collect();
     let started = |program: &str| all.iter().any(|c| intent().of(c).iter().any(|run| run.argv[0] == program));
     for program in ["kubectl", "flux", "git", "grep", "ssh-keyscan", "openssl", "base64", "date"] {
@@ -402,7 +404,9 @@ fn any_word_arrives_as_it_is() {
     let mut random = Random(7);
     let mut words: Vec<String> = (0..3_000 * rounds()).map(|_| random.word(ALPHABET, 8)).collect();
     words.extend(GIVEN.iter().chain(NAMES).map(|word| (*word).to_owned()));
-    words.extend(["\\", "\\'", "'\\", "--a=\\", "%self", "!!"].map(str::to_owned));
+    words.extend(
+        ["\\", "\\'", "'\\", "--a=\\", "%self", "!!", "a==x", "a===", "a=b:=x", "a:=x"].map(str::to_owned),
+    );
     for (shell, flags, before) in [
         ("bash", "--norc", "set -o history -H\n"),
         ("zsh", "-f", ZSH),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use gitlab_agent_core::text::is_hidden;
-use gitlab_agent_tests::lone_api::LoneApi;
+use gitlab_agent_tests::lone_api::{LoneApi, with_agent_and_source};
 use gitlab_agent_tests::programs::{command, run};
 use gitlab_agent_tests::world::gitlab::{ALWAYS, EXAMPLE_PROJECT, Fault, GitLab, Role, ShownToken, in_days};
 use http::{HeaderMap, Request};
@@ -420,11 +420,20 @@ fn what_gitlab_says_is_escaped_wherever_it_is_shown() -> Result<()> {
     const HOSTILE: &str = "x\u{1b}[31m\u{202e}\u{200b}\u{7}\r\nerror: forged";
     let played = Played::new()?;
     let gitlab = &played.gitlab;
-    let cluster = LoneApi::start(|_, _| None)?;
+    let cluster = LoneApi::start(with_agent_and_source(&gitlab.project_url(EXAMPLE_PROJECT)))?;
+    cluster.vouched(&json!({"token": "of-the-cluster"}))?;
     let ca = played.dir.path().join("ca.pem");
     std::fs::write(&ca, gitlab.ca_pem())?;
     let token = gitlab.new_access_token(&["api"])?;
     let mut quoted = [0; 2];
+    let commands = [
+        "verify -v",
+        "status -v",
+        "snapshot",
+        "rotate-token --list -v",
+        "rotate-token agent --yes -n gitlab",
+        "rotate-token source gitrepository/x -n flux-system --yes",
+    ];
     for status in [200, 400, 401, 403, 404, 422, 500] {
         for body in [
             json!({"message": HOSTILE, "error": HOSTILE, "error_description": HOSTILE}).to_string(),
@@ -433,9 +442,7 @@ fn what_gitlab_says_is_escaped_wherever_it_is_shown() -> Result<()> {
         ] {
             gitlab.clear_faults();
             gitlab.fault("* /*", Fault::Status(status, body.clone()), ALWAYS);
-            for words in
-                ["verify -v", "status -v", "rotate-token --list -v", "rotate-token agent --yes -n gitlab"]
-            {
+            for words in commands {
                 let mut words = words.split(' ');
                 let verb = words.next().unwrap_or_default().replace('-', "_");
                 let mut command = command(&verb);
@@ -450,7 +457,6 @@ fn what_gitlab_says_is_escaped_wherever_it_is_shown() -> Result<()> {
             }
         }
     }
-    // In an empty cluster nothing of it comes to standard error; what does elsewhere goes through the same door.
-    ensure!(quoted[0] > 0, "it was shown: {quoted:?}");
+    ensure!(quoted.iter().all(|seen| *seen > 20), "it was shown on both: {quoted:?}");
     Ok(())
 }

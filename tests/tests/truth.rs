@@ -311,3 +311,28 @@ fn text_and_files_leave_through_one_door_each() {
         }
     }
 }
+
+/// What a recording holds is told in its page, field by field.
+#[test]
+fn every_field_of_a_recording_is_in_its_page() {
+    let read = |file: &str| fs::read_to_string(root().join(file)).expect(file);
+    let source = read("shared/core/src/snapshot/mod.rs");
+    let fields = source.split("pub struct Snapshot {").nth(1).and_then(|rest| rest.split("\n}").next());
+    let page = read("docs/snapshot.md");
+    let mut found = 0;
+    let mut skipped = false;
+    for line in fields.expect("the struct").lines().map(str::trim) {
+        if let Some((name, _)) = line.strip_prefix("pub ").and_then(|field| field.split_once(':')) {
+            let mut words = name.split('_');
+            let first = words.next().unwrap_or_default().to_owned();
+            let field = words.fold(first, |all, word| all + &word[..1].to_uppercase() + &word[1..]);
+            assert!(
+                skipped || page.contains(&format!("`{field}`")),
+                "docs/snapshot.md does not name {field}"
+            );
+            (found, skipped) = (found + 1, false);
+        }
+        skipped |= line == "#[serde(skip)]";
+    }
+    assert!(found > 30, "{found} fields");
+}

@@ -11,7 +11,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use base64::Engine as _;
 use gitlab_agent_core::snapshot::mask::{Masker, Values};
+use serde::Deserialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 /// A text is masked in parts of about this size, cut at a line's end, so that masking takes little memory.
 const PART: usize = 256 << 10;
@@ -44,7 +46,7 @@ pub(crate) struct Known(Mutex<State>);
 
 #[derive(Default)]
 struct State {
-    /// The run's own credentials.
+    /// The run's own credentials, and the paths of webhooks.
     own: Values,
     /// Of these the ones for GitLab.
     gitlab: Kept,
@@ -112,6 +114,31 @@ impl Known {
         state.all.add(key, value);
         if !is_of_words(value) {
             state.door.add(key, value);
+        }
+    }
+
+    /// Takes in the path of a Receiver's webhook: whoever knows it can use it. Its digest is masked, with or without the path
+    /// before it.
+    pub(crate) fn webhook(&self, path: &str) {
+        const SHORTEST: usize = 16;
+        if let Some(digest) = path.rsplit('/').next().filter(|digest| digest.len() >= SHORTEST) {
+            self.own("webhookPath", digest.as_bytes());
+        }
+    }
+
+    /// The same of the webhooks of a Receiver as the API server lists it.
+    pub(crate) fn webhook_of(&self, receiver: &RawValue) {
+        #[derive(Deserialize)]
+        struct Receiver {
+            status: Status,
+        }
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Status {
+            webhook_path: String,
+        }
+        if let Ok(receiver) = serde_json::from_str::<Receiver>(receiver.get()) {
+            self.webhook(&receiver.status.webhook_path);
         }
     }
 
@@ -229,6 +256,51 @@ mod tests {
                 assert!(shown.contains("***") && !shown.contains(value), "{value}: {text} is {shown}");
             }
         }
+    }
+
+    /// Where a digest stands without the path before it, nothing tells that it is one.
+    #[test]
+    fn the_digest_of_a_webhook_is_masked_wherever_it_stands() {
+        let known = Known::default();
+        let digest = "0123456789abcdef".repeat(4).replace('4', "d");
+        let receiver =
+            json!({"metadata": {"name": "a"}, "status": {"webhookPath": format!("/hook/{digest}")}});
+        known.webhook_of(&RawValue::from_string(receiver.to_string()).expect("JSON"));
+        let wrong = json!({"status": {"webhookPath": 5}}).to_string();
+        known.webhook_of(&RawValue::from_string(wrong).expect("JSON"));
+        known.webhook("/hook/short");
+        let hex: String = digest.bytes().map(|byte| format!("{byte:02x}")).collect();
+        let percent: String = digest.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        for written in [
+            digest.clone(),
+            encoded(&digest),
+            encoded(&format!("/hook/{digest}")),
+            hex,
+            percent,
+            format!("{}=\r\n{}", &digest[..40], &digest[40..]),
+            format!("{}...", &digest[..20]),
+        ] {
+            for form in [
+                "webhookPath: §",
+                "path=§",
+                "{\"webhookPath\":\"§\"}",
+                "\\\"path\\\": \\\"§\\\"",
+                "POST § HTTP/1.1",
+                "(§)",
+                "sha256:§",
+                "/hook/§",
+                "https://flux.example.com/hook/§",
+                "§",
+            ] {
+                let text = form.replace('§', &written);
+                for shown in [known.at_the_door(&text).into_owned(), known.mask(&text)] {
+                    assert!(shown.contains("***"), "{text}: {shown}");
+                    assert!(!shown.contains(&written[..12]), "{text}: {shown}");
+                }
+                assert!(Masker::new(&known.values()).free_text(&text).contains("***"), "in a snapshot too");
+            }
+        }
+        assert_eq!(known.at_the_door(&format!("/hook/{digest} of short")), "/hook/*** of short");
     }
 
     #[test]

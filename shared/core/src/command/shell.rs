@@ -70,12 +70,19 @@ pub fn quote(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@,+%".contains(c);
     // zsh takes `=word` for the path of a program, fish `%self` for its own number.
     let starts = |text: &str| text.starts_with('=') || text.starts_with("%self");
-    let is_plain = |text: &str| !text.is_empty() && text.chars().all(plain) && !starts(text);
+    // With its option MAGIC_EQUAL_SUBST also behind `name=` and `name=a:`; in an assignment the latter always.
+    let inside = |text: &str| ["==", ":="].iter().any(|sign| text.contains(sign));
+    let is_plain = |text: &str| {
+        let named = text.strip_suffix('=').unwrap_or(text);
+        !text.is_empty() && text.chars().all(plain) && !starts(text) && !inside(named)
+    };
     if is_plain(word) {
         return word.to_owned();
     }
     match word.split_once('=') {
-        Some((flag, value)) if is_plain(flag) => format!("{flag}={}", in_quotes(value)),
+        Some((flag, value)) if is_plain(flag) && !flag.ends_with(':') => {
+            format!("{flag}={}", in_quotes(value))
+        }
         _ => in_quotes(word),
     }
 }

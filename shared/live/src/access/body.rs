@@ -131,6 +131,8 @@ pub(super) async fn read(
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -157,6 +159,20 @@ mod tests {
         let mut clock = Clock::start(None);
         let read = runtime.block_on(read(body, extent, &Budget::default(), &mut clock, "it"));
         read.map(|(bytes, _)| bytes.len())
+    }
+
+    #[tokio::test]
+    async fn waiting_for_room_is_not_the_servers_fault() {
+        let budget = Budget::default();
+        let room = budget.large.clone().acquire_owned().await.expect("room");
+        let another = async {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            drop(room);
+        };
+        let mut clock = Clock::start(Some(Limit::of_request(Duration::from_millis(200))));
+        let large = Body::from(vec![b'x'; SMALL + 1]);
+        let (read, ()) = tokio::join!(read(large, Extent::WHOLE, &budget, &mut clock, "it"), another);
+        assert_eq!(read.map(|(bytes, _)| bytes.len()).ok(), Some(SMALL + 1));
     }
 
     #[test]

@@ -22,6 +22,7 @@ use super::answer::{Answer, at};
 use super::body::{self, Budget, Clock, Extent};
 use super::kubeconfig::{Access, Resolved};
 use super::read_only::ReadOnly;
+use super::token_file::WithToken;
 use crate::known;
 
 /// kube speaks HTTP/1.1: each request under way is a connection of its own, and one more beyond this gains nothing.
@@ -91,7 +92,7 @@ impl ReadClient {
     }
 
     async fn build(access: &Access, locked: bool) -> Result<(Self, Client)> {
-        let Resolved { config, context } = access.resolve().await?;
+        let Resolved { config, context, token } = access.resolve().await?;
         let origin = Origin {
             context,
             server: mask::url(&config.cluster_url.to_string()).trim_end_matches('/').to_owned(),
@@ -108,6 +109,7 @@ impl ReadClient {
             config.auth_info.token.as_ref().and_then(|t| expiry(secrecy::ExposeSecret::expose_secret(t)));
         let builder = ClientBuilder::try_from(config).map_err(|e| anyhow::anyhow!("{}", describe(&e).1));
         let builder = builder.with_context(|| format!("cannot build a client for {}", origin.server))?;
+        let builder = builder.with_layer(&WithToken(token));
         let client = if locked { builder.with_layer(&ReadOnly).build() } else { builder.build() };
         let reader = Self {
             client: client.clone(),

@@ -9,17 +9,19 @@ use kube::config::AuthInfo;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::exec::CannotSignIn;
+use super::token_file::TokenFile;
 use crate::{file, known};
 
 /// No token is longer: servers refuse headers of this size.
 const LONGEST: usize = 256 << 10;
 
-/// Checks the credential and puts it in the form in which the client takes it.
-pub(super) fn check(user: &mut AuthInfo) -> Result<()> {
+/// Checks the credential and puts it in the form in which the client takes it. A token in a file is taken out, because the
+/// file is read again during the run.
+pub(super) fn check(user: &mut AuthInfo) -> Result<Option<TokenFile>> {
     checked(user).context(CannotSignIn)
 }
 
-fn checked(user: &mut AuthInfo) -> Result<()> {
+fn checked(user: &mut AuthInfo) -> Result<Option<TokenFile>> {
     if let Some(provider) = &user.auth_provider {
         bail!(
             "the kubeconfig user signs in with auth-provider {}, which kubectl does not run since 1.26 and this program \
@@ -30,18 +32,8 @@ fn checked(user: &mut AuthInfo) -> Result<()> {
     if let Some(token) = user.token.take() {
         user.token = fit(token.expose_secret(), "the token of the kubeconfig user")?;
     }
-    if let (Some(file), None) = (&user.token_file, &user.token) {
-        let text =
-            read(file).with_context(|| format!("cannot read the kubeconfig user's tokenFile {file}"))?;
-        let what = format!("the kubeconfig user's tokenFile {file}");
-        let token = fit(text.expose_secret(), &what)?.with_context(|| format!("{what} is empty"))?;
-        // The client reads the file again each minute, as it is; only where that would do no harm.
-        if token.expose_secret() != text.expose_secret() {
-            user.token_file = None;
-            user.token = Some(token);
-        }
-    }
-    Ok(())
+    let file = user.token_file.take().filter(|_| user.token.is_none());
+    file.map(|file| TokenFile::open(&file)).transpose()
 }
 
 /// Makes known what the client signs in with, so that nothing shows it. Tokens are known where they are [`fit`].
@@ -74,9 +66,18 @@ pub(super) fn fit(token: &str, what: &str) -> Result<Option<SecretString>> {
     Ok((!token.is_empty()).then(|| token.into()))
 }
 
-fn read(file: &str) -> Result<SecretString> {
-    let bytes = file::read(Path::new(file), LONGEST)?;
-    Ok(String::from_utf8(bytes).ok().context("it is not text")?.into())
+/// The token in a file.
+///
+/// # Errors
+/// There is none, or none that a header may have.
+pub(super) fn of_file(file: &Path) -> Result<SecretString> {
+    let what = format!("the kubeconfig user's tokenFile {}", file.display());
+    let text = || -> Result<SecretString> {
+        let bytes = file::read(file, LONGEST)?;
+        Ok(String::from_utf8(bytes).ok().context("it is not text")?.into())
+    };
+    let text = text().with_context(|| format!("cannot read {what}"))?;
+    fit(text.expose_secret(), &what)?.with_context(|| format!("{what} is empty"))
 }
 
 #[cfg(test)]
@@ -119,12 +120,12 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let file = dir.path().join("token");
         let path = file.display().to_string();
-        for (written, again) in [("abc", true), ("abc\n", false), (" abc\r\n", false)] {
+        for written in ["abc", "abc\n", " abc\r\n"] {
             std::fs::write(&file, written).expect("writes");
             let mut user = user(serde_json::json!({ "tokenFile": path }));
-            check(&mut user).expect("a token");
-            assert_eq!(user.token_file.is_some(), again, "{written:?}");
-            assert_eq!(token(&user), (!again).then_some("abc"), "{written:?}");
+            let of_file = check(&mut user).expect("a token");
+            assert!(of_file.is_some() && user.token_file.is_none(), "the library would read it by itself");
+            assert_eq!(super::of_file(&file).expect("a token").expose_secret(), "abc", "{written:?}");
         }
         for broken in [&b""[..], b"\n", b"a\nb", &[0xff, 0xfe], &[b'a'; LONGEST + 1]] {
             std::fs::write(&file, broken).expect("writes");
@@ -135,7 +136,7 @@ mod tests {
             user(serde_json::json!({ "tokenFile": dir.path().join("none").display().to_string() }));
         assert!(check(&mut gone).is_err());
         let mut both = user(serde_json::json!({ "token": "abc", "tokenFile": "/none" }));
-        check(&mut both).expect("the token comes first");
+        assert!(check(&mut both).expect("the token comes first").is_none());
     }
 
     #[test]

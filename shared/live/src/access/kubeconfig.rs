@@ -14,6 +14,7 @@ use secrecy::zeroize::Zeroizing;
 use serde::Deserialize as _;
 use serde_json::{Value, json};
 
+use super::token_file::TokenFile;
 use super::{credential, exec};
 use crate::file;
 
@@ -81,6 +82,8 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 pub(super) struct Resolved {
     pub(super) config: Config,
     pub(super) context: Option<String>,
+    /// Where the token is in a file.
+    pub(super) token: Option<TokenFile>,
 }
 
 impl Access {
@@ -101,13 +104,13 @@ impl Access {
         let shown = context.clone().unwrap_or_default();
         let mut config =
             config.with_context(|| format!("cannot use kubeconfig context {}", quote(&shown)))?;
-        credential::check(&mut config.auth_info)?;
+        let token = credential::check(&mut config.auth_info)?;
         self.apply(&mut config)?;
         if let Some(plugin) = config.auth_info.exec.take() {
             exec::sign_in(self.with_server(plugin), &mut config).await?;
         }
         credential::tell(&config);
-        Ok(Resolved { config, context })
+        Ok(Resolved { config, context, token })
     }
 
     /// The kubeconfig, merged; `None` where it is missing or cannot be read. For completion, which is silent.
@@ -141,10 +144,10 @@ impl Access {
                     .with_context(|| format!("cannot read {file} of the pod's own service account"))?;
             }
             let mut config = Config::incluster().context("cannot use the pod's own service account")?;
-            credential::check(&mut config.auth_info)?;
+            let token = credential::check(&mut config.auth_info)?;
             self.apply(&mut config)?;
             credential::tell(&config);
-            return Ok(Resolved { config, context: None });
+            return Ok(Resolved { config, context: None, token });
         }
         let looked: Vec<String> = files.iter().map(|f| f.display().to_string()).collect();
         bail!(

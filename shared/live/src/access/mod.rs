@@ -7,6 +7,7 @@ mod credential;
 mod exec;
 mod kubeconfig;
 mod read_only;
+mod token_file;
 mod write_client;
 
 pub use answer::Answer;

@@ -25,6 +25,7 @@ use super::hop::broken;
 use super::reach::link;
 use super::{Run, said};
 use crate::access::{post_elsewhere, segment};
+use crate::known;
 
 /// notification-controller annotates before it answers, so this is only for a slow API server.
 const ANNOTATES_WITHIN: Duration = Duration::from_secs(10);
@@ -147,6 +148,8 @@ impl Run<'_> {
             answer.list(asked, "notification.toolkit.fluxcd.io/v1", "Receiver").map_err(|why| {
                 End::new(State::Failed, "the list of Receivers is not understood").said(said(&why))
             })?;
+        let receivers = listed.items.unwrap_or_default();
+        receivers.iter().for_each(|receiver| known::run().webhook(&receiver.status.webhook_path));
         let fits = |r: &Receiver| {
             r.spec.resources.iter().any(|x| {
                 let namespace = if x.namespace.is_empty() { &r.metadata.namespace } else { &x.namespace };
@@ -155,7 +158,7 @@ impl Run<'_> {
                     && (x.name == source.name || x.name == "*")
             })
         };
-        let mut found: Vec<Receiver> = listed.items.unwrap_or_default().into_iter().filter(fits).collect();
+        let mut found: Vec<Receiver> = receivers.into_iter().filter(fits).collect();
         let expected = expected_receiver(&source.namespace, &source.name);
         found.sort_by_key(|r| r.metadata.object("Receiver") != expected);
         found.into_iter().next().ok_or_else(|| {

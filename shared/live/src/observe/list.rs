@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 use super::items::Page;
 use super::{Tried, permission};
 use crate::access::{Answer, Budget, ReadClient, at, segment};
+use crate::known;
 
 /// Asks for whole objects.
 pub(super) const JSON: &str = "application/json";
@@ -191,6 +192,9 @@ impl Question<'_> {
         let expected = if metadata { Some("PartialObjectMetadata") } else { self.row.need.kind() };
         if !kind.is_empty() && Some(kind.as_str()) != expected {
             return Err(format!("{} is a {}", name_of(raw), visible(&kind)));
+        }
+        if self.row.need == Need::Receivers {
+            known::run().webhook_of(raw);
         }
         let item: T = serde_json::from_str(raw.get()).map_err(broken)?;
         let meta = item.meta();

@@ -18,7 +18,7 @@ use super::secrets::{Door, read_secret};
 use super::{Observer, keep, permission};
 use crate::access::{Answer, segment};
 
-/// Lines of each pod's log. agentk in trouble writes one line every few minutes, a healthy one next to nothing.
+/// Lines of each pod's log, asked for, and kept of an answer that has more. agentk in trouble writes one line every few minutes, a healthy one next to nothing.
 const LINES: usize = 500;
 
 /// Bytes of each pod's log, asked for, and read of an answer that gives more.
@@ -32,7 +32,8 @@ const LAST_BYTES: usize = 16 << 10;
 struct Part {
     container: String,
     query: String,
-    most: usize,
+    lines: usize,
+    bytes: usize,
 }
 
 /// Pods of one agentk whose log is read: those that live and, while there is room, those that they replace.
@@ -102,7 +103,8 @@ impl Observer<'_> {
             let of = Part {
                 container: String::new(),
                 query: format!("tailLines={LINES}&limitBytes={BYTES}"),
-                most: BYTES,
+                lines: LINES,
+                bytes: BYTES,
             };
             async move { self.log(namespace, pod, of).await }
         };
@@ -116,7 +118,7 @@ impl Observer<'_> {
                 "container={}&previous=true&tailLines={LAST_LINES}&limitBytes={LAST_BYTES}",
                 segment(&container)
             );
-            let of = Part { container, query, most: LAST_BYTES };
+            let of = Part { container, query, lines: LAST_LINES, bytes: LAST_BYTES };
             async move { self.log(namespace, pod, of).await.0 }
         };
         join_all(crashed(snapshot).into_iter().map(one)).await
@@ -124,11 +126,11 @@ impl Observer<'_> {
 
     async fn log(&self, namespace: String, pod: String, of: Part) -> (PodLog, Option<Trial>) {
         let (n, p) = (segment(&namespace), segment(&pod));
-        let Part { container, query, most } = of;
+        let Part { container, query, lines, bytes } = of;
         let path = format!("/api/v1/namespaces/{n}/pods/{p}/log?{query}");
         let asked = format!("log of pod {namespace}/{pod}");
         let needed = permission(Need::PodLogs.row(), Some(&namespace));
-        let (lines, allowed) = match self.client.get_beginning(&path, "*/*", &asked, most).await {
+        let (lines, allowed) = match self.client.get_beginning(&path, "*/*", &asked, bytes).await {
             Ok(answer) if answer.status == StatusCode::NOT_FOUND => {
                 let gone =
                     Why::new(WhyKind::TooEarly, asked, "the pod has just gone, and another takes its place");
@@ -139,7 +141,7 @@ impl Observer<'_> {
             }
             Ok(answer) => {
                 let text = String::from_utf8_lossy(&answer.body);
-                (Observed::Known(text.lines().map(str::to_owned).collect()), Some(true))
+                (Observed::Known(newest(&text, lines)), Some(true))
             }
             // kubelet's words, which the API server passes on.
             Err(why) if STARTING.iter().any(|words| why.message.contains(words)) => {
@@ -159,6 +161,13 @@ impl Observer<'_> {
             allowed.map(|allowed| Trial { permission: needed, allowed }),
         )
     }
+}
+
+/// The newest lines of a log: a server may send more than was asked for.
+fn newest(text: &str, most: usize) -> Vec<String> {
+    let mut lines: Vec<String> = text.lines().rev().take(most).map(str::to_owned).collect();
+    lines.reverse();
+    lines
 }
 
 /// A log is plain text, and no web page that came in its place.

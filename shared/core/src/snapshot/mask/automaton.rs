@@ -59,7 +59,14 @@ impl Known {
     }
 
     /// Gives the longest pattern that ends at each byte; `read` is what is looked at in place of a byte.
-    pub(super) fn each(&self, text: &[u8], read: fn(u8) -> u8, found: &mut dyn FnMut(Range<usize>)) {
+    /// `cut` says that the text was cut off where it ends.
+    pub(super) fn each(
+        &self,
+        text: &[u8],
+        cut: bool,
+        read: fn(u8) -> u8,
+        found: &mut dyn FnMut(Range<usize>),
+    ) {
         let bytes = || text.iter().map(|byte| read(*byte)).zip(1..);
         if let Some(words) = &self.words {
             let mut stepper = words.find_overlapping_stepper();
@@ -76,7 +83,7 @@ impl Known {
                 stepper.consume(byte);
                 let start = end - stepper.depth().map_or(0, |depth| depth as usize);
                 if start != beginning.start {
-                    begun(text, beginning, found);
+                    begun(text, cut, beginning, found);
                 }
                 beginning = start..end;
                 if let Some(longest) = stepper.matches().next() {
@@ -85,7 +92,7 @@ impl Known {
                     beginning.start = if longest.start() == start { end } else { start };
                 }
             }
-            begun(text, beginning, found);
+            begun(text, cut, beginning, found);
         }
     }
 }
@@ -98,10 +105,10 @@ fn compiled(patterns: &[&[u8]]) -> Option<Patterns> {
 }
 
 /// Gives the beginning of a pattern, which does not go on here, where it counts as the pattern.
-fn begun(text: &[u8], beginning: Range<usize>, found: &mut dyn FnMut(Range<usize>)) {
+fn begun(text: &[u8], cut: bool, beginning: Range<usize>, found: &mut dyn FnMut(Range<usize>)) {
     let looked_at = beginning.start..beginning.end.min(beginning.start + LOOKED_AT);
     let random = || std::str::from_utf8(&text[looked_at]).is_ok_and(is_random);
-    if (beginning.len() >= BEGINNING && is_cut(text, beginning.end))
+    if (beginning.len() >= BEGINNING && is_cut(text, beginning.end, cut))
         || (beginning.len() >= RANDOM && random())
     {
         found(beginning);
@@ -123,10 +130,15 @@ fn stands_alone(text: &[u8], word: &Range<usize>) -> bool {
     !letter(before) && !letter(text.get(word.end))
 }
 
-/// Whether a text was cut off here: it ends, or goes on with an ellipsis.
-fn is_cut(text: &[u8], end: usize) -> bool {
+/// Whether a text was cut off here: it or a long line of it ends, or an ellipsis follows. `cut` says whether the text itself
+/// was cut off where it ends.
+pub(super) fn is_cut(text: &[u8], end: usize, cut: bool) -> bool {
     let rest = &text[end..];
-    (rest.is_empty() && text.len() >= CUT) || rest.starts_with(b"...") || rest.starts_with("…".as_bytes())
+    let long_line = || rest.starts_with(b"\n") && end >= CUT && !text[end - CUT..end].contains(&b'\n');
+    (rest.is_empty() && (cut || text.len() >= CUT))
+        || long_line()
+        || rest.starts_with(b"...")
+        || rest.starts_with("…".as_bytes())
 }
 
 #[cfg(test)]
@@ -136,7 +148,7 @@ mod tests {
     fn found(patterns: &[&str], text: &str) -> Vec<String> {
         let known = Known::new(patterns.iter().map(|p| p.as_bytes()).collect(), 1 << 20);
         let mut all = Vec::new();
-        known.each(text.as_bytes(), |byte| byte, &mut |at| all.push(text[at].to_owned()));
+        known.each(text.as_bytes(), false, |byte| byte, &mut |at| all.push(text[at].to_owned()));
         all
     }
 
@@ -160,7 +172,9 @@ mod tests {
         assert_eq!(found(&["abcdefghijkl"], "x abcdefghi… and"), ["abcdefghi"]);
         let long = format!("{}abcdefghij", "x".repeat(CUT));
         assert_eq!(found(&["abcdefghijkl"], &long), ["abcdefghij"]);
+        assert_eq!(found(&["abcdefghijkl"], &format!("{long}\nmore")), ["abcdefghij"], "a long line");
         assert!(found(&["abcdefghijkl"], "abcdefghij").is_empty());
+        assert!(found(&["abcdefghijkl"], "abcdefghij\nmore").is_empty());
     }
 
     #[test]

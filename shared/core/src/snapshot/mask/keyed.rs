@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::MASK;
 use super::patterns::{Text, Until, is_opaque};
 use super::tokens::is_random;
 
@@ -33,7 +34,9 @@ pub(super) fn value(text: &mut Text<'_>, name: &Range<usize>, header: bool) -> O
         end = trimmed(text.bytes, start.at, end);
     }
     let found = text.beginning(start.at..end);
-    let nothing = NOTHING.contains(&found.trim().to_ascii_lowercase().as_str()) || found.starts_with("//");
+    let nothing = NOTHING.contains(&found.trim().to_ascii_lowercase().as_str())
+        || found.starts_with("//")
+        || found.trim_end_matches(['.', '…']) == MASK;
     (!nothing && (header || start.sure || is_opaque(found))).then_some(start.at..end)
 }
 

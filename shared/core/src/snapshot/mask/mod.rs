@@ -9,6 +9,7 @@ mod automaton;
 #[cfg(test)]
 mod forms;
 mod keyed;
+mod login;
 mod patterns;
 #[cfg(test)]
 mod property;
@@ -85,6 +86,9 @@ impl Masker {
             views.extend(views::unescaped(&view).map(|next| (next, depth + 1)));
             views::encoded(&view, views::IN_TEXT, &mut |decoded| {
                 self.known(&decoded, &mut found);
+                // None of our own texts was cut off.
+                let login = login::password(&decoded).filter(|_| signs || decoded.cut);
+                found.extend(login.map(|password| decoded.in_text(&password)));
                 views.extend(views::texts(&decoded).into_iter().map(|next| (next, depth + 1)));
             });
         }
@@ -104,7 +108,7 @@ impl Masker {
     fn known(&self, view: &View, found: &mut Vec<Range<usize>>) {
         self.work.set(self.work.get() + view.bytes.len() as u64);
         if self.known.size() > 0 {
-            self.known.each(&view.bytes, folded, &mut |part| found.push(view.in_text(&part)));
+            self.known.each(&view.bytes, view.cut, folded, &mut |part| found.push(view.in_text(&part)));
         }
     }
 }

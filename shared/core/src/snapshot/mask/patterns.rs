@@ -57,6 +57,9 @@ const SIGNS: &[(&str, Rule)] = &[
     ("eyj", Rule::Jwt),
     ("-----begin ", Rule::Pem),
     ("hook/", Rule::Hook),
+    ("webhookpath", Rule::HookPath),
+    ("webhook_path", Rule::HookPath),
+    ("webhook-path", Rule::HookPath),
     ("://", Rule::Url),
     ("@", Rule::Login),
     // Hosts of chats, whose addresses are credentials, also without a scheme.
@@ -138,6 +141,7 @@ enum Rule {
     Jwt,
     Pem,
     Hook,
+    HookPath,
     Url,
     Login,
     Chat,
@@ -149,6 +153,9 @@ enum Rule {
     Flag,
     User,
 }
+
+/// So many hexadecimal digits are taken for the digest of a webhook's path.
+const DIGEST: usize = 16;
 
 static AUTOMATON: LazyLock<DoubleArrayAhoCorasick<Rule>> = LazyLock::new(|| {
     DoubleArrayAhoCorasick::with_values(SIGNS.iter().copied()).expect("a table of this file")
@@ -271,6 +278,7 @@ fn apply(rule: Rule, text: &mut Text<'_>, sign: Range<usize>, give: &mut dyn FnM
         Rule::Jwt => jwt(text, &sign),
         Rule::Pem => pem(text, &sign),
         Rule::Hook => hook(text, &sign),
+        Rule::HookPath => hook_path(text, &sign),
         Rule::Url => return url::parts(text, sign.end, give),
         Rule::Login => url::login(text, sign.start),
         Rule::Chat => Some(sign.end..text.end(sign.end, Until::UrlEnd)),
@@ -349,9 +357,17 @@ fn pem(text: &mut Text<'_>, sign: &Range<usize>) -> Option<Range<usize>> {
     Some(begin..end)
 }
 
+/// The digest of a Receiver's webhook path, without the path, behind the name of that field.
+fn hook_path(text: &mut Text<'_>, sign: &Range<usize>) -> Option<Range<usize>> {
+    const BETWEEN: &[u8] = b" :=\"'\\[(is";
+    let gap = text.bytes[sign.end..].iter().take(8).take_while(|byte| BETWEEN.contains(byte)).count();
+    let start = sign.end + gap;
+    let end = text.run(start, u8::is_ascii_hexdigit);
+    (end - start >= DIGEST).then_some(start..end)
+}
+
 /// The path of a Flux Receiver: whoever knows it can use it. Without the slash before it, it is only told by its digest.
 fn hook(text: &mut Text<'_>, sign: &Range<usize>) -> Option<Range<usize>> {
-    const DIGEST: usize = 16;
     let gap = text.bytes[sign.end..].iter().take(4).take_while(|byte| byte.is_ascii_whitespace()).count();
     let digest = text.run(sign.end + gap, u8::is_ascii_hexdigit);
     if digest - sign.end - gap >= DIGEST {

@@ -20,6 +20,29 @@ fn some(text: &str, plain: impl Fn(char) -> bool, write: impl Fn(u8) -> String) 
     text.chars().map(one).collect()
 }
 
+/// Quoted-printable (RFC 2045, section 6.7): all that is not a printable ASCII character, and `=`.
+fn quoted_printable(text: &str) -> String {
+    some(text, |c| c.is_ascii_graphic() && c != '=' || c == ' ', |b| format!("={b:02X}"))
+}
+
+/// The text in lines of ten characters, none of which cuts an escape.
+fn soft_lines(text: &str, end: &str) -> String {
+    let mut out = String::new();
+    let mut line = 0;
+    let mut rest = text;
+    while let Some(c) = rest.chars().next() {
+        let unit = if c == '=' { 3 } else { c.len_utf8() };
+        if line + unit > 10 {
+            out.push_str(end);
+            line = 0;
+        }
+        out.push_str(&rest[..unit]);
+        line += unit;
+        rest = &rest[unit..];
+    }
+    out
+}
+
 type Encoding = (&'static str, fn(&str) -> String);
 
 /// The encodings that were ever seen in a log, and some that were not.
@@ -78,6 +101,11 @@ const ENCODINGS: &[Encoding] = &[
     ("JSON of base64 of a login", |t| {
         format!("\\\"auth\\\":\\\"{}\\\"", STANDARD.encode(format!("user:{t}")))
     }),
+    ("quoted-printable", quoted_printable),
+    ("quoted-printable in lines", |t| soft_lines(&quoted_printable(t), "=\r\n")),
+    ("quoted-printable in JSON", |t| json(&soft_lines(&quoted_printable(t), "=\n"))),
+    ("quoted-printable of base64", |t| quoted_printable(&STANDARD.encode(t))),
+    ("base64 in soft lines", |t| soft_lines(&quoted_printable(&STANDARD.encode(t)), "=\n")),
 ];
 
 /// Nothing of six letters of what was written is left.
@@ -87,6 +115,13 @@ fn is_gone(written: &str, masked: &str, around: &str) -> bool {
     let inner = letters.get(4..letters.len().saturating_sub(6)).unwrap_or_default();
     let parts = inner.windows(6).map(|part| part.iter().collect::<String>());
     parts.filter(|part| !around.contains(part.as_str())).all(|part| !masked.contains(&part))
+}
+
+/// Values that are in none of the texts.
+fn other() -> Values {
+    let mut values = Values::default();
+    values.add("password", b"another-value-altogether");
+    values
 }
 
 fn value() -> impl Strategy<Value = String> {
@@ -145,6 +180,36 @@ proptest! {
         let masked = masker.free_text(&text);
         let decoded = STANDARD.decode(masked.replace(MASK, "AAAA")).unwrap_or_default();
         prop_assert!(masked != text && !String::from_utf8_lossy(&decoded).contains(&value), "{text:?}");
+    }
+
+    #[test]
+    fn a_login_in_base64_that_was_cut_off_shows_nothing_of_the_password(
+        user in "[a-z]{1,12}",
+        password in prop_oneof!["[a-z]{4,9}[ -][a-z]{4,9}-[a-z]{4,9}", "[!-~]{12,40}"],
+        shown in 1_usize..40,
+    ) {
+        let login = format!("{user}:{password}");
+        let letters = STANDARD_NO_PAD.encode(&login);
+        // At least the colon and one letter of the password stand in it.
+        let from = (user.len() + 2) * 8 / 6 + 1;
+        let cut = &letters[..(from + shown).min(letters.len()).max(8)];
+        let long = "time=2026-01-01 level=error msg=failed ".repeat(6);
+        for text in [
+            format!("Authorization: Basic {cut}..."),
+            format!("it says {cut}... and"),
+            format!("it says {cut}… and"),
+            format!("{{\"auth\":\"{cut}...\"}}"),
+            format!("auth%3D{cut}..."),
+            format!("{long}{cut}"),
+            format!("{long}{cut}\nanother line"),
+            format!("a \\\"{cut}...\\\" b"),
+        ] {
+            for masked in [free_text(&text), Masker::new(&other()).known_values(&text).unwrap_or_default()] {
+                let kept = &cut[..(user.len() + 1) * 8 / 6 + 1];
+                prop_assert!(!masked.contains(&cut[..kept.len() + 1]), "{text}: {masked}");
+                prop_assert!(masked.contains(MASK), "{text}: {masked}");
+            }
+        }
     }
 
     #[test]
@@ -214,6 +279,10 @@ fn no_text_makes_it_slow() {
         "1 ",
         "0x",
         "QUJD",
+        "=3D",
+        "=\n",
+        "dXNlcjpw ",
+        "dXNlcjpw...",
     ] {
         let mut values = Values::default();
         for length in 8..400 {

@@ -225,6 +225,65 @@ fn addresses_are_told_by_their_form() {
     );
 }
 
+/// `user:password` in base64, whole or cut off: the letters behind those of the user name.
+#[test]
+fn a_login_in_base64_is_told_by_its_form() {
+    let letters = ["dXNlcj", "pjb3JyZWN0LWhvcnNl"].concat();
+    for length in 9..letters.len() {
+        let shown = &letters[..length];
+        for form in [
+            "Authorization: Basic SECRET...",
+            "Proxy-Authorization: Basic SECRET...",
+            "> authorization: basic SECRET…",
+            "Basic%20SECRET...",
+            "\"auth\":\"SECRET...\"",
+            "\\\"auth\\\":\\\"SECRET...\\\"",
+            "_auth=SECRET...",
+            "auths: {r: {auth: SECRET... (truncated)",
+            "the header was SECRET...",
+            "[SECRET...]",
+            "Basic SECRET=E2=80=A6",
+            "SECRET\\u2026",
+        ] {
+            let text = form.replace(S, shown);
+            let masked = free_text(&text);
+            assert!(masked.contains(MASK) && !masked.contains(&letters[..9]), "{text}: {masked}");
+            assert_eq!(free_text(&masked), masked, "what is masked stays as it is");
+        }
+    }
+    for form in ["it says SECRET", "auth SECRET= here", "\"auth\": \"SECRET\"", "(SECRET)"] {
+        let masked = free_text(&form.replace(S, &letters));
+        assert!(!masked.contains(&letters[..9]), "{form}: {masked}");
+    }
+}
+
+/// The path of a Receiver's webhook, where none was read.
+#[test]
+fn a_webhook_path_is_told_by_its_name() {
+    check(
+        &"0123456789abcdef".repeat(4),
+        &[
+            "webhookPath: /hook/SECRET",
+            "webhookPath: SECRET",
+            "webhookPath=SECRET",
+            "\"webhookPath\":\"/hook/SECRET\"",
+            "\"webhookPath\":\"SECRET\"",
+            "{\\\"webhookPath\\\":\\\"SECRET\\\"}",
+            "webhook_path: \"SECRET\"",
+            "webhook-path=SECRET",
+            "status.webhookPath is SECRET",
+            "WebhookPath:SECRET}",
+            "webhookPath%3DSECRET",
+            "webhookPath=3DSECRET",
+        ],
+    );
+    for text in
+        ["webhookPath: /hook/***", "webhookPath is empty", "no webhookPath yet", "webhookPath: latest"]
+    {
+        assert_eq!(free_text(text), text);
+    }
+}
+
 #[test]
 fn private_keys_are_masked_and_certificates_are_not() {
     let body = "MIIEpAIBAAKCAQEAx1";

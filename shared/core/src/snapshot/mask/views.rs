@@ -5,12 +5,16 @@
 
 use std::ops::Range;
 
+use super::automaton::is_cut;
+
 /// How often a text is decoded: JSON in JSON in a URL.
 pub(super) const DEPTH: usize = 3;
 
 /// Bytes, and where each comes from.
 pub(crate) struct View {
     pub(crate) bytes: Vec<u8>,
+    /// Whether what it was decoded from was cut off where it ends.
+    pub(super) cut: bool,
     places: Places,
 }
 
@@ -27,19 +31,19 @@ enum Places {
 impl View {
     /// The text itself.
     pub(super) fn of(text: &str) -> Self {
-        Self { bytes: text.as_bytes().to_vec(), places: Places::Here }
+        Self { bytes: text.as_bytes().to_vec(), cut: false, places: Places::Here }
     }
 
     /// Bytes of which nobody asks where they come from.
     pub(crate) fn nowhere(bytes: Vec<u8>) -> Self {
-        Self { bytes, places: Places::Nowhere }
+        Self { bytes, cut: false, places: Places::Nowhere }
     }
 
     /// An empty one that is filled from this one.
     fn empty(&self) -> Self {
         let places =
             if matches!(self.places, Places::Nowhere) { Places::Nowhere } else { Places::Of(Vec::new()) };
-        Self { bytes: Vec::new(), places }
+        Self { bytes: Vec::new(), cut: false, places }
     }
 
     fn place(&self, at: usize) -> (u32, u32) {
@@ -74,6 +78,7 @@ impl View {
 
     fn part(&self, part: Range<usize>) -> Self {
         let mut out = self.empty();
+        out.cut = self.cut && part.end == self.bytes.len();
         out.copy(self, part);
         out
     }
@@ -85,7 +90,7 @@ type Decoded = Option<(Vec<u8>, usize)>;
 /// The view with all escapes of one kind decoded, for each kind of which there are any.
 pub(crate) fn unescaped(view: &View) -> impl Iterator<Item = View> {
     type Kind = (u8, fn(&[u8]) -> Decoded);
-    const KINDS: [Kind; 3] = [(b'\\', backslash), (b'%', percent), (b'&', entity)];
+    const KINDS: [Kind; 4] = [(b'\\', backslash), (b'%', percent), (b'&', entity), (b'=', quoted_printable)];
     KINDS.iter().filter_map(|(sign, decode)| {
         view.bytes.contains(sign).then_some(())?;
         let mut out = view.empty();
@@ -104,6 +109,7 @@ pub(crate) fn unescaped(view: &View) -> impl Iterator<Item = View> {
             done = at;
         }
         out.copy(view, done..view.bytes.len());
+        out.cut = view.cut;
         (done > 0).then_some(out)
     })
 }
@@ -161,6 +167,15 @@ fn backslash(text: &[u8]) -> Decoded {
 
 fn percent(text: &[u8]) -> Decoded {
     Some((vec![u8::try_from(hex_number(text.get(1..3))?).ok()?], 3))
+}
+
+/// Quoted-printable, as mails have it: `=3D`, and lines that go on behind `=`.
+fn quoted_printable(text: &[u8]) -> Decoded {
+    match text.get(1..)? {
+        [b'\n', ..] => Some((Vec::new(), 2)),
+        [b'\r', b'\n', ..] => Some((Vec::new(), 3)),
+        digits => Some((vec![u8::try_from(hex_number(digits.get(..2))?).ok()?], 3)),
+    }
 }
 
 /// What HTML and XML write, and Go's templates.
@@ -256,19 +271,28 @@ fn runs(view: &View, which: Runs, value: fn(u8) -> Option<u8>, each: &mut dyn Fn
 
 fn from_base64(view: &View, run: &[(u8, usize)]) -> View {
     let mut out = view.empty();
+    out.cut = is_cut_behind(view, run);
     for pair in 0..run.len() * 6 / 8 {
         let (first, shift) = (pair * 8 / 6, pair * 8 % 6);
         let (high, low) = (run[first], run[first + 1]);
         let bits = (u16::from(high.0) << 6) | u16::from(low.0);
         // Eight bits reach over two letters, never three: the shift is 0, 2 or 4.
         let byte = u8::try_from(bits >> (4 - shift) & 0xff).unwrap_or_default();
-        out.push(&[byte], view, high.1, low.1 + 1);
+        // A letter that is left over at the end has bits of what comes next.
+        let last = if first + 3 == run.len() { run[first + 2].1 } else { low.1 };
+        out.push(&[byte], view, high.1, last + 1);
     }
     out
 }
 
+/// Whether a run was cut off where it ends.
+fn is_cut_behind(view: &View, run: &[Digit]) -> bool {
+    run.last().is_some_and(|last| is_cut(&view.bytes, last.1 + 1, view.cut))
+}
+
 fn from_hex(view: &View, run: &[(u8, usize)]) -> View {
     let mut out = view.empty();
+    out.cut = is_cut_behind(view, run);
     for pair in run.chunks_exact(2) {
         out.push(&[pair[0].0 << 4 | pair[1].0], view, pair[0].1, pair[1].1 + 1);
     }
@@ -294,6 +318,7 @@ fn numbers(view: &View, which: Runs, each: &mut dyn FnMut(View)) {
             let goes_on = gap > 0 && bytes.get(at + gap).is_some_and(u8::is_ascii_hexdigit);
             at += gap.max(usize::from(!goes_on));
             if !goes_on {
+                out.cut = is_cut(bytes, at.saturating_sub(gap.max(1)), view.cut);
                 give(&mut out, which, each);
             }
         }
