@@ -1,9 +1,13 @@
 //! GA508: what is deployed from GitLab shows as a job in the project's pipeline.
 
+use std::collections::HashSet;
+
 use super::{Check, Finding, Impact, Judgement, Remedy, Severity};
 use crate::facts::host::host;
 use crate::facts::{Facts, Kustomization, Source, Why};
 use crate::need::Need;
+use crate::object::ObjectRef;
+use crate::snapshot::kinds::Event;
 use crate::text::count;
 
 pub(super) static CHECK: Check = Check {
@@ -34,6 +38,8 @@ fn judge(facts: &Facts<'_>, judgement: &mut Judgement) -> Result<(), Why> {
     judgement.each(&s.providers);
     judgement.each(&s.alerts);
     let gitlab = facts.gitlab_host();
+    let events = s.dispatch_failures.items.iter();
+    let failing: HashSet<ObjectRef> = events.map(Event::about).collect();
     let mut bare = Vec::new();
     for source in
         judgement.each(&s.git_repositories).iter().filter(|g| gitlab.is_some() && host(&g.spec.url) == gitlab)
@@ -45,7 +51,7 @@ fn judge(facts: &Facts<'_>, judgement: &mut Judgement) -> Result<(), Why> {
             continue;
         }
         judgement.examine();
-        let without: Vec<_> = own.iter().copied().filter(|k| !is_registered(facts, source, k)).collect();
+        let without: Vec<_> = own.iter().copied().filter(|k| !is_registered(facts, &failing, source, k)).collect();
         if !without.is_empty() {
             bare.push(Project { source, kustomizations: own, bare: without });
         }
@@ -62,16 +68,21 @@ fn judge(facts: &Facts<'_>, judgement: &mut Judgement) -> Result<(), Why> {
     Ok(())
 }
 
-fn is_registered(facts: &Facts<'_>, source: &Source, k: &Kustomization) -> bool {
+/// Whether an Alert registers it, or is meant to: one whose Provider does not exist, or does not deliver, is GA507's.
+fn is_registered(facts: &Facts<'_>, failing: &HashSet<ObjectRef>, source: &Source, k: &Kustomization) -> bool {
     facts
         .snapshot
         .alerts
         .items
         .iter()
         .filter(|a| !a.spec.suspend && a.covers("Kustomization", &k.metadata))
-        .any(|alert| {
-            let provider = facts.provider_of(alert).ok().flatten();
-            provider.is_some_and(|p| p.spec.kind == "gitlab" && !p.spec.suspend && p.is_for(&source.spec.url))
+        .any(|alert| match facts.provider_of(alert) {
+            Ok(None) => true,
+            Ok(Some(p)) => {
+                let delivers_here = || p.is_for(&source.spec.url) || failing.contains(&alert.metadata.object("Alert"));
+                p.spec.kind == "gitlab" && !p.spec.suspend && delivers_here()
+            }
+            Err(_) => false,
         })
 }
 

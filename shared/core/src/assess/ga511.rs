@@ -5,6 +5,7 @@ use crate::facts::git_secret::holds_a_secret;
 use crate::facts::{Facts, HelmRelease, Kustomization, Why};
 use crate::need::Need;
 use crate::object::ObjectRef;
+use crate::snapshot::secret::ValueKind;
 
 pub(super) static CHECK: Check = Check {
     code: 511,
@@ -27,7 +28,12 @@ fn judge(facts: &Facts<'_>, judgement: &mut Judgement) -> Result<(), Why> {
         else {
             continue;
         };
-        if shape.is_some_and(holds_a_secret) {
+        let Some(shape) = shape else { continue };
+        let encrypted: Vec<&str> =
+            shape.keys.iter().filter(|(_, s)| s.kind == ValueKind::Encrypted).map(|(key, _)| key.as_str()).collect();
+        if !encrypted.is_empty() {
+            judgement.find(undecrypted(&applied.object, applied.by, &encrypted));
+        } else if holds_a_secret(shape) {
             judgement.find(found(facts, &applied.object, applied.by));
         }
     }
@@ -81,6 +87,16 @@ fn found(facts: &Facts<'_>, object: &ObjectRef, by: &Kustomization) -> Finding {
         .because(format!("its keys: {}", keys.unwrap_or_default().join(", ")))
 }
 
+/// What SOPS encrypted was applied as it lies in Git: whatever reads the Secret gets the encrypted text.
+fn undecrypted(object: &ObjectRef, by: &Kustomization, keys: &[&str]) -> Finding {
+    let kustomization = by.metadata.object("Kustomization");
+    let message = format!("was applied still encrypted by SOPS: {kustomization} has no spec.decryption");
+    let text = "set spec.decryption of the Kustomization in Git, with the Secret that holds the key (provider: sops), and push";
+    Finding::new(object.clone(), message, Remedy::say(text).reconcile(&kustomization))
+        .impact(Impact::Delivery)
+        .because(format!("encrypted keys: {}", keys.join(", ")))
+}
+
 fn inline(release: &HelmRelease, by: &Kustomization) -> Finding {
     let from = source(by);
     let message =
@@ -110,6 +126,18 @@ mod tests {
     fn apply(s: &mut Snapshot) {
         let id = "gitlab_gitlab-agent-token__Secret".to_owned();
         s.kustomizations.items[0].status.inventory.entries.push(InventoryEntry { id, v: "v1".to_owned() });
+    }
+
+    #[test]
+    fn what_is_applied_encrypted_gets_its_decryption() {
+        let found = finding(&CHECK, |s| {
+            apply(s);
+            let keys = &mut fixture::secret(s, "gitlab", "gitlab-agent-token").keys;
+            keys.get_mut("token").expect("a token").kind = ValueKind::Encrypted;
+        });
+        assert!(found.message.starts_with("was applied still encrypted by SOPS"), "{}", found.message);
+        assert_eq!(found.impact, Some(Impact::Delivery));
+        assert_eq!(found.evidence, ["encrypted keys: token"]);
     }
 
     #[test]

@@ -20,6 +20,7 @@ pub(super) static CHECK: Check = Check {
 fn judge(facts: &Facts<'_>, judgement: &mut Judgement) -> Result<(), Why> {
     judgement.skip("no Kustomization or HelmRelease deployed a workload here");
     workload::deployed(facts, judgement);
+    let failing = facts.failing_appliers();
     for (object, owner) in facts.applied_workloads() {
         if has_its_own_check(facts, &object) {
             continue;
@@ -29,6 +30,7 @@ fn judge(facts: &Facts<'_>, judgement: &mut Judgement) -> Result<(), Why> {
         judgement.examine();
         let finding = match found {
             Some(workload) => unwell(facts, judgement, &object, workload),
+            None if failing.contains(&owner) => Some(not_made(&object, &owner)),
             None => Some(gone(&object, &owner)),
         };
         judgement.findings.extend(finding.map(|f| f.because(format!("applied by {owner}"))));
@@ -76,6 +78,12 @@ fn gone(object: &ObjectRef, owner: &ObjectRef) -> Finding {
     let remedy = Remedy::say("have Flux apply it again; if it was deleted on purpose, take it out of Git");
     let remedy = if owner.kind == "HelmRelease" { remedy.force_release(owner) } else { remedy.reconcile(owner) };
     Finding::new(object.clone(), "does not exist any more", remedy)
+}
+
+/// What its applier lists, and does not get to apply: it may never have been there.
+fn not_made(object: &ObjectRef, owner: &ObjectRef) -> Finding {
+    let text = format!("nothing here: it comes with {owner}, once that no longer fails");
+    Finding::new(object.clone(), "does not exist", Remedy::say(text))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::readiness::{Readiness, readiness};
 use super::{Facts, InventoryEntry, said};
 use crate::object::ObjectRef;
-use crate::snapshot::kinds::{Condition, Inventory, is_creator};
+use crate::snapshot::kinds::{Condition, Inventory, condition, is_creator};
 use crate::snapshot::{Observed, Snapshot};
 
 /// An object of another kind that may create what is missing, or that a failed wait names: to be looked at by name.
@@ -80,6 +80,7 @@ struct Applier<'s> {
     source: Option<ObjectRef>,
     target_namespace: &'s str,
     inventory: &'s Inventory,
+    conditions: &'s [Condition],
     state: Readiness<'s>,
 }
 
@@ -111,8 +112,7 @@ pub(super) fn creators<'m>(s: &Snapshot, missing: impl IntoIterator<Item = &'m O
 
 /// The Kustomizations and HelmReleases that fail before they apply anything, with their inventories.
 pub(super) fn failing_appliers(s: &Snapshot) -> impl Iterator<Item = (ObjectRef, &Inventory)> {
-    let failing =
-        appliers(s).filter(|a| matches!(a.state, Readiness::Failed(condition) if !is_wait(condition)));
+    let failing = appliers(s).filter(|a| matches!(a.state, Readiness::Failed(_)) && !waited(a.state, a.conditions));
     failing.map(|a| (a.object, a.inventory))
 }
 
@@ -125,6 +125,7 @@ fn appliers(s: &Snapshot) -> impl Iterator<Item = Applier<'_>> {
             source: Some(Facts::resolve(&k.spec.source_ref, &metadata.namespace)),
             target_namespace: &k.spec.target_namespace,
             inventory: &status.inventory,
+            conditions: &status.conditions,
             state: readiness(
                 &status.conditions,
                 metadata.generation,
@@ -146,6 +147,7 @@ fn appliers(s: &Snapshot) -> impl Iterator<Item = Applier<'_>> {
                 &r.spec.target_namespace
             },
             inventory: &status.inventory,
+            conditions: &status.conditions,
             state: readiness(
                 &status.conditions,
                 metadata.generation,
@@ -158,7 +160,7 @@ fn appliers(s: &Snapshot) -> impl Iterator<Item = Applier<'_>> {
 }
 
 fn of_applier(found: &mut Creators, names: &BTreeMap<String, Vec<ObjectRef>>, applier: &Applier<'_>) {
-    if applies_nothing(applier.state) {
+    if applies_nothing(applier) {
         for object in applier.inventory.entries.iter().filter_map(InventoryEntry::object) {
             if let Some(by) = found.get_mut(&object) {
                 by.insert(applier.object.clone());
@@ -167,7 +169,7 @@ fn of_applier(found: &mut Creators, names: &BTreeMap<String, Vec<ObjectRef>>, ap
     }
     let Readiness::Failed(condition) = applier.state else { return };
     for object in said::waited_for(&condition.message) {
-        let is_made = !is_wait(condition) && applier.source.as_ref() != Some(&object);
+        let is_made = !waited(applier.state, applier.conditions) && applier.source.as_ref() != Some(&object);
         if let Some(by) = found.get_mut(&object).filter(|_| is_made) {
             by.insert(applier.object.clone());
         }
@@ -186,12 +188,42 @@ fn of_applier(found: &mut Creators, names: &BTreeMap<String, Vec<ObjectRef>>, ap
 
 /// Whether an applier does not bring back what is missing of its inventory. One whose wait failed has applied
 /// everything before.
-fn applies_nothing(state: Readiness<'_>) -> bool {
-    match state {
+fn applies_nothing(applier: &Applier<'_>) -> bool {
+    match applier.state {
         Readiness::Suspended | Readiness::Waiting(_) => true,
-        Readiness::Failed(condition) => !is_wait(condition),
+        Readiness::Failed(_) => !waited(applier.state, applier.conditions),
         Readiness::Ready | Readiness::Progressing(_) | Readiness::NotObserved => false,
     }
+}
+
+/// Whether an applier failed in its wait for what it had applied. That helm-controller gave up, or took the attempt back, does not
+/// tell at what; what Helm said of it stays in `Released`.
+pub(super) fn waited(state: Readiness<'_>, conditions: &[Condition]) -> bool {
+    let Readiness::Failed(shown) = state else { return false };
+    let released = condition(conditions, "Released").filter(|c| c.status == "False" && !c.message.is_empty());
+    is_wait(released.filter(|_| gave_up(shown)).unwrap_or(shown))
+}
+
+fn gave_up(condition: &Condition) -> bool {
+    ["RetriesExceeded", "RollbackSucceeded", "UninstallSucceeded"].contains(&condition.reason.as_str())
+}
+
+/// Whether an applier failed at what it applies itself: neither for want of its source, nor in its wait for what it had applied.
+pub(super) fn fails_by_itself(state: Readiness<'_>, conditions: &[Condition]) -> bool {
+    const OWN: &[&str] = &[
+        "BuildFailed",
+        "ReconciliationFailed",
+        "PruneFailed",
+        "InstallFailed",
+        "UpgradeFailed",
+        "RollbackFailed",
+        "UninstallFailed",
+        "ValuesError",
+    ];
+    let Readiness::Failed(shown) = state else { return false };
+    let own = |c: &Condition| OWN.contains(&c.reason.as_str());
+    let released = condition(conditions, "Released").filter(|c| c.status == "False");
+    (own(shown) || (gave_up(shown) && released.is_some_and(own))) && !waited(state, conditions)
 }
 
 /// Whether a failure is that of a wait for what was applied, by the words of kustomize-controller, Helm 3 and Helm 4.
@@ -204,9 +236,7 @@ pub fn is_wait(condition: &Condition) -> bool {
         "not ready. status:",
         "client rate limiter wait returned an error",
     ];
-    let gave_up =
-        ["RetriesExceeded", "RollbackSucceeded", "UninstallSucceeded"].contains(&condition.reason.as_str());
     condition.reason == "HealthCheckFailed"
-        || gave_up
+        || gave_up(condition)
         || WAITS.iter().any(|text| condition.message.contains(text))
 }

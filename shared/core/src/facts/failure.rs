@@ -105,6 +105,8 @@ pub enum Failure {
     Quota,
     /// It was killed for want of memory.
     OutOfMemory,
+    /// All nodes have a taint that the pod does not tolerate.
+    Tainted,
     /// An admission webhook or policy denies the object.
     Admission,
     /// An admission webhook cannot be called.
@@ -239,6 +241,7 @@ impl Failure {
             DiskFull => "a volume is full or read-only",
             Quota => "a quota is exceeded",
             OutOfMemory => "out of memory",
+            Tainted => "every node has a taint that its pods do not tolerate",
             Admission => "an admission webhook or policy denied it",
             WebhookDown => "an admission webhook cannot be called",
             Permission => "the service account lacks an RBAC permission",
@@ -273,6 +276,10 @@ impl Failure {
             }
             Quota => "raise the ResourceQuota (or GitLab's limit), or request less",
             OutOfMemory => "raise the memory limit of what was killed",
+            Tainted => {
+                "take the taint off the nodes (kubectl describe nodes shows it; kubectl uncordon that of a drained node), or give \
+                 the pods a toleration"
+            }
             Admission => "change the manifest in Git to what the policy allows, or the policy",
             WebhookDown => {
                 "start the Service behind the webhook that the message names; where its owner is gone, delete the webhook \

@@ -1,5 +1,8 @@
 //! Objects of inventories that do not exist any more.
 
+use std::collections::HashSet;
+
+use super::creator::failing_appliers;
 use super::{Facts, InventoryEntry, inventories};
 use crate::object::ObjectRef;
 use crate::snapshot::Snapshot;
@@ -32,6 +35,11 @@ impl InventoryEntry {
 }
 
 impl Facts<'_> {
+    /// The Kustomizations and HelmReleases that fail before they have applied everything.
+    pub fn failing_appliers(&self) -> HashSet<ObjectRef> {
+        failing_appliers(self.snapshot).map(|(owner, _)| owner).collect()
+    }
+
     /// Flux's own objects that were applied here and do not exist any more, each with who applied it.
     pub fn gone_of_flux(&self) -> Vec<(ObjectRef, ObjectRef)> {
         let here = inventories(self.snapshot).filter(|(_, _, elsewhere)| !elsewhere);

@@ -8,18 +8,19 @@ mod edges;
 use std::collections::{HashMap, HashSet};
 
 use super::agent::Agent;
-use super::creator::{Creators, failing_appliers};
+use super::creator::{Creators, failing_appliers, fails_by_itself};
 use super::flux::{Instances, bootstrap, bootstrap_object, controller_of};
 use super::gone::is_gone;
 use super::network::Blocked;
 use super::node::Lost;
+use super::readiness::readiness;
 use super::reference::Missings;
 use super::service::{cannot_download, service_of};
 use super::{Facts, InventoryEntry};
 use super::{dispatch, events_addr, token_secret, waits};
 use crate::object::ObjectRef;
 use crate::snapshot::Snapshot;
-use crate::snapshot::kinds::{Condition, Event, Inventory, Meta, Source};
+use crate::snapshot::kinds::{Condition, Event, HelmRelease, Inventory, Meta, Source};
 use edges::Edges;
 pub use edges::Nearest;
 
@@ -141,14 +142,19 @@ impl Builder<'_> {
         for k in &s.kustomizations.items {
             let object = k.metadata.object("Kustomization");
             self.add_controller("Kustomization", &k.metadata);
-            self.add(&object, Facts::resolve(&k.spec.source_ref, &object.namespace));
+            let status = &k.status;
+            let state = readiness(&status.conditions, k.metadata.generation, status.observed_generation, k.spec.suspend);
+            let by_itself = fails_by_itself(state, &status.conditions);
+            if !by_itself {
+                self.add(&object, Facts::resolve(&k.spec.source_ref, &object.namespace));
+            }
             for on in &k.spec.depends_on {
                 let mut need = Facts::resolve(on, &object.namespace);
                 need.kind = "Kustomization".to_owned();
                 self.add(&object, need);
             }
             if k.spec.kube_config.is_none() {
-                self.add_inventory(&object, &k.status.inventory);
+                self.add_inventory(&object, &k.status.inventory, by_itself);
             }
             self.add_download(&object, &k.status.conditions);
         }
@@ -164,14 +170,11 @@ impl Builder<'_> {
         for r in &s.helm_releases.items {
             let object = r.metadata.object("HelmRelease");
             self.add_controller("HelmRelease", &r.metadata);
-            if let Some((namespace, name)) = r.status.helm_chart.split_once('/') {
-                self.add(&object, ObjectRef::new("HelmChart", namespace, name));
-            }
-            if let Some(chart) = &r.spec.chart {
-                self.add(&object, Facts::resolve(&chart.spec.source_ref, &object.namespace));
-            }
-            if let Some(chart) = &r.spec.chart_ref {
-                self.add(&object, Facts::resolve(chart, &object.namespace));
+            let status = &r.status;
+            let state = readiness(&status.conditions, r.metadata.generation, status.observed_generation, r.spec.suspend);
+            let by_itself = fails_by_itself(state, &status.conditions);
+            if !by_itself {
+                self.add_charts(&object, r);
             }
             for on in &r.spec.depends_on {
                 let mut need = Facts::resolve(on, &object.namespace);
@@ -182,8 +185,20 @@ impl Builder<'_> {
             match misnamed.get(&object) {
                 Some(secret) => self.add(secret, object),
                 None if r.spec.kube_config.is_some() => {}
-                None => self.add_inventory(&object, &r.status.inventory),
+                None => self.add_inventory(&object, &r.status.inventory, by_itself),
             }
+        }
+    }
+
+    fn add_charts(&mut self, object: &ObjectRef, r: &HelmRelease) {
+        if let Some((namespace, name)) = r.status.helm_chart.split_once('/') {
+            self.add(object, ObjectRef::new("HelmChart", namespace, name));
+        }
+        if let Some(chart) = &r.spec.chart {
+            self.add(object, Facts::resolve(&chart.spec.source_ref, &object.namespace));
+        }
+        if let Some(chart) = &r.spec.chart_ref {
+            self.add(object, Facts::resolve(chart, &object.namespace));
         }
     }
 
@@ -204,12 +219,13 @@ impl Builder<'_> {
         }
     }
 
-    /// An applier's health checks wait for its workloads.
-    fn add_inventory(&mut self, owner: &ObjectRef, inventory: &Inventory) {
+    /// An applier's health checks wait for its workloads. One that fails by itself did not get so far: a workload that does not run
+    /// is another problem then.
+    fn add_inventory(&mut self, owner: &ObjectRef, inventory: &Inventory, by_itself: bool) {
         for object in inventory.entries.iter().filter_map(InventoryEntry::object) {
             if self.gone.contains(&(owner.clone(), object.clone())) {
                 self.add(&object, owner.clone());
-            } else if matches!(object.kind.as_str(), "Deployment" | "StatefulSet" | "DaemonSet") {
+            } else if !by_itself && matches!(object.kind.as_str(), "Deployment" | "StatefulSet" | "DaemonSet") {
                 self.add(owner, object);
             }
         }

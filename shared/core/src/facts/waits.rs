@@ -3,9 +3,10 @@
 
 use std::collections::BTreeSet;
 
-use super::creator::{Creators, is_wait};
+use super::creator::{Creators, fails_by_itself, is_wait};
 use super::failure::{Failure, read};
 use super::flux::Instances;
+use super::readiness::readiness;
 use super::reference::Missings;
 use super::{Facts, InventoryEntry, Observed, Snapshot, said};
 use crate::object::ObjectRef;
@@ -74,10 +75,14 @@ fn of_creators(s: &Snapshot, creators: &Creators) -> Vec<Edge> {
 /// A Kustomization waits for its health checks, for everything where it is told so, and for what its failure names.
 fn of_kustomization(k: &Kustomization, edges: &mut Vec<Edge>) {
     let object = k.metadata.object("Kustomization");
-    let failed = failures(&k.status.conditions).any(is_wait);
-    let checks = k.spec.health_checks.iter().map(|check| Facts::resolve(check, &object.namespace));
-    edges.extend(checks.map(|check| (object.clone(), check)));
-    if k.spec.wait || failed {
+    let (spec, status) = (&k.spec, &k.status);
+    let failed = failures(&status.conditions).any(is_wait);
+    let state = readiness(&status.conditions, k.metadata.generation, status.observed_generation, spec.suspend);
+    // One that fails before it waits hangs on nothing that it would have waited for.
+    let waits = !fails_by_itself(state, &status.conditions);
+    let checks = spec.health_checks.iter().map(|check| Facts::resolve(check, &object.namespace));
+    edges.extend(checks.filter(|_| waits).map(|check| (object.clone(), check)));
+    if (spec.wait && waits) || failed {
         let inventory = k.status.inventory.entries.iter().filter_map(InventoryEntry::object);
         let waited = inventory.filter(|o| WAITED_FOR.contains(&o.kind.as_str()) && *o != object);
         edges.extend(waited.map(|waited| (object.clone(), waited)));
@@ -165,18 +170,30 @@ pub(super) fn said_by<'s>(s: &'s Snapshot, owner: &ObjectRef) -> impl Iterator<I
 /// helm-controller labels what it installs; the inventory of a HelmRelease is there since Flux 2.8, and not after a
 /// first install that failed.
 fn of_labels(s: &Snapshot) -> impl Iterator<Item = Edge> {
+    let by_itself: BTreeSet<ObjectRef> = s
+        .helm_releases
+        .items
+        .iter()
+        .filter(|r| {
+            let (meta, status) = (&r.metadata, &r.status);
+            let state =
+                readiness(&status.conditions, meta.generation, status.observed_generation, r.spec.suspend);
+            fails_by_itself(state, &status.conditions)
+        })
+        .map(|r| r.metadata.object("HelmRelease"))
+        .collect();
     let kinds =
         [("Deployment", &s.deployments), ("StatefulSet", &s.stateful_sets), ("DaemonSet", &s.daemon_sets)];
     let workloads =
         kinds.into_iter().flat_map(|(kind, listing)| listing.items.iter().map(move |w| (kind, w)));
-    workloads.filter_map(|(kind, w)| {
+    workloads.filter_map(move |(kind, w)| {
         let label = |key| w.metadata.label(key);
         let release = ObjectRef::new(
             "HelmRelease",
             label("helm.toolkit.fluxcd.io/namespace")?,
             label("helm.toolkit.fluxcd.io/name")?,
         );
-        Some((release, w.metadata.object(kind)))
+        (!by_itself.contains(&release)).then(|| (release, w.metadata.object(kind)))
     })
 }
 

@@ -29,11 +29,25 @@ impl Workload {
         }
     }
 
-    /// True when as many pods are ready as are wanted and its controller has seen the present spec.
+    /// True when as many pods are ready as are wanted, all of the present spec, which its controller has seen.
     pub fn is_well(&self, kind: &str) -> bool {
         let (wanted, ready) = self.readiness(kind);
-        let rolled = kind == "DaemonSet" || self.status.updated_replicas >= self.to_update(kind);
+        let rolled = self.updated(kind) >= self.to_update(kind) && self.former(kind) == 0;
         ready >= wanted && rolled && self.status.observed_generation >= self.metadata.generation
+    }
+
+    /// Pods of the present spec, ready or not.
+    fn updated(&self, kind: &str) -> i64 {
+        match kind {
+            "DaemonSet" => self.status.updated_number_scheduled.unwrap_or(self.status.desired_number_scheduled),
+            _ => self.status.updated_replicas,
+        }
+    }
+
+    /// Pods of a former spec. Those of a Deployment run on until as many new ones are available: where a rollout does not get
+    /// its pods to run, they are all that is ready (`DeploymentComplete` in `pkg/controller/deployment/util`).
+    fn former(&self, kind: &str) -> i64 {
+        if kind == "Deployment" { (self.status.replicas - self.status.updated_replicas).max(0) } else { 0 }
     }
 
     /// Pods that its controller replaces by itself when the spec changes: with a partition not all, with `OnDelete` none.
@@ -41,7 +55,7 @@ impl Workload {
         let (wanted, _) = self.readiness(kind);
         let strategy = &self.spec.update_strategy;
         match (kind, strategy.kind.as_str()) {
-            ("StatefulSet", "OnDelete") => 0,
+            ("StatefulSet" | "DaemonSet", "OnDelete") => 0,
             ("StatefulSet", _) => (wanted - strategy.rolling_update.partition).max(0),
             _ => wanted,
         }
@@ -79,15 +93,11 @@ impl Workload {
             ("NotReady", format!("{ready} of {wanted} pods are ready"))
         } else if self.status.observed_generation < self.metadata.generation {
             (ROLLING_OUT, "Kubernetes has not yet acted on its present spec".to_owned())
+        } else if self.updated(kind) < self.to_update(kind) {
+            let (updated, all) = (self.updated(kind), self.to_update(kind));
+            (ROLLING_OUT, format!("{updated} of {all} pods are of its present spec"))
         } else {
-            (
-                ROLLING_OUT,
-                format!(
-                    "{} of {} pods are of its present spec",
-                    self.status.updated_replicas,
-                    self.to_update(kind)
-                ),
-            )
+            (ROLLING_OUT, format!("pods of its former spec still run ({})", self.former(kind)))
         };
         Trouble { reason: reason.to_owned(), message, pod: None }
     }
@@ -223,6 +233,23 @@ mod tests {
     }
 
     #[test]
+    fn a_daemon_set_is_rolled_out_as_far_as_its_strategy_says() {
+        for (strategy, updated, well) in [
+            ("{}", r#","updatedNumberScheduled":3"#, true),
+            ("{}", r#","updatedNumberScheduled":1"#, false),
+            ("{}", "", true),
+            (r#"{"type":"OnDelete"}"#, r#","updatedNumberScheduled":0"#, true),
+        ] {
+            let json = format!(
+                r#"{{"metadata":{{"generation":2}},"spec":{{"updateStrategy":{strategy}}},
+                "status":{{"observedGeneration":2,"numberReady":3,"desiredNumberScheduled":3{updated}}}}}"#
+            );
+            let workload: Workload = serde_json::from_str(&json).expect("a workload");
+            assert_eq!(workload.is_well("DaemonSet"), well, "{strategy} {updated}");
+        }
+    }
+
+    #[test]
     fn a_rollout_under_way_is_told_from_missing_pods() {
         let trouble = |status: &str| {
             let json =
@@ -245,6 +272,16 @@ mod tests {
                 found(ROLLING_OUT, "Kubernetes has not yet acted on its present spec"),
             ),
             (r#"{"observedGeneration":2,"readyReplicas":2,"updatedReplicas":2}"#, None),
+            (r#"{"observedGeneration":2,"readyReplicas":2,"updatedReplicas":2,"replicas":2}"#, None),
+            (
+                r#"{"observedGeneration":2,"readyReplicas":2,"updatedReplicas":2,"replicas":3}"#,
+                found(ROLLING_OUT, "pods of its former spec still run (1)"),
+            ),
+            (
+                r#"{"observedGeneration":2,"readyReplicas":2,"updatedReplicas":2,"replicas":4,"conditions":[{"type":"Progressing",
+                "status":"False","reason":"ProgressDeadlineExceeded","message":"late"}]}"#,
+                found("ProgressDeadlineExceeded", "late"),
+            ),
         ] {
             assert_eq!(trouble(status), expected, "{status}");
         }

@@ -68,6 +68,8 @@ pub enum ValueKind {
     Certificate,
     /// The name of a deploy token, `gitlab+deploy-token-N`.
     DeployTokenUser,
+    /// What SOPS encrypted, as it lies in Git: `ENC[AES256_GCM,data:…]`.
+    Encrypted,
     /// None of these: an old token without prefix, a user name, a password.
     Other,
 }
@@ -249,6 +251,9 @@ fn token_kind(text: &str) -> ValueKind {
     if text.starts_with("gitlab+deploy-token-") {
         return ValueKind::DeployTokenUser;
     }
+    if text.starts_with("ENC[AES256_GCM,") {
+        return ValueKind::Encrypted;
+    }
     if OTHER_PREFIXES.iter().any(|prefix| text.starts_with(prefix)) {
         return ValueKind::OtherGitLabToken;
     }
@@ -326,6 +331,8 @@ mod tests {
         assert_eq!(of("<your-token-here>").0, ValueKind::Placeholder);
         assert_eq!(of("  \n").0, ValueKind::Empty);
         assert_eq!(of("gitlab+deploy-token-7").0, ValueKind::DeployTokenUser);
+        assert_eq!(of("ENC[AES256_GCM,data:aaaa,iv:bb==,tag:cc==,type:str]").0, ValueKind::Encrypted);
+        assert_eq!(of("ENCRYPTED").0, ValueKind::Other);
         assert_eq!(of("hunter2").0, ValueKind::Other);
     }
 

@@ -463,6 +463,14 @@ fn storage_and_memory() {
             "The node had condition: [MemoryPressure].",
         ],
     );
+    all(
+        Tainted,
+        &[
+            "0/3 nodes are available: 3 node(s) had untolerated taint {dedicated: gpu}.",
+            "0/3 nodes are available: 3 node(s) had untolerated taint(s). preemption: 0/3 nodes are available: 3 Preemption is not helpful for scheduling.",
+            "0/1 nodes are available: 1 node(s) were unschedulable.",
+        ],
+    );
 }
 
 #[test]

@@ -34,6 +34,8 @@ pub enum Peer {
     Kind(String),
     /// The API server's database.
     Database,
+    /// What keeps pods off all nodes, as the scheduler names it: `taint {key: value}`.
+    Nodes(String),
     /// An object: the Secret of a credential, the ResourceQuota, the Deployment whose volume is full.
     Object(ObjectRef),
 }
@@ -48,6 +50,7 @@ impl fmt::Display for Peer {
             Self::Webhook(name) => write!(f, "webhook {name}"),
             Self::Kind(name) => f.write_str(name),
             Self::Database => f.write_str("the API server's etcd"),
+            Self::Nodes(what) => f.write_str(what),
             Self::Object(object) => object.fmt(f),
         }
     }
@@ -80,6 +83,7 @@ impl FailureKey {
             ApiNotServed => Peer::Kind(not_served(text)?),
             Quota => Peer::Object(quota(text, who.namespace)?),
             DiskFull if text.contains("database space exceeded") => Peer::Database,
+            Tainted => Peer::Nodes(taint_of_all(text)?),
             // What the kubelet says of a pod's volume is that pod's alone.
             DiskFull => Peer::Object(who.worker.filter(|_| is_written(text))?.clone()),
             CredentialRefused => Peer::Object(who.credential?.clone()),
@@ -101,6 +105,20 @@ impl Failure {
             class => class,
         }
     }
+}
+
+/// The taint that all nodes have: `0/3 nodes are available: 3 node(s) had untolerated taint {key: value}`, with `taint(s)` and no
+/// name since Kubernetes 1.35 (scheduler, `plugins/tainttoleration`). Where the numbers differ, other nodes have other reasons.
+fn taint_of_all(text: &str) -> Option<String> {
+    let (before, rest) = text.split_once(" nodes are available: ")?;
+    let all = before.rsplit_once('/')?.1;
+    let said = rest.strip_prefix(all)?.strip_prefix(" node(s) ")?;
+    if said.starts_with("were unschedulable") {
+        return Some("cordoned nodes".to_owned());
+    }
+    let taint = said.strip_prefix("had untolerated taint")?;
+    let named = taint.strip_prefix(' ').and_then(|t| Some(&t[..=t.find('}')?]));
+    Some(named.map_or_else(|| "taints of the nodes".to_owned(), |t| format!("taint {t}")))
 }
 
 /// The text between a beginning and the next quotation mark.

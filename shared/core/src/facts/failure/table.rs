@@ -109,6 +109,9 @@ const STORAGE: &[Row] = &[
     // net/http's name of 507
     (&["#507"], DiskFull),
     (&["insufficient storage"], DiskFull),
+    // scheduler, plugins/tainttoleration and plugins/nodeunschedulable
+    (&["nodes are available", "had untolerated taint"], Tainted),
+    (&["nodes are available", "node(s) were unschedulable"], Tainted),
     (&["oomkilled"], OutOfMemory),
     (&["out of memory"], OutOfMemory),
     (&["out-of-memory"], OutOfMemory),

@@ -2,6 +2,7 @@
 //! unusual and not broken, in which nothing may be found.
 
 mod alike;
+mod apart;
 mod build;
 mod chains;
 mod creators;

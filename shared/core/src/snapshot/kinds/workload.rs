@@ -234,6 +234,8 @@ shape! {
         desired_number_scheduled: i64,
         /// DaemonSet: pods that are ready.
         number_ready: i64,
+        /// DaemonSet: pods of the newest template; recordings of before have none.
+        updated_number_scheduled: Option<i64>,
         /// Conditions.
         conditions: Vec<Condition>,
     }
