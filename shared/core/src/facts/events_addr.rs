@@ -34,7 +34,7 @@ pub struct Astray<'s> {
 /// The value of a controller's argument; the last one counts.
 pub fn events_addr(sender: &Workload) -> Option<&str> {
     let args = sender.spec.template.spec.containers.iter().flat_map(|c| c.args.iter());
-    args.filter_map(|arg| arg.strip_prefix(FLAG)?.strip_prefix('=')).last()
+    args.filter_map(|arg| arg.strip_prefix(FLAG)?.strip_prefix('=')).next_back()
 }
 
 /// Finds them.

@@ -28,8 +28,10 @@ pub fn listens(server: &Workload) -> Port<'_> {
     let declared = containers().flat_map(|c| &c.ports).find(|p| p.name == LISTENS.name);
     let port = declared.map_or(LISTENS, |p| Port { number: p.container_port, name: &p.name });
     // notification-controller binds to this port, whatever the manifest declares.
-    let bound =
-        containers().flat_map(|c| c.args.iter()).filter_map(|arg| arg.strip_prefix("--events-addr=:")).last();
+    let bound = containers()
+        .flat_map(|c| c.args.iter())
+        .filter_map(|arg| arg.strip_prefix("--events-addr=:"))
+        .next_back();
     let is_receiver = runs(server) == Some("notification-controller");
     let bound = bound.filter(|_| is_receiver).and_then(|number| number.parse().ok());
     Port { number: bound.unwrap_or(port.number), ..port }
