@@ -147,7 +147,7 @@ mod tests {
         assert!(budget.keeps("{}", 0));
     }
 
-    /// The smallest objects that there can be, of ten lists of a million: about 1.3 GB of memory with their report.
+    /// The smallest objects that there can be, of ten lists of a million: about 1.5 GB of memory with their report.
     #[test]
     fn small_objects_count_with_what_is_reported_of_them() {
         let budget = Budget::default();
