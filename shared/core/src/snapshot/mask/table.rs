@@ -227,7 +227,7 @@ fn addresses_are_told_by_their_form() {
 
 /// `user:password` in base64, whole or cut off: the letters behind those of the user name.
 #[test]
-fn a_login_in_base64_is_told_by_its_form() {
+fn a_login_in_base64_is_recognized_by_its_form() {
     let letters = ["dXNlcj", "pjb3JyZWN0LWhvcnNl"].concat();
     for length in 9..letters.len() {
         let shown = &letters[..length];
@@ -259,7 +259,7 @@ fn a_login_in_base64_is_told_by_its_form() {
 
 /// The path of a Receiver's webhook, where none was read.
 #[test]
-fn a_webhook_path_is_told_by_its_name() {
+fn a_webhook_path_is_recognized_by_its_field() {
     check(
         &"0123456789abcdef".repeat(4),
         &[
