@@ -74,6 +74,7 @@ fn wrong_with(token: &KeyShape) -> Option<String> {
         ValueKind::OtherGitLabToken => Some("holds a GitLab token of another kind, not an agent token (glagent-)"),
         ValueKind::PrivateKey | ValueKind::Certificate => Some("holds a PEM file, not an agent token"),
         ValueKind::DeployTokenUser => Some("holds the name of a deploy token, not an agent token"),
+        ValueKind::Encrypted => Some("holds what SOPS encrypted, not a token: it was applied without being decrypted"),
         ValueKind::AgentToken | ValueKind::Other => None,
     };
     let fault = |fault: &Fault| match fault {

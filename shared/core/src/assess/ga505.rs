@@ -65,6 +65,7 @@ fn wrong_kind(token: &KeyShape) -> Option<&'static str> {
         ValueKind::AgentToken => "an agent token, which opens nothing but agentk's connection",
         ValueKind::OtherGitLabToken => "a GitLab token that was made for something else (job, runner, feed)",
         ValueKind::PrivateKey | ValueKind::Certificate => "a PEM file",
+        ValueKind::Encrypted => "what SOPS encrypted: it was applied without being decrypted",
         ValueKind::AccessToken | ValueKind::Other => return None,
     })
 }

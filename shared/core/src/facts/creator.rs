@@ -112,7 +112,8 @@ pub(super) fn creators<'m>(s: &Snapshot, missing: impl IntoIterator<Item = &'m O
 
 /// The Kustomizations and HelmReleases that fail before they apply anything, with their inventories.
 pub(super) fn failing_appliers(s: &Snapshot) -> impl Iterator<Item = (ObjectRef, &Inventory)> {
-    let failing = appliers(s).filter(|a| matches!(a.state, Readiness::Failed(_)) && !waited(a.state, a.conditions));
+    let failing =
+        appliers(s).filter(|a| matches!(a.state, Readiness::Failed(_)) && !waited(a.state, a.conditions));
     failing.map(|a| (a.object, a.inventory))
 }
 

@@ -143,7 +143,12 @@ impl Builder<'_> {
             let object = k.metadata.object("Kustomization");
             self.add_controller("Kustomization", &k.metadata);
             let status = &k.status;
-            let state = readiness(&status.conditions, k.metadata.generation, status.observed_generation, k.spec.suspend);
+            let state = readiness(
+                &status.conditions,
+                k.metadata.generation,
+                status.observed_generation,
+                k.spec.suspend,
+            );
             let by_itself = fails_by_itself(state, &status.conditions);
             if !by_itself {
                 self.add(&object, Facts::resolve(&k.spec.source_ref, &object.namespace));
@@ -171,7 +176,12 @@ impl Builder<'_> {
             let object = r.metadata.object("HelmRelease");
             self.add_controller("HelmRelease", &r.metadata);
             let status = &r.status;
-            let state = readiness(&status.conditions, r.metadata.generation, status.observed_generation, r.spec.suspend);
+            let state = readiness(
+                &status.conditions,
+                r.metadata.generation,
+                status.observed_generation,
+                r.spec.suspend,
+            );
             let by_itself = fails_by_itself(state, &status.conditions);
             if !by_itself {
                 self.add_charts(&object, r);
@@ -225,7 +235,8 @@ impl Builder<'_> {
         for object in inventory.entries.iter().filter_map(InventoryEntry::object) {
             if self.gone.contains(&(owner.clone(), object.clone())) {
                 self.add(&object, owner.clone());
-            } else if !by_itself && matches!(object.kind.as_str(), "Deployment" | "StatefulSet" | "DaemonSet") {
+            } else if !by_itself && matches!(object.kind.as_str(), "Deployment" | "StatefulSet" | "DaemonSet")
+            {
                 self.add(owner, object);
             }
         }

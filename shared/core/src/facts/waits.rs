@@ -77,7 +77,8 @@ fn of_kustomization(k: &Kustomization, edges: &mut Vec<Edge>) {
     let object = k.metadata.object("Kustomization");
     let (spec, status) = (&k.spec, &k.status);
     let failed = failures(&status.conditions).any(is_wait);
-    let state = readiness(&status.conditions, k.metadata.generation, status.observed_generation, spec.suspend);
+    let state =
+        readiness(&status.conditions, k.metadata.generation, status.observed_generation, spec.suspend);
     // One that fails before it waits hangs on nothing that it would have waited for.
     let waits = !fails_by_itself(state, &status.conditions);
     let checks = spec.health_checks.iter().map(|check| Facts::resolve(check, &object.namespace));

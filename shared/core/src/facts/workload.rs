@@ -39,7 +39,9 @@ impl Workload {
     /// Pods of the present spec, ready or not.
     fn updated(&self, kind: &str) -> i64 {
         match kind {
-            "DaemonSet" => self.status.updated_number_scheduled.unwrap_or(self.status.desired_number_scheduled),
+            "DaemonSet" => {
+                self.status.updated_number_scheduled.unwrap_or(self.status.desired_number_scheduled)
+            }
             _ => self.status.updated_replicas,
         }
     }

@@ -18,18 +18,15 @@ fn crashes(s: &mut Snapshot) {
 
 fn refused(s: &mut Snapshot) {
     let words = "failed to checkout and determine revision: unable to clone: authentication required";
-    fixture::git_mut(s, "example-nginx-app").status.conditions = fixture::fetch_failed("GitOperationFailed", words);
+    fixture::git_mut(s, "example-nginx-app").status.conditions =
+        fixture::fetch_failed("GitOperationFailed", words);
 }
 
 /// The release holds a Deployment that is not there.
 fn never_made(s: &mut Snapshot) {
     release(s);
     s.deployments.items.retain(|d| d.metadata.namespace != "shop");
-    let release = s.helm_releases.items.last_mut().expect("a release");
-    release.status.inventory.entries.push(crate::facts::InventoryEntry {
-        id: "shop_web_apps_Deployment".to_owned(),
-        v: "v1".to_owned(),
-    });
+    web_inventory(s, &["shop_web_apps_Deployment"]);
 }
 
 const CASES: &[Case] = &[
@@ -65,11 +62,11 @@ const CASES: &[Case] = &[
         apps_failed(s, "ReconciliationFailed", "Job/example-nginx/init dry-run failed (Invalid): field is immutable");
     })
     .also(&[APPS]),
-    case("the credential is refused, and a field cannot be changed", APPS, |s| {
+    case("the credential is refused, and a field cannot be changed", SOURCE, |s| {
         refused(s);
         apps_failed(s, "ReconciliationFailed", "Service/example-nginx/web dry-run failed (Invalid): spec.clusterIP: field is immutable");
     })
-    .also(&[SOURCE]),
+    .also(&[APPS]),
     case("the credential is refused, and the artifact is lost", SOURCE, |s| {
         refused(s);
         apps_failed(s, "ArtifactFailed", "Source artifact not found, retrying in 30s");
@@ -90,8 +87,8 @@ const CASES: &[Case] = &[
     .under(&[(701, "Deployment shop/web")]),
     case("a release that waits in vain for what does not run", (701, "Deployment shop/web"), |s| {
         release(s);
-        let web = s.deployments.items.last_mut().expect("a Deployment");
-        web.status.ready_replicas = 0;
+        web_inventory(s, &["shop_web_apps_Deployment"]);
+        web_down(s, &json!({}), &waits("CrashLoopBackOff", "back-off 5m0s restarting failed container"));
         web_failed(s, "InstallFailed", "Helm install failed for release shop/web with chart web@1.0.0: context deadline exceeded");
         let conditions = &mut s.helm_releases.items.last_mut().expect("a release").status.conditions;
         let stalled = json!({"type": "Stalled", "status": "True", "reason": "RetriesExceeded", "message": "Failed to install after 1 attempt(s)"});
