@@ -16,6 +16,7 @@ use super::node::Lost;
 use super::readiness::readiness;
 use super::reference::Missings;
 use super::service::{cannot_download, service_of};
+use super::waits::names_waited_for;
 use super::{Facts, InventoryEntry};
 use super::{dispatch, events_addr, token_secret, waits};
 use crate::object::ObjectRef;
@@ -159,7 +160,8 @@ impl Builder<'_> {
                 self.add(&object, need);
             }
             if k.spec.kube_config.is_none() {
-                self.add_inventory(&object, &k.status.inventory, by_itself);
+                let told = by_itself || names_waited_for(&status.conditions);
+                self.add_inventory(&object, &k.status.inventory, told);
             }
             self.add_download(&object, &k.status.conditions);
         }
@@ -195,7 +197,10 @@ impl Builder<'_> {
             match misnamed.get(&object) {
                 Some(secret) => self.add(secret, object),
                 None if r.spec.kube_config.is_some() => {}
-                None => self.add_inventory(&object, &r.status.inventory, by_itself),
+                None => {
+                    let told = by_itself || names_waited_for(&status.conditions);
+                    self.add_inventory(&object, &r.status.inventory, told);
+                }
             }
         }
     }
@@ -229,14 +234,13 @@ impl Builder<'_> {
         }
     }
 
-    /// An applier's health checks wait for its workloads. One that fails by itself did not get so far: a workload that does not run
-    /// is another problem then.
-    fn add_inventory(&mut self, owner: &ObjectRef, inventory: &Inventory, by_itself: bool) {
+    /// An applier's health checks wait for its workloads. One that fails by itself did not get so far, and one that says what it
+    /// waited for (`told`) means no other: a workload that does not run is another problem then.
+    fn add_inventory(&mut self, owner: &ObjectRef, inventory: &Inventory, told: bool) {
         for object in inventory.entries.iter().filter_map(InventoryEntry::object) {
             if self.gone.contains(&(owner.clone(), object.clone())) {
                 self.add(&object, owner.clone());
-            } else if !by_itself && matches!(object.kind.as_str(), "Deployment" | "StatefulSet" | "DaemonSet")
-            {
+            } else if !told && matches!(object.kind.as_str(), "Deployment" | "StatefulSet" | "DaemonSet") {
                 self.add(owner, object);
             }
         }

@@ -72,7 +72,8 @@ fn of_creators(s: &Snapshot, creators: &Creators) -> Vec<Edge> {
     edges
 }
 
-/// A Kustomization waits for its health checks, for everything where it is told so, and for what its failure names.
+/// A Kustomization waits for its health checks and for everything where it is told so. Where its failure names what did not become
+/// ready, it is that and nothing else.
 fn of_kustomization(k: &Kustomization, edges: &mut Vec<Edge>) {
     let object = k.metadata.object("Kustomization");
     let (spec, status) = (&k.spec, &k.status);
@@ -80,10 +81,10 @@ fn of_kustomization(k: &Kustomization, edges: &mut Vec<Edge>) {
     let state =
         readiness(&status.conditions, k.metadata.generation, status.observed_generation, spec.suspend);
     // One that fails before it waits hangs on nothing that it would have waited for.
-    let waits = !fails_by_itself(state, &status.conditions);
+    let waits = !fails_by_itself(state, &status.conditions) && !names_waited_for(&status.conditions);
     let checks = spec.health_checks.iter().map(|check| Facts::resolve(check, &object.namespace));
     edges.extend(checks.filter(|_| waits).map(|check| (object.clone(), check)));
-    if (spec.wait && waits) || failed {
+    if waits && (spec.wait || failed) {
         let inventory = k.status.inventory.entries.iter().filter_map(InventoryEntry::object);
         let waited = inventory.filter(|o| WAITED_FOR.contains(&o.kind.as_str()) && *o != object);
         edges.extend(waited.map(|waited| (object.clone(), waited)));
@@ -93,6 +94,11 @@ fn of_kustomization(k: &Kustomization, edges: &mut Vec<Edge>) {
 
 fn of_release(r: &HelmRelease, edges: &mut Vec<Edge>) {
     of_message(&r.metadata.object("HelmRelease"), &r.status.conditions, edges);
+}
+
+/// Whether a failed wait says what did not become ready.
+pub(super) fn names_waited_for(conditions: &[Condition]) -> bool {
+    failures(conditions).filter(|c| is_wait(c)).any(|c| !said::waited_for(&c.message).is_empty())
 }
 
 /// What the text of a failed wait names.

@@ -62,6 +62,14 @@ const CASES: &[Case] = &[
         apps_failed(s, "ReconciliationFailed", "Job/example-nginx/init dry-run failed (Invalid): field is immutable");
     })
     .also(&[APPS]),
+    case("pods crash, and the wait for another object fails", NGINX, |s| {
+        crashes(s);
+        let index = kustomization(s, "later");
+        s.kustomizations.items[index].status.conditions = fixture::not_ready("DependencyNotReady", "dependency 'flux-system/x' is not ready");
+        let failed = "health check failed after 30s: failed early due to stalled resources: [Kustomization/flux-system/later status: 'Failed']";
+        apps_failed(s, "HealthCheckFailed", failed);
+    })
+    .also(&[(408, "Kustomization flux-system/later")]),
     case("the credential is refused, and a field cannot be changed", SOURCE, |s| {
         refused(s);
         apps_failed(s, "ReconciliationFailed", "Service/example-nginx/web dry-run failed (Invalid): spec.clusterIP: field is immutable");
