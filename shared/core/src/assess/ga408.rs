@@ -362,7 +362,7 @@ fn revert(facts: &Facts<'_>, k: &Kustomization, source: &ObjectRef) -> Remedy {
 fn release_failed(facts: &Facts<'_>, r: &HelmRelease, failed: &Condition) -> Finding {
     let object = r.metadata.object("HelmRelease");
     let (message, text) = match failed.reason.as_str() {
-        "ValuesError" => ("is not installed: a value cannot be read", "create what the message names, or correct valuesFrom in Git"),
+        "ValuesError" => ("does not get its values: one cannot be read", "create what the message names, or correct valuesFrom in Git"),
         "InstallFailed" => ("is not installed: Helm's install failed", MEND),
         "UpgradeFailed" => ("is not upgraded: Helm's upgrade failed", MEND),
         "RollbackSucceeded" | "UninstallSucceeded" => ("is not upgraded: it failed and was taken back", MEND),
@@ -377,12 +377,10 @@ fn release_failed(facts: &Facts<'_>, r: &HelmRelease, failed: &Condition) -> Fin
     // A release that was rolled back, or that stalled, says only that; what failed, and what runs now, leads.
     let told = failure(r).filter(|(_, said)| !named && *said != failed.message);
     let (message, evidence) = match (told, class) {
-        (Some((what, said)), _) => (what, vec![said, failed.message.clone()]),
+        (Some((what, said)), class) => (format!("{what}{}", cause_in_words(class)), vec![said, failed.message.clone()]),
         (None, class) => {
             let reason = if named { String::new() } else { format!(" ({})", failed.reason) };
-            let class = class.filter(|class| !matches!(class, Failure::WaitTimeout | Failure::Timeout));
-            let class = class.map(|class| format!(": {}", class.phrase())).unwrap_or_default();
-            (format!("{message}{reason}{class}"), vec![failed.message.clone()])
+            (format!("{message}{reason}{}", cause_in_words(class)), vec![failed.message.clone()])
         }
     };
     let more = conditions(r, failed).find(|c| c.status == "False" && !evidence.contains(&c.message));
@@ -391,6 +389,12 @@ fn release_failed(facts: &Facts<'_>, r: &HelmRelease, failed: &Condition) -> Fin
     let who = Failing { worker: Some(&worker), ..Failing::default() };
     let key = conditions(r, failed).find_map(|c| FailureKey::of(classify(c), &c.message, &who));
     evidence.into_iter().chain(more).fold(Finding::new(object, message, remedy).failure(key), Finding::because)
+}
+
+/// The class of a failure, as the end of a message. That a wait was in vain says nothing of why.
+fn cause_in_words(class: Option<Failure>) -> String {
+    let class = class.filter(|class| !matches!(class, Failure::WaitTimeout | Failure::Timeout));
+    class.map(|class| format!(": {}", class.phrase())).unwrap_or_default()
 }
 
 /// What may say more than the condition that failed: Ready and Released say what a stalled release does not.
@@ -541,7 +545,7 @@ mod tests {
         for (reason, message) in [
             ("InstallFailed", "is not installed: Helm's install failed (InstallFailed)"),
             ("UpgradeFailed", "is not upgraded: Helm's upgrade failed (UpgradeFailed)"),
-            ("ValuesError", "is not installed: a value cannot be read"),
+            ("ValuesError", "does not get its values: one cannot be read"),
             ("ArtifactFailed", "is not applied: it cannot get its chart"),
             ("New", "is not applied (New)"),
         ] {

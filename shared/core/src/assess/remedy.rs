@@ -285,7 +285,7 @@ impl Remedy {
             )
             .run(Program::new("kubectl get nodes")),
             "FailedCreate" => describe(
-                "mend what keeps Kubernetes from making the pods (an admission policy, a missing ServiceAccount), then \
+                "mend what keeps Kubernetes from making the pods (an admission policy, a LimitRange, a missing ServiceAccount), then \
                  restart it so that it does not wait out its back-off",
             )
             .restart(workload),

@@ -125,12 +125,30 @@ impl<'a> Causes<'a> {
         if check.code == 102 || finding.subject == ObjectRef::cluster() {
             return None;
         }
+        // What is only set up in a questionable way stays so when everything runs again.
+        if *severity != Severity::Error && SETTINGS.contains(&check.slug) {
+            return None;
+        }
         let on = |object: &ObjectRef| self.first.get(object).and_then(|f| f[*severity as usize]);
         on(&finding.subject)
             .filter(|j| *j < i)
             .or_else(|| on(self.nearest[*severity as usize].of(&finding.subject)?))
     }
 }
+
+/// Checks of settings, whose warnings no failure of another object explains.
+const SETTINGS: &[&str] = &[
+    "push-events-not-sent",
+    "interval-unreasonable",
+    "credential-too-powerful",
+    "credential-scopes",
+    "status-token-of-many-projects",
+    "agent-token-unused",
+    "token-of-many-purposes",
+    "transport-insecure",
+    "auto-patch-off",
+    "image-tag-differs",
+];
 
 /// Warnings that keep things from working all the same.
 const BREAKING: &[&str] = &["suspended", "webhooks-kept-out", "webhook-address-wrong"];

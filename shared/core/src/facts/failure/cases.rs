@@ -641,6 +641,7 @@ fn the_api_server() {
             "kustomize build failed: accumulating resources: x",
             "Deployment.apps \"x\" is invalid: spec.template.spec.containers: Required value",
             "failed to decode Kubernetes YAML from /tmp/x: missing metadata.name",
+            "ConfigMap/shop/web dry-run failed: failed to create typed patch object (shop/web; v1, Kind=ConfigMap): .data.a: expected string, got &value.valueUnstructured{Value:5}",
             "strict decoding error: unknown field \"spec.x\"",
             "yaml: line 5: mapping values are not allowed in this context",
             "error converting YAML to JSON: yaml: line 2: x",

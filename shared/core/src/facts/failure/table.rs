@@ -605,6 +605,7 @@ const KUBERNETES: &[Row] = &[
     (&["cannot overwrite table with non table"], Values),
     (&["kustomize build failed"], Manifest),
     (&["failed to decode kubernetes"], Manifest),
+    (&["failed to create typed patch object"], Manifest),
     (&["strict decoding error"], Manifest),
     (&["unknown field"], Manifest),
     (&["field not declared in schema"], Manifest),
