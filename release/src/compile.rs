@@ -84,6 +84,8 @@ impl Build<'_> {
         if cfg!(target_os = "linux") && Target::host().is_ok_and(|host| host.triple == self.target.triple) {
             // What moves with the place a program is loaded at, in bits instead of records: 0.4 MB. musl's start reads it.
             flags.push("-Clink-arg=-Wl,-z,pack-relative-relocs".to_owned());
+            let script = self.source.join("release/unwind-tables.ld");
+            flags.push(format!("-Clink-arg=-Wl,-T,{}", script.display()));
         }
         Ok(flags.join("\u{1f}").into())
     }

@@ -37,6 +37,8 @@ const fn reader(kind: &'static str, api: &'static str, plural: &'static str) -> 
 /// The kinds that are looked at in the Secret's namespace: all that runs pods, Flux, and operators that copy a Secret elsewhere.
 pub const READER_KINDS: &[ReaderKind] = &[
     reader("Pod", "/api/v1", "pods"),
+    reader("PodTemplate", "/api/v1", "podtemplates"),
+    reader("ReplicationController", "/api/v1", "replicationcontrollers"),
     reader("ServiceAccount", "/api/v1", "serviceaccounts"),
     reader("Deployment", "/apis/apps/v1", "deployments"),
     reader("ReplicaSet", "/apis/apps/v1", "replicasets"),

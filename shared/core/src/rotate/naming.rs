@@ -37,10 +37,13 @@ struct Names<'a> {
 /// `imagePullSecrets`. `secretKey` is the name of a key, `secretStoreRef` that of a store.
 fn means_secret(key: &str) -> bool {
     let lower = key.to_ascii_lowercase();
-    lower.contains("secret")
-        && !lower.contains("secretstore")
-        && !lower.ends_with("key")
-        && !lower.ends_with("keys")
+    if lower.contains("secretstore") || lower.ends_with("key") || lower.ends_with("keys") {
+        return false;
+    }
+    // `tokenRef`, `passwordSelector`, `credentialsName` are Secrets by what they hold, where they say that they refer.
+    let of_credential = ["token", "password", "credential", "auth"].iter().any(|word| lower.contains(word));
+    let refers = ["ref", "refs", "selector", "name"].iter().any(|end| lower.ends_with(end));
+    lower.contains("secret") || (of_credential && refers)
 }
 
 impl Names<'_> {
@@ -52,11 +55,14 @@ impl Names<'_> {
             if key.eq_ignore_ascii_case("imagePullSecrets") { Reading::AtEachUse } else { Reading::AtStart };
         let means = means_secret(key);
         match value {
-            Value::String(name) if means && name == self.secret => self.find(reading),
+            Value::String(name) if means && self.is_named_by(name) => self.find(reading),
             Value::String(text) if text.contains(self.secret) && text.contains(':') => self.manifest(text),
             Value::Object(fields) => {
                 let by_kind = fields.get("kind").is_some_and(|kind| kind == "Secret");
-                if means || by_kind {
+                // `{name, key}` selects a key of a Secret, where it does not say ConfigMap.
+                let selects = fields.get("key").is_some_and(Value::is_string)
+                    && !key.to_ascii_lowercase().contains("configmap");
+                if means || by_kind || selects {
                     self.named(fields, reading);
                 }
                 // An operation of a patch (RFC 6902): its value belongs to what its path ends with.
@@ -104,12 +110,16 @@ impl Names<'_> {
     fn annotation(&mut self, key: &str, value: &Value) {
         let name = key.split_once('/').map_or("", |(_, name)| name);
         let Some(value) = value.as_str().filter(|_| means_secret(name)) else { return };
-        let here = match value.split_once('/') {
+        if self.is_named_by(value) {
+            self.find(Reading::AtStart);
+        }
+    }
+
+    /// By its name, or `NAMESPACE/NAME`.
+    fn is_named_by(&self, value: &str) -> bool {
+        match value.split_once('/') {
             Some((namespace, name)) => Some(namespace) == self.namespace && name == self.secret,
             None => value == self.secret,
-        };
-        if here {
-            self.find(Reading::AtStart);
         }
     }
 
@@ -188,6 +198,12 @@ mod tests {
             (pod(json!({"valuesFrom": [{"kind": "Secret", "name": "t", "valuesKey": "token"}]})), AtStart),
             (pod(json!({"selector": {"secret": {"name": "t"}}})), AtStart),
             (pod(json!({"secretRef": {"name": "t", "namespace": "n"}})), AtStart),
+            (pod(json!({"tokenRef": {"name": "t"}})), AtStart),
+            (pod(json!({"passwordRef": {"name": "t", "key": "k"}})), AtStart),
+            (pod(json!({"accessTokenSelector": {"name": "t", "key": "k"}})), AtStart),
+            (pod(json!({"credentialsName": "t"})), AtStart),
+            (pod(json!({"login": {"name": "t", "key": "k"}})), AtStart),
+            (pod(json!({"clientSecret": "n/t"})), AtStart),
         ] {
             assert_eq!(reads("Pod", &object, "t"), Some(reading), "{object}");
             assert_eq!(reads("Pod", &object, "other"), None, "{object}");
@@ -196,6 +212,9 @@ mod tests {
             pod(json!({"secretRef": {"name": "t", "namespace": "elsewhere"}})),
             pod(json!({"valuesFrom": [{"kind": "ConfigMap", "name": "t"}]})),
             pod(json!({"configMapRef": {"name": "t"}})),
+            pod(json!({"configMapKeyRef": {"name": "t", "key": "k"}})),
+            pod(json!({"serviceAccountName": "t"})),
+            pod(json!({"clientSecret": "elsewhere/t"})),
             pod(json!({"data": [{"secretKey": "t", "remoteRef": {"key": "t"}}]})),
             pod(json!({"sourceRef": {"kind": "GitRepository", "name": "t"}})),
             pod(json!({"patch": "kind: Deployment\nmetadata:\n  name: t\n"})),

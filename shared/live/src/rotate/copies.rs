@@ -107,11 +107,20 @@ pub(super) const CONFIG_MAPS: Store = Store { kind: "ConfigMap", plural: "config
 
 #[derive(Deserialize)]
 struct Stored {
-    metadata: Name,
+    metadata: Described,
     #[serde(default)]
     data: Option<BTreeMap<String, SecretString>>,
     #[serde(default, rename = "binaryData")]
     binary: Option<BTreeMap<String, SecretString>>,
+}
+
+/// `kubectl apply` keeps what it applied in an annotation.
+#[derive(Deserialize)]
+struct Described {
+    #[serde(flatten)]
+    of: Name,
+    #[serde(default)]
+    annotations: Option<BTreeMap<String, SecretString>>,
 }
 
 impl Stored {
@@ -123,7 +132,9 @@ impl Stored {
             false => value.expose_secret().as_bytes().to_vec(),
         });
         let binary = self.binary.iter().flatten().map(move |(_, value)| encoded(value));
-        data.chain(binary).map(Zeroizing::new)
+        let annotations = self.metadata.annotations.iter().flatten();
+        let annotations = annotations.map(|(_, value)| value.expose_secret().as_bytes().to_vec());
+        data.chain(binary).chain(annotations).map(Zeroizing::new)
     }
 }
 
@@ -145,7 +156,10 @@ pub(super) async fn copies(
     let mut all = Copies::default();
     pages(client, (&path, query), ("v1", kind), &asked, |stored: Stored| {
         let inside = sought.is_in_any(stored.values(*kind == "Secret"));
-        all.take(inside, || ObjectRef::new(kind, &stored.metadata.namespace, &stored.metadata.name));
+        all.take(inside, || {
+            let Name { name, namespace } = &stored.metadata.of;
+            ObjectRef::new(kind, namespace, name)
+        });
     })
     .await?;
     Ok(all)
@@ -209,10 +223,20 @@ mod tests {
             ("ConfigMap", format!(r#"{{"binaryData": {{"b": "{encoded}"}}}}"#), Inside::Yes),
             ("ConfigMap", format!(r#"{{"data": {{"b": "{encoded}"}}}}"#), Inside::Yes),
             ("ConfigMap", r#"{"data": {"a": "another-value"}}"#.to_owned(), Inside::No),
+            (
+                "Secret",
+                format!(
+                    r#"{{"metadata": {{"name": "c", "annotations": {{"kubectl.kubernetes.io/last-applied-configuration": "{encoded}"}}}}}}"#
+                ),
+                Inside::Yes,
+            ),
             ("Secret", r#"{"data": null}"#.to_owned(), Inside::No),
             ("Secret", "{}".to_owned(), Inside::No),
         ] {
-            let json = json.replacen('{', r#"{"metadata": {"name": "c"}, "#, 1).replace(", }", "}");
+            let json = match json.contains("metadata") {
+                true => json,
+                false => json.replacen('{', r#"{"metadata": {"name": "c"}, "#, 1).replace(", }", "}"),
+            };
             let stored: Stored = serde_json::from_str(&json).expect("an object");
             assert_eq!(sought.is_in_any(stored.values(kind == "Secret")), found, "{kind} {json}");
         }

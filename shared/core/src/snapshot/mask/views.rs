@@ -241,7 +241,7 @@ fn runs(view: &View, which: Runs, value: fn(u8) -> Option<u8>, each: &mut dyn Fn
     const WRAPPED: usize = 60;
     let bytes = &view.bytes;
     let mut run: Vec<(u8, usize)> = Vec::new();
-    let (mut at, mut line) = (0, 0);
+    let (mut at, mut line, mut is_first) = (0, 0, true);
     loop {
         if let Some(value) = bytes.get(at).and_then(|byte| value(*byte)) {
             run.push((value, at));
@@ -253,6 +253,11 @@ fn runs(view: &View, which: Runs, value: fn(u8) -> Option<u8>, each: &mut dyn Fn
         let wraps = line >= WRAPPED && bytes[at..at + gap].contains(&b'\n');
         let goes_on = wraps || (which.over_blanks && gap > 0 && !run.is_empty());
         if goes_on && bytes.get(at + gap).is_some_and(|byte| value(*byte).is_some()) {
+            // Or the run ends here, and the next line only begins with a word.
+            if wraps && is_first {
+                is_first = false;
+                each(&run);
+            }
             at += gap;
             line = 0;
             continue;
@@ -264,7 +269,7 @@ fn runs(view: &View, which: Runs, value: fn(u8) -> Option<u8>, each: &mut dyn Fn
             return;
         }
         run.clear();
-        line = 0;
+        (line, is_first) = (0, true);
         at += 1;
     }
 }
@@ -299,7 +304,7 @@ fn from_hex(view: &View, run: &[(u8, usize)]) -> View {
     out
 }
 
-/// Lists of bytes as Go and JSON print them: `[103 108]`, `[103,108]`, `0x67, 0x6c`, `67:6c`, `67 6c`, also one a line.
+/// Lists of bytes as Go and JSON print them: `[103 108]`, `[103,108]`, `0x67, 0x6c`, `67:6c`, `67 6c`, `103;108`, also one a line (`- 103`).
 fn numbers(view: &View, which: Runs, each: &mut dyn FnMut(View)) {
     let bytes = &view.bytes;
     for radix in [10, 16] {
@@ -314,7 +319,7 @@ fn numbers(view: &View, which: Runs, each: &mut dyn FnMut(View)) {
             };
             out.push(&[byte], view, at, at + length);
             at += length;
-            let gap = bytes[at..].iter().take(20).take_while(|byte| b" ,:\t\r\n".contains(byte)).count();
+            let gap = bytes[at..].iter().take(20).take_while(|byte| b" ,;:-\t\r\n".contains(byte)).count();
             let goes_on = gap > 0 && bytes.get(at + gap).is_some_and(u8::is_ascii_hexdigit);
             at += gap.max(usize::from(!goes_on));
             if !goes_on {
