@@ -92,6 +92,21 @@ fn killed_at_every_step_it_is_resumed() -> Result<()> {
     })
 }
 
+/// Its Lease is all that it left: whoever rotates next takes it over.
+#[test]
+fn the_lock_of_a_dead_process_stops_nobody() -> Result<()> {
+    World::with(|world| {
+        let stage = Stage::new(world)?;
+        let lease = json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+            "metadata": {"name": "gitlab-agent-token-rotation", "namespace": "gitlab"},
+            "spec": {"holderIdentity": "ada@console of-before", "leaseDurationSeconds": 30}});
+        world.apply(&lease.to_string())?;
+        let ran = stage.rotate(&["--yes", "-o", "json"]);
+        ensure!(ran.code == 0 && ran.json()["verdict"] == "rotated", "{ran:?}");
+        stage.is_clean()
+    })
+}
+
 #[test]
 fn killed_while_gitlab_works_it_is_resumed() -> Result<()> {
     World::with(|world| {

@@ -28,6 +28,14 @@ fn refused_means_that_nothing_is_changed() -> Result<()> {
         };
         let yes = || stage.prepared(&["--yes"]);
 
+        let pause = |paused: bool| {
+            let patch = json!({"spec": {"paused": paused}}).to_string();
+            stage.kubectl(&["patch", "deployment", "gitlab-agent-v2", "--type=merge", "-p", &patch])
+        };
+        pause(true)?;
+        stage.refuses(&mut yes(), 5, &["is paused", "rollout resume deployment/gitlab-agent-v2"])?;
+        pause(false)?;
+
         let second = gitlab.new_token_of_agent(AGENT_ID, "another")?;
         stage.refuses(&mut yes(), 5, &["2 active tokens", "another", "never used"])?;
         gitlab.revoke(&second.value)?;

@@ -14,8 +14,8 @@ const REVOCATIONS: u32 = 3;
 /// What is known beyond the lists.
 #[derive(Clone, Debug, Default)]
 pub struct Lists {
-    /// Made by this process, with GitLab's answer, and not listed yet.
-    made: BTreeSet<u64>,
+    /// Made by this process, with GitLab's answer, and not listed yet: in how many looks.
+    made: BTreeMap<u64, u32>,
     /// Tokens of the journal that are not listed, and in how many looks they were not.
     absent: BTreeMap<u64, u32>,
     /// Revoked by this process, with GitLab's answer.
@@ -35,7 +35,7 @@ impl Lists {
     /// Takes note of a list; `known` are the tokens of the journal.
     pub fn look(&mut self, tokens: &[Token], known: impl IntoIterator<Item = u64>) {
         let listed = |id: &u64| tokens.iter().any(|t| t.id == *id);
-        self.made.retain(|id| !listed(id));
+        self.made.retain(|id, _| !listed(id));
         let known: BTreeSet<u64> = known.into_iter().collect();
         self.absent.retain(|id, _| !listed(id) && known.contains(id));
         for id in known.into_iter().filter(|id| !listed(id)) {
@@ -48,7 +48,7 @@ impl Lists {
 
     /// A pause went by since the last look that counted.
     pub fn pause(&mut self) {
-        for looks in self.absent.values_mut() {
+        for looks in self.absent.values_mut().chain(self.made.values_mut()) {
             *looks += 1;
         }
         for looks in self.revoked.values_mut().filter_map(|r| r.listed.as_mut()) {
@@ -61,7 +61,7 @@ impl Lists {
 
     /// GitLab answered that it made this token.
     pub fn made(&mut self, id: u64) {
-        self.made.insert(id);
+        self.made.insert(id, 0);
     }
 
     /// GitLab answered that it revoked this token.
@@ -95,18 +95,23 @@ impl Lists {
     /// Whether a token of the journal is not listed, and not for long enough to be gone.
     pub(super) fn is_in_doubt(&self, id: u64) -> bool {
         let absent = self.absent.get(&id).is_some_and(|looks| *looks < LOOKS);
-        absent && !self.made.contains(&id) && !self.revoked.contains_key(&id)
+        absent && !self.made.contains_key(&id) && !self.revoked.contains_key(&id)
     }
 
     /// Whether a token is active: listed and not just revoked, or just made and not listed yet.
     pub(super) fn lives(&self, tokens: &[Token], id: u64) -> bool {
         let dead = self.revoked.get(&id).is_some_and(|r| r.listed.is_none_or(|looks| looks < LOOKS));
-        self.made.contains(&id) || !dead && tokens.iter().any(|t| t.id == id)
+        self.made.contains_key(&id) || !dead && tokens.iter().any(|t| t.id == id)
     }
 
     /// What this process made and no list has shown.
     pub(super) fn unlisted(&self) -> impl Iterator<Item = u64> {
-        self.made.iter().copied()
+        self.made.keys().copied()
+    }
+
+    /// Whether no list has shown yet what this process made; and whether that was so for long enough to be no lag.
+    pub(super) fn is_unlisted(&self, id: u64) -> Option<bool> {
+        self.made.get(&id).map(|looks| *looks >= LOOKS)
     }
 }
 
@@ -157,7 +162,9 @@ mod tests {
         lists.made(2);
         looks(&mut lists, &[], &[2], 5 * LOOKS);
         assert!(lists.lives(&[], 2) && !lists.is_in_doubt(2) && lists.unlisted().eq([2]));
+        assert_eq!(lists.is_unlisted(2), Some(true), "no lag lasts so long");
         lists.look(&tokens(&[2]), [2]);
+        assert_eq!(lists.is_unlisted(2), None);
         lists.look(&[], [2]);
         assert!(!lists.lives(&[], 2) && lists.is_in_doubt(2), "from here on the lists are asked");
     }

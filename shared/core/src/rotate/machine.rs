@@ -310,9 +310,21 @@ impl View<'_> {
         if let Some(orphan) = self.orphan(None) {
             return self.discard(orphan);
         }
-        match self.journal.old_token.filter(|_| self.old_lives()) {
-            Some(old) => self.revoke(old),
-            None => self.clean(Outcome::Rotated),
+        let Some(old) = self.journal.old_token.filter(|_| self.old_lives()) else {
+            return self.clean(Outcome::Rotated);
+        };
+        // A list that shows the new one tells that it was not revoked meanwhile, which nothing else may tell of an agent's.
+        match self
+            .journal
+            .new_token
+            .and_then(|new| self.memory.lists.is_unlisted(new).map(|late| (new, late)))
+        {
+            None => self.revoke(old),
+            Some((_, false)) => Action::Settle,
+            Some((new, true)) => Action::Stop(format!(
+                "nothing was revoked: GitLab made token {new}, and has not listed it since; see there whether it is active, then \
+                 --resume"
+            )),
         }
     }
 

@@ -38,6 +38,12 @@ pub(super) async fn of_agent(
                 agentk.deployment
             )
         }));
+        if wanted.begins() && sight.is_paused() {
+            said.against.push(format!(
+                "{} is paused, so its pods would not be replaced: kubectl -n {} rollout resume deployment/{}",
+                agentk.deployment, agentk.deployment.namespace, agentk.deployment.name
+            ));
+        }
         sights.push(sight);
     }
     let Notes { against, notes } = said;

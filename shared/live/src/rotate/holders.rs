@@ -177,16 +177,25 @@ impl Holders {
         target: &Target,
     ) -> Vec<(String, Value)> {
         let namespace = target.namespace();
-        let (kinds, mut closed) = served.custom(client).await;
+        let (kinds, mut untold) = served.custom(client).await;
         let (mut objects, not_listed) = custom_resources(client, &kinds, namespace).await;
-        closed.extend(not_listed);
+        untold.extend(not_listed);
         match listing(client, served, &EXTERNAL, namespace).await {
             Ok(items) => objects.extend(items.into_iter().map(|item| (EXTERNAL.kind.to_owned(), item))),
             Err(why) if is_silent(&why) => self.silent.push(words(&why)),
             Err(why) => self.unseen.push(format!("whether an ExternalSecret writes it ({})", words(&why))),
         }
+        // That they may not be listed is usual, and said. Where the answer is another, whoever reads the Secret may be among them.
+        let (closed, failed): (Vec<_>, Vec<_>) =
+            untold.into_iter().partition(|(_, why)| why.kind == WhyKind::Forbidden);
         if !closed.is_empty() {
+            let closed: Vec<String> = closed.into_iter().map(|(of, _)| of).collect();
             self.notes.push(format!("{} in namespace {namespace} (list)", some(&closed)));
+        }
+        if !failed.is_empty() {
+            let failed: Vec<String> =
+                failed.iter().map(|(of, why)| format!("{of} ({})", words(why))).collect();
+            self.unseen.push(format!("custom resources: {}", some(&failed)));
         }
         if !served.is_told() {
             self.unseen.push(

@@ -117,8 +117,8 @@ impl Served {
         !self.0.is_empty()
     }
 
-    /// All kinds of custom resources beside those that are known, and the groups that do not tell theirs.
-    pub(super) async fn custom(&self, client: &WriteClient) -> (Vec<Custom>, Vec<String>) {
+    /// All kinds of custom resources beside those that are known, and why groups do not tell theirs.
+    pub(super) async fn custom(&self, client: &WriteClient) -> (Vec<Custom>, Vec<Untold>) {
         let groups = self.0.iter().filter(|(group, _)| is_custom(group));
         let groups = groups.filter_map(|(group, versions)| Some(format!("{group}/{}", versions.first()?)));
         let (mut kinds, mut closed) = (Vec::new(), Vec::new());
@@ -127,7 +127,7 @@ impl Served {
             for (api_version, answer) in some.iter().zip(answers) {
                 match answer {
                     Ok(found) => kinds.extend(found),
-                    Err(_) => closed.push(api_version.clone()),
+                    Err(why) => closed.push((api_version.clone(), why)),
                 }
             }
         }
@@ -210,12 +210,15 @@ fn custom(body: &[u8], api_version: &str) -> Option<Vec<Custom>> {
     )
 }
 
-/// The objects of these kinds in a namespace, each with its kind; and the kinds that may not be listed.
+/// What was not told: a group or a kind, and why.
+pub(super) type Untold = (String, Why);
+
+/// The objects of these kinds in a namespace, each with its kind; and the kinds that were not listed.
 pub(super) async fn custom_resources(
     client: &WriteClient,
     kinds: &[Custom],
     namespace: &str,
-) -> (Vec<(String, Value)>, Vec<String>) {
+) -> (Vec<(String, Value)>, Vec<Untold>) {
     let (mut objects, mut closed) = (Vec::new(), Vec::new());
     for some in kinds.chunks(AT_ONCE) {
         let lists = some.iter().map(async |kind| {
@@ -229,7 +232,7 @@ pub(super) async fn custom_resources(
         for (kind, list) in some.iter().zip(join_all(lists).await) {
             match list {
                 Ok(found) => objects.extend(found),
-                Err(_) => closed.push(kind.plural.clone()),
+                Err(why) => closed.push((kind.plural.clone(), why)),
             }
         }
     }

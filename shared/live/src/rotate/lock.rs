@@ -116,12 +116,16 @@ impl<'a> Lock<'a> {
         changed(answer, &asked, &self.object())
     }
 
-    /// Takes the lock. `patience` is how long to watch somebody else hold it; `wait` is told who.
-    pub(super) async fn take(&self, patience: Duration, wait: &dyn Fn(&str)) -> Result<(), NoLock> {
+    /// Takes the lock. `patience` is how long to watch somebody else hold it; `wait` is told who. Without patience it is left to
+    /// whoever lives, which shows when it is renewed or given back, and taken from who does not.
+    pub(super) async fn take(&self, patience: Option<Duration>, wait: &dyn Fn(&str)) -> Result<(), NoLock> {
         let begun = Instant::now();
         let mut watched: Option<(Spec, Instant)> = None;
         loop {
             let Some(lease) = self.read().await.map_err(NoLock::Trouble)? else {
+                if let Some((spec, _)) = watched.as_ref().filter(|_| patience.is_none()) {
+                    return Err(NoLock::Held(spec.holder_identity.clone().unwrap_or_default()));
+                }
                 if self.create().await? {
                     return Ok(());
                 }
@@ -132,6 +136,10 @@ impl<'a> Lock<'a> {
             let expired = watched
                 .as_ref()
                 .is_some_and(|(spec, since)| *spec == lease.spec && since.elapsed() > DURATION);
+            let left = watched.as_ref().filter(|_| patience.is_none() && !expired);
+            if let (true, Some((spec, _))) = (free, left) {
+                return Err(NoLock::Held(spec.holder_identity.clone().unwrap_or_default()));
+            }
             if free || expired {
                 if self.replace(&lease.metadata.resource_version).await? {
                     return Ok(());
@@ -139,12 +147,15 @@ impl<'a> Lock<'a> {
                 continue;
             }
             if watched.as_ref().is_none_or(|(spec, _)| *spec != lease.spec) {
+                if watched.is_some() && patience.is_none() {
+                    return Err(NoLock::Held(holder));
+                }
                 if watched.is_none() {
                     wait(&holder);
                 }
                 watched = Some((lease.spec, Instant::now()));
             }
-            if begun.elapsed() >= patience {
+            if patience.is_some_and(|patience| begun.elapsed() >= patience) {
                 return Err(NoLock::Held(holder));
             }
             tokio::time::sleep(Duration::from_secs(1)).await;

@@ -191,7 +191,7 @@ pub async fn run(
     let lock = Lock::new(client, target.namespace(), &target.secret.name, holder);
     let begun = Instant::now();
     let begins = matches!(options.goal, Goal::Rotate | Goal::Begin);
-    let patience = if begins { Duration::ZERO } else { Duration::from_secs(120) };
+    let patience = (!begins).then_some(Duration::from_secs(120));
     let wait = |holder: &str| {
         let text = format!("{holder} holds the lock; it is taken over when it is not renewed for 30 s");
         tell(Event { step: Step::Lock, text, took: begun.elapsed() });

@@ -152,6 +152,11 @@ impl Sight {
         token_key(&self.deployment.spec.template.spec, secret)
     }
 
+    /// Its rollouts are held: no pod would be replaced.
+    pub(super) fn is_paused(&self) -> bool {
+        self.deployment.spec.paused
+    }
+
     /// The rollout that was asked for last is done.
     pub(super) fn is_rolled_out(&self) -> bool {
         let status = &self.deployment.status;

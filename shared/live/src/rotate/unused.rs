@@ -128,7 +128,8 @@ impl Run<'_> {
             return sign(back, &what, "see what value it writes");
         }
         if !left.is_empty() {
-            return sign(back, &left.join("; "), "give each the new value, or take it away");
+            let value = if back { "value from before" } else { "new value" };
+            return sign(back, &left.join("; "), &format!("give each the {value}, or take it away"));
         }
         if !holders.silent.is_empty() {
             return Proof::Open(format!(
@@ -142,9 +143,9 @@ impl Run<'_> {
         }
         if !unseen.is_empty() && !self.options.allow_unseen {
             return Proof::Open(format!(
-                "nothing was revoked, because who else holds it cannot be seen: {}; --resume --allow-unseen-holders goes on \
-                 without",
-                unseen.join("; ")
+                "nothing was revoked, because who else holds it cannot be seen: {}; {} --allow-unseen-holders goes on without",
+                unseen.join("; "),
+                again(back)
             ));
         }
         // That a pod started since does not prove what it read: a kubelet may have given it a value of before.
@@ -324,9 +325,14 @@ impl Run<'_> {
     }
 }
 
+/// The flag that goes on in this direction.
+fn again(back: bool) -> &'static str {
+    if back { "--rollback" } else { "--resume" }
+}
+
 /// A sign of life: it is said whose, and how to go on.
 fn sign(back: bool, what: &str, how: &str) -> Proof {
-    let again = if back { "--rollback" } else { "--resume" };
+    let again = again(back);
     Proof::No(format!(
         "nothing was revoked, both credentials work: {what}. First {how}; then {again}. {again} --revoke-anyway revokes it all the \
          same"
