@@ -12,6 +12,7 @@ use crate::facts::readiness::{Readiness, readiness};
 use crate::facts::{Facts, HelmRelease, Kustomization, Source, Why};
 use crate::object::ObjectRef;
 use crate::report::{Problem, Report};
+use crate::snapshot::Snapshot;
 
 /// Everything that `status` shows.
 #[derive(Debug)]
@@ -264,8 +265,29 @@ fn sources(facts: &Facts<'_>) -> Vec<SourceRow> {
             rows.push(row);
         }
     }
+    rows.extend(feeds.into_iter().map(|(object, feeds)| SourceRow { feeds, ..absent(facts, object) }));
     rows.sort_by(|a, b| a.object.cmp(&b.object));
     rows
+}
+
+/// What something is applied from, and is not among the sources that were listed.
+fn absent(facts: &Facts<'_>, object: ObjectRef) -> SourceRow {
+    let listing = facts.source_kinds().into_iter().find(|(kind, _)| *kind == object.kind);
+    let (state, message) = match listing.map(|(_, listing)| listing.find(&object.namespace, &object.name)) {
+        Some(Ok(_)) => ("failed", "it does not exist".to_owned()),
+        Some(Err(why)) => ("not observed", format!("{}: {}", why.asked, why.message)),
+        None => ("not observed", "objects of this kind are not read".to_owned()),
+    };
+    SourceRow {
+        object,
+        state,
+        message: Some(message),
+        revision: None,
+        revision_at: None,
+        url: None,
+        receiver: None,
+        feeds: Vec::new(),
+    }
 }
 
 fn source_row(kind: &str, source: &Source) -> SourceRow {
@@ -332,11 +354,22 @@ fn feeds(facts: &Facts<'_>) -> HashMap<ObjectRef, Vec<ApplierRow>> {
     for r in &s.helm_releases.items {
         let chart = r.spec.chart.as_ref().map(|c| &c.spec.source_ref).or(r.spec.chart_ref.as_ref());
         if let Some(reference) = chart {
-            rows.entry(Facts::resolve(reference, &r.metadata.namespace)).or_default().push(release(r));
+            let source = behind_chart(s, Facts::resolve(reference, &r.metadata.namespace));
+            rows.entry(source).or_default().push(release(r));
         }
     }
     rows.values_mut().for_each(|rows| rows.sort_by(|a, b| a.object.cmp(&b.object)));
     rows
+}
+
+/// A release may name a HelmChart, which has no row: its repository has.
+fn behind_chart(s: &Snapshot, named: ObjectRef) -> ObjectRef {
+    if named.kind != "HelmChart" {
+        return named;
+    }
+    let chart = s.helm_charts.find(&named.namespace, &named.name).ok().flatten();
+    let from = chart.and_then(|chart| chart.spec.source_ref.as_ref());
+    from.map_or(named.clone(), |from| Facts::resolve(from, &named.namespace))
 }
 
 fn kustomization(k: &Kustomization) -> ApplierRow {
@@ -372,4 +405,38 @@ fn release(r: &HelmRelease) -> ApplierRow {
 
 fn since(conditions: &[crate::facts::Condition]) -> Option<Timestamp> {
     crate::facts::condition(conditions, "Ready").and_then(|c| c.last_transition_time)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture;
+    use crate::snapshot::WhyKind;
+
+    fn rows(change: impl FnOnce(&mut Snapshot)) -> Vec<SourceRow> {
+        let mut snapshot = fixture::healthy();
+        change(&mut snapshot);
+        sources(&Facts::derive(&snapshot))
+    }
+
+    fn row(rows: &[SourceRow], name: &str) -> (&'static str, usize) {
+        let row = rows.iter().find(|row| row.object.name == name).expect("a row");
+        (row.state, row.feeds.len())
+    }
+
+    #[test]
+    fn what_is_applied_from_a_source_that_is_not_there_is_shown_too() {
+        let gone =
+            |s: &mut Snapshot| s.git_repositories.items.retain(|g| g.metadata.name != "example-nginx-app");
+        assert_eq!(row(&rows(gone), "example-nginx-app"), ("failed", 1));
+        let hidden = rows(|s| {
+            gone(s);
+            s.git_repositories.namespaces = Some(Vec::new());
+            s.git_repositories.gaps.push(Why::new(WhyKind::Forbidden, "list gitrepositories", "no"));
+        });
+        assert_eq!(row(&hidden, "example-nginx-app"), ("not observed", 1));
+        let external =
+            rows(|s| s.kustomizations.items[1].spec.source_ref.kind = "ExternalArtifact".to_owned());
+        assert!(external.iter().any(|row| row.object.kind == "ExternalArtifact" && row.feeds.len() == 1));
+    }
 }

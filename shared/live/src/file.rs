@@ -98,6 +98,14 @@ enum Target {
     Through,
 }
 
+/// Whether a file can be written there, as far as that shows before.
+///
+/// # Errors
+/// What is there is none that [`write`] replaces.
+pub fn fits(file: &Path) -> io::Result<()> {
+    target(file).map(drop)
+}
+
 fn target(file: &Path) -> io::Result<Target> {
     let refuse = |kind, text: &str| Err(io::Error::new(kind, text.to_owned()));
     let link = match fs::symlink_metadata(file) {

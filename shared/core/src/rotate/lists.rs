@@ -81,6 +81,11 @@ impl Lists {
         self.hidden.is_some_and(|looks| looks < LOOKS)
     }
 
+    /// Whether GitLab answered that it revoked this token.
+    pub fn has_revoked(&self, id: u64) -> bool {
+        self.revoked.contains_key(&id)
+    }
+
     /// Revoked, and listed still.
     pub(super) fn lingers(&self) -> bool {
         self.revoked.values().any(|r| r.listed.is_some())

@@ -65,6 +65,10 @@ impl Names<'_> {
                 if means || by_kind || selects {
                     self.named(fields, reading);
                 }
+                // `secrets: {NAME: {…}}`
+                if means && fields.get(self.secret).is_some_and(Value::is_object) {
+                    self.find(reading);
+                }
                 // An operation of a patch (RFC 6902): its value belongs to what its path ends with.
                 let path = fields.get("path").and_then(Value::as_str).filter(|path| path.starts_with('/'));
                 let end = path.and_then(|path| path.rsplit('/').find(|part| part.parse::<u32>().is_err()));
@@ -204,6 +208,14 @@ mod tests {
             (pod(json!({"credentialsName": "t"})), AtStart),
             (pod(json!({"login": {"name": "t", "key": "k"}})), AtStart),
             (pod(json!({"clientSecret": "n/t"})), AtStart),
+            (pod(json!({"secrets": {"t": {"items": []}}})), AtStart),
+            (
+                pod(
+                    json!({"provider": {"gitlab": {"auth": {"SecretRef": {"accessToken": {"name": "t", "key": "k"}}}}}}),
+                ),
+                AtStart,
+            ),
+            (pod(json!({"endpoints": [{"basicAuth": {"password": {"name": "t", "key": "k"}}}]})), AtStart),
         ] {
             assert_eq!(reads("Pod", &object, "t"), Some(reading), "{object}");
             assert_eq!(reads("Pod", &object, "other"), None, "{object}");

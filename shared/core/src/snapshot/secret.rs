@@ -204,7 +204,7 @@ fn form_faults(text: &str) -> Vec<Fault> {
 }
 
 /// The part of a GitLab token behind its prefix; an instance may put a prefix of its own before all.
-fn token_body(token: &str) -> &str {
+pub(crate) fn token_body(token: &str) -> &str {
     token_split(token).map_or(token, |(_, body)| body)
 }
 

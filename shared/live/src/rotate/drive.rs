@@ -113,15 +113,19 @@ impl Run<'_> {
     async fn ended(&self, result: Result<Outcome, Stop>) -> Ended {
         let place = &self.target.secret;
         let left = place.read(self.client, &place.name).await.ok().flatten().and_then(|r| r.journal);
+        let known = left.clone().or_else(|| self.last.borrow().journal.clone());
+        let journal = known.as_ref();
+        let lost = self.memory.borrow().began && left.is_none() && result.is_err();
+        let named = match journal.filter(|_| lost) {
+            Some(journal) => Some(self.left_behind(journal).await),
+            None => None,
+        };
         let last = self.last.borrow();
         let memory = self.memory.borrow();
-        let journal = left.as_ref().or(last.journal.as_ref());
         let turned = memory.turned.as_ref().map(|turn| turn_words(turn, last.said.as_deref()));
-        let lost = memory.began && left.is_none() && result.is_err();
         let (outcome, why, midway) = match result {
             Ok(outcome) => (Some(outcome), turned, false),
             Err(Stop(text)) => {
-                let named = journal.filter(|_| lost).map(|j| self.left_behind(j));
                 let text = named.map_or(text.clone(), |named| format!("{text}; {named}"));
                 (None, Some(text), left.is_some() || memory.began)
             }
@@ -144,15 +148,24 @@ impl Run<'_> {
     }
 
     /// What a rotation whose journal is gone may have left: nothing else knows of it.
-    fn left_behind(&self, journal: &Journal) -> String {
+    async fn left_behind(&self, journal: &Journal) -> String {
+        let revoked = journal.old_token.is_some_and(|old| self.memory.borrow().lists.has_revoked(old));
         let place = &self.target.secret;
         let backup = journal.backup_name(&place.name);
         let kind = self.issuer.kind().word();
         let new = journal
             .new_token
             .map(|id| format!("{kind} {id} \"{}\", which this rotation made", journal.token_name()));
-        let kept = format!("Secret {}/{backup}, which keeps the old value", place.namespace);
-        let all: Vec<String> = new.into_iter().chain([kept]).collect();
+        if let (true, Some(old)) = (revoked, journal.old_token) {
+            let new = new.unwrap_or_default();
+            return format!(
+                "{kind} {old} is revoked already, and what works is {new}: where the Secret does not hold that value, write \
+                 a new one into it"
+            );
+        }
+        let is_kept = place.exists(self.client, &backup).await.unwrap_or(true);
+        let kept = is_kept.then(|| format!("Secret {}/{backup}, which keeps the old value", place.namespace));
+        let all: Vec<String> = new.into_iter().chain(kept).collect();
         format!("look for {}, and revoke and remove what nobody uses", all.join(" and for "))
     }
 

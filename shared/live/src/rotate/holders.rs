@@ -97,7 +97,8 @@ impl Holders {
                     match scan {
                         Ok(found) => all.extend(found),
                         Err(why) if is_silent(&why) => self.silent.push(words(&why)),
-                        Err(_) => closed.push(namespace.clone()),
+                        Err(why) if why.kind == WhyKind::Forbidden => closed.push(namespace.clone()),
+                        Err(why) => self.unseen.push(format!("{plural} ({})", words(&why))),
                     }
                 }
                 let others =
@@ -110,7 +111,11 @@ impl Holders {
                 self.silent.push(words(&why));
                 Vec::new()
             }
-            Err(why) => vec![format!("{plural} ({})", words(&why))],
+            // It is not that they may not be listed: a copy may be among them.
+            Err(why) => {
+                self.unseen.push(format!("{plural} ({})", words(&why)));
+                Vec::new()
+            }
         };
         // A credential in a ConfigMap is seldom: that they may not be read is said, and holds nobody up.
         match store.plural {

@@ -128,6 +128,15 @@ impl Manifest {
     /// # Errors
     /// It cannot; what sops says.
     pub fn rehearse(&self, place: &Place) -> Result<()> {
+        if let Some(file) = &self.to {
+            let taken = matches!(self.sealed, Sealed::Plain) && fs::symlink_metadata(file).is_ok();
+            ensure!(
+                !taken,
+                "{} is there already: what can be read goes into a new file alone",
+                file.display()
+            );
+            file::fits(file).with_context(|| file.display().to_string())?;
+        }
         let stand_in = |key: &&'static str| (*key, Some(SecretSlice::from(b"rehearsal-of-a-value".to_vec())));
         let content = place.keys.iter().map(stand_in).collect();
         self.seal(&document(place, &Read::default(), &content), &content).map(drop)

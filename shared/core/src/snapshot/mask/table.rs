@@ -345,3 +345,18 @@ fn ordinary_texts_stay_as_they_are() {
         assert_eq!(free_text(text), text);
     }
 }
+
+/// The prefix is public: what stands behind it is the secret, however a text names it.
+#[test]
+fn a_known_token_is_masked_without_its_prefix() {
+    let body = "Ab1cD2eF3gH4iJ5kL6mN";
+    for token in [format!("glpat-{body}"), format!("acme-gldt-{body}"), format!("glagent-{body}")] {
+        let mut values = Values::default();
+        values.add("token", token.as_bytes());
+        let masker = Masker::new(&values);
+        for text in [format!("it ends in {body}"), format!("{{\"rest\":\"{body}\"}}"), format!("x-{body}-y")]
+        {
+            assert!(!masker.free_text(&text).contains(body), "{token}: {text}");
+        }
+    }
+}

@@ -7,6 +7,7 @@ use base64::{Engine, alphabet};
 
 use super::automaton::WHOLE;
 use super::tokens;
+use crate::snapshot::secret::token_body;
 
 /// Keys whose value is no secret, wherever they stand: in a Secret, in JSON, in YAML, in a file of settings.
 const PUBLIC: &[&str] = &[
@@ -138,6 +139,9 @@ const ORDINARY: &[&str] = &[
 /// Shorter values are in every text by chance.
 const SHORTEST: usize = 4;
 
+/// A token of GitLab has 20 letters and more behind its prefix; a shorter rest may be a word.
+const SHORTEST_BODY: usize = 16;
+
 /// How deep JSON, base64 and lines in each other are looked into.
 const DEPTH: usize = 5;
 
@@ -262,6 +266,11 @@ impl Values {
         if !is_open_address(bare) {
             self.keep(key, line.as_bytes());
             self.keep(key, bare.as_bytes());
+            // What stands behind the prefix of a token is all that is secret of it.
+            let body = token_body(bare);
+            if body.len() < bare.len() && body.len() >= SHORTEST_BODY {
+                self.keep("token", body.as_bytes());
+            }
         }
     }
 

@@ -290,6 +290,12 @@ impl Args {
             Whose::Source => flag != "--agent",
             Whose::Notification => flag != "--agent" && flag != "--make",
         };
+        if self.expires_in.is_some_and(|life| life < SignedDuration::from_hours(24)) {
+            return Err(UsageError(
+                "--expires-in: 1d at least, because GitLab ends a credential at the beginning of a day (UTC)"
+                    .to_owned(),
+            ));
+        }
         let word = self.whose_word();
         match given.iter().find(|(flag, given)| *given && !may(flag)) {
             Some(("--make", _)) => Err(UsageError(
