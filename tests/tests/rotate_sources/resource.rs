@@ -208,6 +208,31 @@ fn a_deploy_key_gets_a_new_pair_and_keeps_the_known_hosts() -> Result<()> {
     })
 }
 
+/// Whoever hands the manifest over key by key is not somebody else.
+#[test]
+fn a_half_applied_manifest_is_waited_for() -> Result<()> {
+    World::with(|world| {
+        let person = Person::new(world)?;
+        let old = person.held(APP, "password")?;
+        let file = world.dir().join("handed.yaml");
+        let name = file.display().to_string();
+        let begin = ["source", SOURCE, "--begin", "--print-manifest", name.as_str(), "--plain-text", "--yes"];
+        let ran = person.rotate(&begin);
+        ensure!(ran.code == 0, "{ran:?}");
+        let manifest: serde_json::Value = serde_saphyr::from_str(&std::fs::read_to_string(&file)?)?;
+        let value = |key: &str| manifest["stringData"][key].as_str().map(str::to_owned).context("a value");
+        person.write(APP, json!({"password": value("password")?}))?;
+        let ran = person.rotate(&["source", SOURCE, "--finish"]);
+        ensure!(ran.code == 7 && person.is_active(&old), "{ran:?}");
+        ensure!(format!("{}{}", ran.out, ran.err).contains("--finish"), "{ran:?}");
+        person.write(APP, json!({"username": value("username")?}))?;
+        let ran = person.rotate(&["source", SOURCE, "--finish"]);
+        ensure!(ran.code == 0 && !person.is_active(&old), "{ran:?}");
+        std::fs::remove_file(&file)?;
+        person.is_clean(APP)
+    })
+}
+
 #[test]
 fn access_tokens_keep_their_powers_and_a_persons_gives_way_to_a_deploy_token() -> Result<()> {
     World::with(|world| {

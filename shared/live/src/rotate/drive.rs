@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use gitlab_agent_core::rotate::{Action, Journal, Kind, Outcome, Pods, Seen, Token, next};
+use gitlab_agent_core::rotate::{Action, Held, Journal, Kind, Outcome, Pods, Seen, Stage, Token, next};
 use gitlab_agent_core::snapshot::{Why, WhyKind};
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
@@ -202,7 +202,9 @@ impl Run<'_> {
                     journal.tokens_in_words()
                 )
             });
-            stray = preflight::stray(journal, self.issuer, &read).or(other);
+            stray = preflight::stray(journal, self.issuer, &read)
+                .or(other)
+                .or_else(|| self.half_applied(journal, &read));
         }
         let tokens = self.issuer.tokens().await?;
         let pods = self.pods(&read).await?;
@@ -220,6 +222,19 @@ impl Run<'_> {
             pods,
         };
         Ok((seen, read))
+    }
+
+    /// An owner that has written the new password and not yet the user name that goes with it: that is nobody else's value.
+    fn half_applied(&self, journal: &Journal, read: &Read) -> Option<String> {
+        let mark = self.target.form.mark(&journal.id, read)?;
+        let holds_new = journal.new_mark.as_deref() == Some(mark.fingerprint());
+        (journal.stage == Stage::Handed && read.held() == Held::Other && holds_new).then(|| {
+            format!(
+                "Secret {} holds the new password, and beside it another user name than the manifest: have its owner apply the \
+                 whole manifest, then --finish",
+                self.target.secret.name
+            )
+        })
     }
 
     /// The pods that read the Secret at their start, in relation to what it holds.
