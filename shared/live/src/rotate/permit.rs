@@ -3,7 +3,7 @@
 use futures_util::future::join_all;
 use gitlab_agent_core::facts::flux::KINDS;
 use gitlab_agent_core::object::ObjectRef;
-
+use gitlab_agent_core::snapshot::Why;
 use secrecy::{ExposeSecret as _, SecretSlice};
 
 use super::lock::Lock;
@@ -80,19 +80,24 @@ fn asking(object: &ObjectRef) -> Vec<Need> {
 }
 
 /// The permissions that are missing in the cluster, each in words.
-pub(super) async fn denied(client: &WriteClient, target: &Target) -> Vec<String> {
+///
+/// # Errors
+/// The API server did not say.
+pub(super) async fn denied(client: &WriteClient, target: &Target) -> Result<Vec<String>, Why> {
     let mut needs = needs(target);
     needs.sort_unstable();
     needs.dedup();
     let ask = |(verb, group, resource, namespace, name): Need| async move {
         let what = format!("{verb} {resource} in namespace {namespace}");
         match client.read.may_on(verb, group, resource, &namespace, &name).await {
-            Ok(true) => None,
-            Ok(false) => Some(format!("you may not {what}")),
-            Err(why) => Some(format!("whether you may {what} is not known: {}", why.message)),
+            Ok(true) => Ok(None),
+            Ok(false) => Ok(Some(format!("you may not {what}"))),
+            Err(why) => Err(Why { asked: format!("ask whether you may {what}"), ..why }),
         }
     };
-    join_all(needs.into_iter().map(ask)).await.into_iter().flatten().collect()
+    let answers: Result<Vec<Option<String>>, Why> =
+        join_all(needs.into_iter().map(ask)).await.into_iter().collect();
+    Ok(answers?.into_iter().flatten().collect())
 }
 
 /// Something that may stand where a value stands: as long, and JSON where the API server insists on that.

@@ -130,7 +130,7 @@ pub async fn preflight(
         let text = format!("the API server at {} gets no credential: {unsound}", client.read.origin.server);
         return Err(Refusal::Refused(vec![text]));
     }
-    let denied = permit::denied(client, target).await;
+    let denied = permit::denied(client, target).await?;
     if !denied.is_empty() {
         return Err(Refusal::Denied(denied));
     }
