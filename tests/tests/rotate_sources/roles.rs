@@ -28,6 +28,26 @@ fn roles() -> Result<Vec<Value>> {
     Ok(objects)
 }
 
+/// That the Secret may not be read is a missing permission, also where it hides what the Secret is like.
+#[test]
+fn who_may_not_read_the_secret_lacks_a_permission() -> Result<()> {
+    World::with(|world| {
+        let flux =
+            ["source", "kustomize", "helm", "notification"].map(|group| format!("{group}.toolkit.fluxcd.io"));
+        let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "blind"},
+            "rules": [{"apiGroups": flux, "resources": ["*"], "verbs": ["get", "list"]}]});
+        let binding = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
+            "metadata": {"name": "blind"},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "blind"},
+            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "blind"}]});
+        world.apply(&json!({"apiVersion": "v1", "kind": "List", "items": [role, binding]}).to_string())?;
+        let person = Person::new(world)?;
+        let ran = person.rotate(&["source", SOURCE, "--yes", "--as", "blind"]);
+        ensure!(ran.code == 3 && ran.err.contains("get secret flux-system/example-nginx-app"), "{ran:?}");
+        world.kubectl(&["delete", "clusterrole/blind", "clusterrolebinding/blind"]).map(drop)
+    })
+}
+
 #[test]
 fn the_documented_roles_are_enough() -> Result<()> {
     World::with(|world| {
