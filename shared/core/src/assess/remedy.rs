@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::command::{Command, Program, Variable, Word, kubectl};
 use crate::facts::agent::Agent;
+use crate::facts::failure::{Failure, read};
 use crate::facts::log::{Effect, Help, Rule};
 use crate::facts::workload::{PAUSED, ROLLING_OUT, Trouble};
 use crate::facts::{Facts, Observed, ReferencedEntry};
@@ -279,6 +280,9 @@ impl Remedy {
                 "mend what the evidence names: the volume or the network that the pod waits for; Kubernetes then tries again \
                  by itself",
             ),
+            "Unschedulable" if read(&trouble.message) == Failure::Tainted => {
+                describe(Failure::Tainted.advice().unwrap_or_default()).run(Program::new("kubectl describe nodes"))
+            }
             "Unschedulable" | "SchedulingGated" => describe(
                 "make room for the pod: add nodes, free CPU or memory, or mend its node selector, tolerations or \
                  volume; its events say which",

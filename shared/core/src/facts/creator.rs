@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::failure::{Failure, read};
 use super::readiness::{Readiness, readiness};
 use super::{Facts, InventoryEntry, said};
 use crate::object::ObjectRef;
@@ -222,7 +223,8 @@ pub(super) fn fails_by_itself(state: Readiness<'_>, conditions: &[Condition]) ->
         "ValuesError",
     ];
     let Readiness::Failed(shown) = state else { return false };
-    let own = |c: &Condition| OWN.contains(&c.reason.as_str());
+    // A path that is not in the artifact is a failure of the artifact by its reason.
+    let own = |c: &Condition| OWN.contains(&c.reason.as_str()) || read(&c.message) == Failure::PathMissing;
     let released = condition(conditions, "Released").filter(|c| c.status == "False");
     (own(shown) || (gave_up(shown) && released.is_some_and(own))) && !waited(state, conditions)
 }

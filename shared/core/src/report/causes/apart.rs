@@ -75,6 +75,11 @@ const CASES: &[Case] = &[
         apps_failed(s, "ReconciliationFailed", "Service/example-nginx/web dry-run failed (Invalid): spec.clusterIP: field is immutable");
     })
     .also(&[APPS]),
+    case("the credential is refused, and the path does not exist", SOURCE, |s| {
+        refused(s);
+        apps_failed(s, "ArtifactFailed", "kustomization path not found: stat /tmp/kustomization-1/nowhere: no such file or directory");
+    })
+    .also(&[APPS]),
     case("the credential is refused, and the artifact is lost", SOURCE, |s| {
         refused(s);
         apps_failed(s, "ArtifactFailed", "Source artifact not found, retrying in 30s");
