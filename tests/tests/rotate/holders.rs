@@ -367,3 +367,34 @@ fn lists_that_lag_lose_nothing() -> Result<()> {
         Ok(())
     })
 }
+
+/// Custom resources whose list fails, as that of a CustomResourceDefinition does whose conversion webhook is gone: whoever reads
+/// the Secret may be among them.
+#[test]
+fn a_list_that_fails_is_not_an_empty_one() -> Result<()> {
+    World::with(|world| {
+        let stage = Stage::new(world)?;
+        let schema =
+            json!({"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}});
+        let version = |name: &str, storage: bool| json!({"name": name, "served": true, "storage": storage, "schema": schema});
+        let definition = json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+            "metadata": {"name": "widgets.example.com"},
+            "spec": {"group": "example.com", "scope": "Namespaced",
+                "names": {"kind": "Widget", "plural": "widgets", "singular": "widget", "listKind": "WidgetList"},
+                "versions": [version("v1", false), version("v1beta1", true)],
+                "conversion": {"strategy": "Webhook", "webhook": {"conversionReviewVersions": ["v1"],
+                    "clientConfig": {"url": "https://127.0.0.1:1/convert"}}}}});
+        world.apply(&definition.to_string())?;
+        let widget = json!({"apiVersion": "example.com/v1beta1", "kind": "Widget",
+            "metadata": {"name": "w", "namespace": "gitlab"}, "spec": {"secretName": "gitlab-agent-token"}});
+        world.wait_until("the kind to be served", SOON, || {
+            Ok(yes(world.apply(&widget.to_string()).is_ok()))
+        })?;
+        stage.refuses(&mut stage.prepared(&["--yes"]), 5, &["widgets", "--allow-unseen-holders"])?;
+        stage.kubectl(&["delete", "widgets.v1beta1.example.com/w"])?;
+        world.kubectl(&["delete", "crd/widgets.example.com"])?;
+        let ran = stage.rotate(&["--yes"]);
+        ensure!(ran.code == 0, "{ran:?}");
+        stage.is_clean()
+    })
+}
