@@ -2,8 +2,6 @@
 //! played agentk reads its token once per pod and is cut off when that token is revoked.
 
 mod by_hand;
-mod holders;
-mod journal;
 mod refused_agent;
 mod signals;
 
