@@ -7,7 +7,7 @@ use super::failure::{Failure, read};
 use super::readiness::{Readiness, readiness};
 use super::{Facts, InventoryEntry, said};
 use crate::object::ObjectRef;
-use crate::snapshot::kinds::{Condition, Inventory, condition, is_creator};
+use crate::snapshot::kinds::{Condition, HelmRelease, Inventory, Kustomization, condition, is_creator};
 use crate::snapshot::{Observed, Snapshot};
 
 /// An object of another kind that may create what is missing, or that a failed wait names: to be looked at by name.
@@ -211,7 +211,7 @@ fn gave_up(condition: &Condition) -> bool {
 }
 
 /// Whether an applier failed at what it applies itself: neither for want of its source, nor in its wait for what it had applied.
-pub(super) fn fails_by_itself(state: Readiness<'_>, conditions: &[Condition]) -> bool {
+fn fails_by_itself(state: Readiness<'_>, conditions: &[Condition]) -> bool {
     const OWN: &[&str] = &[
         "BuildFailed",
         "ReconciliationFailed",
@@ -227,6 +227,26 @@ pub(super) fn fails_by_itself(state: Readiness<'_>, conditions: &[Condition]) ->
     let own = |c: &Condition| OWN.contains(&c.reason.as_str()) || read(&c.message) == Failure::PathMissing;
     let released = condition(conditions, "Released").filter(|c| c.status == "False");
     (own(shown) || (gave_up(shown) && released.is_some_and(own))) && !waited(state, conditions)
+}
+
+impl Kustomization {
+    /// See [`fails_by_itself`].
+    pub(super) fn fails_by_itself(&self) -> bool {
+        let status = &self.status;
+        let generation = self.metadata.generation;
+        let state = readiness(&status.conditions, generation, status.observed_generation, self.spec.suspend);
+        fails_by_itself(state, &status.conditions)
+    }
+}
+
+impl HelmRelease {
+    /// See [`fails_by_itself`].
+    pub(super) fn fails_by_itself(&self) -> bool {
+        let status = &self.status;
+        let generation = self.metadata.generation;
+        let state = readiness(&status.conditions, generation, status.observed_generation, self.spec.suspend);
+        fails_by_itself(state, &status.conditions)
+    }
 }
 
 /// Whether a failure is that of a wait for what was applied, by the words of kustomize-controller, Helm 3 and Helm 4.

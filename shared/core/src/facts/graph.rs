@@ -8,12 +8,11 @@ mod edges;
 use std::collections::{HashMap, HashSet};
 
 use super::agent::Agent;
-use super::creator::{Creators, failing_appliers, fails_by_itself};
+use super::creator::{Creators, failing_appliers};
 use super::flux::{Instances, bootstrap, bootstrap_object, controller_of};
 use super::gone::is_gone;
 use super::network::Blocked;
 use super::node::Lost;
-use super::readiness::readiness;
 use super::reference::Missings;
 use super::service::{cannot_download, service_of};
 use super::waits::names_waited_for;
@@ -144,13 +143,7 @@ impl Builder<'_> {
             let object = k.metadata.object("Kustomization");
             self.add_controller("Kustomization", &k.metadata);
             let status = &k.status;
-            let state = readiness(
-                &status.conditions,
-                k.metadata.generation,
-                status.observed_generation,
-                k.spec.suspend,
-            );
-            let by_itself = fails_by_itself(state, &status.conditions);
+            let by_itself = k.fails_by_itself();
             if !by_itself {
                 self.add(&object, Facts::resolve(&k.spec.source_ref, &object.namespace));
             }
@@ -178,13 +171,7 @@ impl Builder<'_> {
             let object = r.metadata.object("HelmRelease");
             self.add_controller("HelmRelease", &r.metadata);
             let status = &r.status;
-            let state = readiness(
-                &status.conditions,
-                r.metadata.generation,
-                status.observed_generation,
-                r.spec.suspend,
-            );
-            let by_itself = fails_by_itself(state, &status.conditions);
+            let by_itself = r.fails_by_itself();
             if !by_itself {
                 self.add_charts(&object, r);
             }

@@ -3,10 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use super::creator::{Creators, fails_by_itself, is_wait};
+use super::creator::{Creators, is_wait};
 use super::failure::{Failure, read};
 use super::flux::Instances;
-use super::readiness::readiness;
 use super::reference::Missings;
 use super::{Facts, InventoryEntry, Observed, Snapshot, said};
 use crate::object::ObjectRef;
@@ -78,10 +77,8 @@ fn of_kustomization(k: &Kustomization, edges: &mut Vec<Edge>) {
     let object = k.metadata.object("Kustomization");
     let (spec, status) = (&k.spec, &k.status);
     let failed = failures(&status.conditions).any(is_wait);
-    let state =
-        readiness(&status.conditions, k.metadata.generation, status.observed_generation, spec.suspend);
     // One that fails before it waits hangs on nothing that it would have waited for.
-    let waits = !fails_by_itself(state, &status.conditions) && !names_waited_for(&status.conditions);
+    let waits = !k.fails_by_itself() && !names_waited_for(&status.conditions);
     let checks = spec.health_checks.iter().map(|check| Facts::resolve(check, &object.namespace));
     edges.extend(checks.filter(|_| waits).map(|check| (object.clone(), check)));
     if waits && (spec.wait || failed) {
@@ -181,12 +178,7 @@ fn of_labels(s: &Snapshot) -> impl Iterator<Item = Edge> {
         .helm_releases
         .items
         .iter()
-        .filter(|r| {
-            let (meta, status) = (&r.metadata, &r.status);
-            let state =
-                readiness(&status.conditions, meta.generation, status.observed_generation, r.spec.suspend);
-            fails_by_itself(state, &status.conditions)
-        })
+        .filter(|r| r.fails_by_itself())
         .map(|r| r.metadata.object("HelmRelease"))
         .collect();
     let kinds =
