@@ -83,6 +83,12 @@ impl Wanted<'_> {
     }
 }
 
+impl From<String> for Refusal {
+    fn from(text: String) -> Self {
+        Self::Refused(vec![text])
+    }
+}
+
 impl From<Why> for Refusal {
     fn from(why: Why) -> Self {
         let text = format!("{}: {}", why.asked, why.message);

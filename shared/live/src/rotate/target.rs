@@ -9,6 +9,7 @@ use gitlab_agent_core::facts::{Facts, Provider, SecretShape, Source};
 use gitlab_agent_core::object::ObjectRef;
 
 use super::form::Form;
+use super::preflight::Refusal;
 pub use super::readers::Reader;
 pub(super) use super::readers::{Agentk, Fetcher, Notifier};
 use super::readers::{fetcher, notifier};
@@ -39,7 +40,7 @@ impl Target {
     ///
     /// # Errors
     /// None or several fit, or the one that fits has no Secret; in words.
-    pub fn agent(facts: &Facts<'_>, name: Option<&str>) -> Result<Self, String> {
+    pub fn agent(facts: &Facts<'_>, name: Option<&str>) -> Result<Self, Refusal> {
         let fits = |a: &&Agent<'_>| {
             let names = [
                 Some(a.deployment.metadata.name.as_str()),
@@ -62,18 +63,19 @@ impl Target {
             [] => {
                 let gap = facts.snapshot.deployments.gaps.first();
                 let unseen = gap.map(|why| format!("; not all was seen: {}: {}", why.asked, why.message));
-                Err(format!("no agentk fits; there is: {}{}", listed(), unseen.unwrap_or_default()))
+                Err(format!("no agentk fits; there is: {}{}", listed(), unseen.unwrap_or_default()).into())
             }
-            _ => Err(format!("which agentk? Name its Deployment: {}", listed())),
+            _ => Err(format!("which agentk? Name its Deployment: {}", listed()).into()),
         }
     }
 
-    fn of_agent(facts: &Facts<'_>, agent: &Agent<'_>) -> Result<Self, String> {
+    fn of_agent(facts: &Facts<'_>, agent: &Agent<'_>) -> Result<Self, Refusal> {
         let Some(secret) = agent.secret_name else {
             return Err(format!(
                 "{} mounts no Secret: its token is not in one, and cannot be changed without Helm",
                 agent.object()
-            ));
+            )
+            .into());
         };
         let secret = ObjectRef::new("Secret", agent.namespace(), secret);
         let sources = facts.source_kinds().into_iter().find(|(kind, _)| *kind == "GitRepository");
@@ -93,7 +95,8 @@ impl Target {
         if numbers.len() > 1 {
             return Err(format!(
                 "{secret} is read by agents of different numbers: {numbers:?}; give each its own Secret"
-            ));
+            )
+            .into());
         }
         Ok(Self {
             of: format!("agentk {}/{}", agent.namespace(), agent.deployment.metadata.name),
@@ -114,11 +117,12 @@ impl Target {
         kind: &str,
         namespace: Option<&str>,
         name: &str,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, Refusal> {
         let Some(listing) = facts.sources(kind).filter(|_| !matches!(kind, "HelmChart" | "Bucket")) else {
             return Err(format!(
                 "a {kind} has no credential of GitLab; name a GitRepository, OCIRepository or HelmRepository"
-            ));
+            )
+            .into());
         };
         let fits = |s: &&Source| {
             s.metadata.name == name && namespace.is_none_or(|namespace| s.metadata.namespace == namespace)
@@ -131,16 +135,17 @@ impl Target {
                     name,
                     listing.gaps.first(),
                     &names(listing.items.iter().map(|s| s.metadata.object(kind))),
-                ));
+                )
+                .into());
             }
             ref several => {
                 let all = names(several.iter().map(|s| s.metadata.object(kind)));
-                return Err(format!("which {kind}? Name its namespace with -n: {all}"));
+                return Err(format!("which {kind}? Name its namespace with -n: {all}").into());
             }
         };
         let object = source.metadata.object(kind);
         let Some(reference) = source.spec.secret_ref.as_ref().filter(|r| !r.name.is_empty()) else {
-            return Err(format!("{object} has no secretRef: it is fetched without a credential"));
+            return Err(format!("{object} has no secretRef: it is fetched without a credential").into());
         };
         let secret = ObjectRef::new("Secret", &source.metadata.namespace, &reference.name);
         let readers = only(facts, &secret, Purpose::Source)?;
@@ -161,7 +166,7 @@ impl Target {
     ///
     /// # Errors
     /// None or several fit, it is not of type `gitlab`, or its Secret cannot be used; in words.
-    pub fn notification(facts: &Facts<'_>, namespace: Option<&str>, name: &str) -> Result<Self, String> {
+    pub fn notification(facts: &Facts<'_>, namespace: Option<&str>, name: &str) -> Result<Self, Refusal> {
         let listing = &facts.snapshot.providers;
         let fits = |p: &&Provider| {
             p.metadata.name == name && namespace.is_none_or(|namespace| p.metadata.namespace == namespace)
@@ -171,10 +176,10 @@ impl Target {
             [only] => only,
             [] => {
                 let gitlab: Vec<&Provider> = listing.items.iter().filter(|p| p.writes_to_gitlab()).collect();
-                return Err(missing("Provider", name, listing.gaps.first(), &all(&gitlab)));
+                return Err(missing("Provider", name, listing.gaps.first(), &all(&gitlab)).into());
             }
             ref several => {
-                return Err(format!("which Provider? Name its namespace with -n: {}", all(several)));
+                return Err(format!("which Provider? Name its namespace with -n: {}", all(several)).into());
             }
         };
         let object = provider.metadata.object("Provider");
@@ -182,12 +187,14 @@ impl Target {
             return Err(format!(
                 "{object} is of type {}, not gitlab: its token is none of GitLab's",
                 provider.spec.kind
-            ));
+            )
+            .into());
         }
         let Some(secret) = provider.secret() else {
             return Err(format!(
                 "{object} has no secretRef: make a Secret with the key token, and name it there"
-            ));
+            )
+            .into());
         };
         let readers = only(facts, &secret, Purpose::Notification)?;
         let shape = shape(facts, &secret)?;
@@ -304,11 +311,11 @@ fn one_form(
     })
 }
 
-fn shape<'s>(facts: &Facts<'s>, secret: &ObjectRef) -> Result<&'s SecretShape, String> {
+fn shape<'s>(facts: &Facts<'s>, secret: &ObjectRef) -> Result<&'s SecretShape, Refusal> {
     match facts.secret(&secret.namespace, &secret.name) {
         Ok(Some(shape)) => Ok(shape),
-        Ok(None) => Err(format!("{secret} does not exist")),
-        Err(why) => Err(format!("{}: {}", why.asked, why.message)),
+        Ok(None) => Err(format!("{secret} does not exist").into()),
+        Err(why) => Err(why.into()),
     }
 }
 
@@ -355,7 +362,7 @@ mod tests {
         for name in ["gitlab-agent-v2", "gitlab-agent", "gitlab-agent-token"] {
             assert!(Target::agent(&facts, Some(name)).is_ok(), "{name}");
         }
-        let error = Target::agent(&facts, Some("other")).expect_err("none");
+        let error = Target::agent(&facts, Some("other")).map_err(words).expect_err("none");
         assert!(error.contains("gitlab/gitlab-agent-v2"), "{error}");
     }
 
@@ -375,8 +382,13 @@ mod tests {
         }
     }
 
+    /// Why, in words.
+    fn words(refusal: Refusal) -> String {
+        format!("{refusal:?}")
+    }
+
     fn source(snapshot: &Snapshot, name: &str) -> Result<Target, String> {
-        Target::source(&Facts::derive(snapshot), "GitRepository", None, name)
+        Target::source(&Facts::derive(snapshot), "GitRepository", None, name).map_err(words)
     }
 
     #[test]
@@ -392,7 +404,9 @@ mod tests {
         let Reader::Sources(fetchers) = &target.reader else { panic!("sources") };
         assert!(fetchers[1].suspended && fetchers[1].proof.is_empty() && fetchers[0].proof.len() == 1);
         assert!(source(&snapshot, "other").expect_err("none").contains(&name));
-        let bucket = Target::source(&Facts::derive(&snapshot), "Bucket", None, "x").expect_err("no GitLab");
+        let bucket = Target::source(&Facts::derive(&snapshot), "Bucket", None, "x")
+            .map_err(words)
+            .expect_err("no GitLab");
         assert!(bucket.contains("GitRepository"), "{bucket}");
     }
 
@@ -418,7 +432,7 @@ mod tests {
         assert!(!notifiers[0].alerts.is_empty() && !notifiers[0].proof.is_empty(), "{notifiers:?}");
         assert!(target.host.is_some());
         snapshot.providers.items[0].spec.kind = "slack".to_owned();
-        assert!(find(&snapshot).expect_err("not GitLab").contains("slack"));
+        assert!(find(&snapshot).map_err(words).expect_err("not GitLab").contains("slack"));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::access::{Access, duration};
 use crate::cli::verify::window;
 use crate::cli::{Color, Common, GitLabFlags, HasDeadline, UsageError};
 use crate::gitlab::GitLabArgs;
-use crate::rotate::{Choice, Manifest, Target};
+use crate::rotate::{Choice, Manifest, Refusal, Target};
 
 /// Gives agentk, a source or a Provider a new credential, proves that it works, and only then revokes the old one
 #[derive(clap::Parser, Debug)]
@@ -336,7 +336,7 @@ impl Args {
         if self.allow_unseen_holders { program.words("--allow-unseen-holders") } else { program }
     }
 
-    pub(super) fn target(&self, facts: &Facts<'_>) -> Result<Result<Target, String>, UsageError> {
+    pub(super) fn target(&self, facts: &Facts<'_>) -> Result<Result<Target, Refusal>, UsageError> {
         let namespace = self.namespace.as_deref();
         let name = |what: &str| {
             self.name.as_deref().ok_or_else(|| UsageError(format!("name the {what}; --help shows how")))

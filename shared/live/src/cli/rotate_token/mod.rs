@@ -14,7 +14,7 @@ use gitlab_agent_core::object::ObjectRef;
 use gitlab_agent_core::render::rotate::{self as render, Receipt, Subject};
 use gitlab_agent_core::report::Exit;
 use gitlab_agent_core::rotate::{Goal, Outcome};
-use gitlab_agent_core::snapshot::{Observed, SecretEntry, WhyKind};
+use gitlab_agent_core::snapshot::WhyKind;
 use gitlab_agent_core::text::visible;
 use jiff::Timestamp;
 use tokio::time::Instant;
@@ -213,20 +213,7 @@ impl Args {
         let facts = Facts::derive(&snapshot);
         let target = match self.target(&facts)? {
             Ok(target) => target,
-            Err(text) => {
-                // Where the Secret itself cannot be read, a permission is missing, or nobody answers.
-                let of_a_secret = |entry: &SecretEntry| match &entry.shape {
-                    Observed::Unknown(why) if format!("{}: {}", why.asked, why.message) == text => {
-                        Some(why.clone())
-                    }
-                    _ => None,
-                };
-                let exit = match snapshot.secrets.iter().find_map(of_a_secret) {
-                    Some(why) => self.refused(why.into()),
-                    None => self.refuse(Exit::Refused, "refused", &[text]),
-                };
-                return Ok(Err(exit));
-            }
+            Err(refusal) => return Ok(Err(self.refused(refusal))),
         };
         let credentials = match settled.map_or_else(|| trust.credentials(target.host.as_deref()), Ok)? {
             Ok(credentials) => credentials,
